@@ -1,0 +1,252 @@
+"""Make the golden cases that the Rust tests compare against: tiny random base
+models (save_pretrained), a PEFT LoRA adapter, token rows, and what torch +
+transformers + peft compute from them in f32 on one CPU thread.
+
+    pip install -r requirements.txt
+    python make_golden.py              # all cases
+    python make_golden.py llama-tied   # some cases
+
+Versions: torch 2.15.0, transformers 5.24.0, peft 0.21.2, safetensors 0.8.0.
+Each case folder, written next to this script, holds:
+
+  config.json, *.safetensors   base model, stored in the case's dtype
+  adapter/                     PEFT adapter: r 4, alpha 12, seven projections
+  rows.jsonl                   {"input_ids", "labels"}; labels line up with
+                               input_ids (the loss shifts by one), -100 is not
+                               trained, no "labels" means labels = input_ids
+  golden.json                  losses and gradient norms (see `case`)
+  golden.safetensors           logits.0, base_logits.0: row 0 with/without adapter
+                               grad.KEY:  gradient of the loss over rows 0..3
+                               steps.KEY: adapter after ten AdamW steps
+  fullgrad.safetensors         (llama-tied) gradient of the base model's loss
+                               over rows 0..3 for every base parameter
+
+Every loss is (sum of NLL over trained tokens) / (number of trained tokens), with
+rows run one at a time, unpadded.
+"""
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import torch
+import torch.nn.functional as F
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig
+
+HERE = Path(__file__).resolve().parent
+PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+RANK, ALPHA = 4, 12
+LENGTHS = [20, 6, 13, 9, 17, 8, 11, 16, 7, 19, 10, 14]
+GRAD_ROWS, STEPS, BATCH_ROWS = 4, 10, 2
+ADAMW = dict(lr=1e-2, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
+MAX_GRAD_NORM = 1.0
+
+SHAPE = dict(
+    vocab_size=64,
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=64,
+    rms_norm_eps=1e-3,
+)
+
+
+def rope(theta, **scaling):
+    return {"rope_parameters": {"rope_type": "default", "rope_theta": theta, **scaling}}
+
+
+# name -> (seed, config, dtype on disk, save_pretrained arguments)
+CASES = {
+    "llama-tied": (1, LlamaConfig(**SHAPE, **rope(50000.0), tie_word_embeddings=True), torch.float32, {}),
+    "llama-untied": (
+        2,
+        LlamaConfig(
+            **{**SHAPE, "num_key_value_heads": 1, "rms_norm_eps": 1e-4},
+            **rope(500.0),
+            head_dim=12,
+            attention_bias=True,
+            mlp_bias=True,
+            tie_word_embeddings=False,
+        ),
+        torch.float32,
+        {"max_shard_size": "40KB"},
+    ),
+    "llama3-rope": (
+        3,
+        LlamaConfig(
+            **SHAPE,
+            **rope(
+                50000.0,
+                rope_type="llama3",
+                factor=8.0,
+                low_freq_factor=1.0,
+                high_freq_factor=4.0,
+                original_max_position_embeddings=16,
+            ),
+            tie_word_embeddings=False,
+        ),
+        torch.bfloat16,
+        {},
+    ),
+    "mistral-window": (
+        4,
+        MistralConfig(**SHAPE, **rope(50000.0), sliding_window=5, tie_word_embeddings=False),
+        torch.float16,
+        {},
+    ),
+}
+
+
+def save_base(folder, seed, config, dtype, save_args):
+    """A random base model: norms in 0.5..1.5, biases off 0, the rest N(0, 0.3)."""
+    gen = torch.Generator().manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if name.endswith("norm.weight"):
+                p.uniform_(0.5, 1.5, generator=gen)
+            else:
+                p.normal_(0.0, 0.3, generator=gen)
+    model.to(dtype).save_pretrained(folder, **save_args)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+
+
+def load_base(folder):
+    """The base model as it is on disk (rounded), in f32."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return model.eval()
+
+
+def add_adapter(base, folder, seed):
+    """A random LoRA adapter (A and B both non-zero), saved in PEFT's format."""
+    gen = torch.Generator().manual_seed(100 + seed)
+    base.name_or_path = folder.name  # what PEFT writes as base_model_name_or_path
+    config = LoraConfig(
+        r=RANK,
+        lora_alpha=ALPHA,
+        lora_dropout=0.0,
+        target_modules=PROJECTIONS,
+        task_type="CAUSAL_LM",
+    )
+    model = get_peft_model(base, config)
+    with torch.no_grad():
+        for key, p in lora(model).items():
+            p.normal_(0.0, 0.3 if "lora_A" in key else 0.1, generator=gen)
+    out = folder / "adapter"
+    model.save_pretrained(out, save_embedding_layers=False)
+    (out / "README.md").unlink(missing_ok=True)
+    # target_modules is a set: sort it, so that the file does not change from run to run
+    path = out / "adapter_config.json"
+    saved = json.loads(path.read_text())
+    saved["target_modules"] = sorted(saved["target_modules"])
+    path.write_text(json.dumps(saved, indent=2, sort_keys=True) + "\n")
+    return model
+
+
+def lora(model):
+    """LoRA parameters under the names PEFT gives them in adapter_model.safetensors."""
+    return {n.replace(".default.", "."): p for n, p in model.named_parameters() if ".lora_" in n}
+
+
+def make_rows(folder, seed, vocab):
+    """Rows with masked prompts and masked tokens in the middle; row 2 has no labels."""
+    gen = torch.Generator().manual_seed(200 + seed)
+    rows = []
+    for i, length in enumerate(LENGTHS):
+        ids = torch.randint(vocab, (length,), generator=gen).tolist()
+        row = {"input_ids": ids, "labels": list(ids)}
+        if i % 3 != 1:  # prompt mask
+            row["labels"][: length // 3] = [-100] * (length // 3)
+        if i % 2 == 1:  # hole in the middle
+            row["labels"][length // 2 : length // 2 + 2] = [-100, -100]
+        if i == 2:
+            del row["labels"]
+        rows.append(row)
+    (folder / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return rows
+
+
+def logits(model, row):
+    return model(input_ids=torch.tensor([row["input_ids"]]), use_cache=False).logits[0]
+
+
+def labels(row):
+    return torch.tensor(row.get("labels", row["input_ids"]))[1:]
+
+
+def tokens(rows):
+    return sum(int((labels(r) != -100).sum()) for r in rows)
+
+
+def loss(model, rows, backward=False):
+    """Mean NLL per trained token; optionally adds its gradient to .grad."""
+    count, total = tokens(rows), 0.0
+    for row in rows:
+        nll = F.cross_entropy(logits(model, row)[:-1], labels(row), ignore_index=-100, reduction="sum")
+        if backward:
+            (nll / count).backward()
+        total += nll.item()
+    return total / count
+
+
+def case(name):
+    seed, config, dtype, save_args = CASES[name]
+    folder = HERE / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    save_base(folder, seed, config, dtype, save_args)
+    rows = make_rows(folder, seed, config.vocab_size)
+    base = load_base(folder)
+
+    if name == "llama-tied":
+        loss(base, rows[:GRAD_ROWS], backward=True)
+        save_file({n: p.grad for n, p in base.named_parameters()}, folder / "fullgrad.safetensors")
+        base.zero_grad(set_to_none=True)
+
+    model = add_adapter(base, folder, seed).eval()
+    tensors, golden = {}, {}
+    with torch.no_grad():
+        tensors["logits.0"] = logits(model, rows[0]).clone()
+        golden["file_loss"] = loss(model, rows)
+        golden["file_tokens"] = tokens(rows)
+        with model.disable_adapter():
+            tensors["base_logits.0"] = logits(model, rows[0]).clone()
+            golden["base_loss"] = loss(model, rows[:GRAD_ROWS])
+
+    params = lora(model)
+    golden["loss"] = loss(model, rows[:GRAD_ROWS], backward=True)
+    for key, p in params.items():
+        tensors[f"grad.{key}"] = p.grad.clone()
+
+    opt = torch.optim.AdamW(params.values(), **ADAMW)
+    golden["step_losses"], golden["grad_norms"] = [], []
+    for step in range(STEPS):
+        batch = [rows[(step * BATCH_ROWS + i) % len(rows)] for i in range(BATCH_ROWS)]
+        opt.zero_grad()
+        golden["step_losses"].append(loss(model, batch, backward=True))
+        norm = torch.nn.utils.clip_grad_norm_(params.values(), MAX_GRAD_NORM)
+        golden["grad_norms"].append(norm.item())
+        opt.step()
+    for key, p in params.items():
+        tensors[f"steps.{key}"] = p.detach().clone()
+
+    golden.update(ADAMW, max_grad_norm=MAX_GRAD_NORM, batch_rows=BATCH_ROWS)
+    save_file(tensors, folder / "golden.safetensors")
+    (folder / "golden.json").write_text(json.dumps(golden, indent=2, sort_keys=True) + "\n")
+    size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+    print(f"{name}: {size} bytes, loss {golden['loss']:.4f}, base {golden['base_loss']:.4f}")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    for name in sys.argv[1:] or CASES:
+        case(name)
