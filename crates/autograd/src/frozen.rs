@@ -1,0 +1,318 @@
+//! Weights that are not trained, kept in their stored form (f32, f16, bf16, or blocks of a few bits) and widened to f32
+//! a panel of rows at a time.
+//!
+//! Block formats are those of GGUF, 32 numbers a block: `d` and `m` are f16, `q` the stored integer.
+//!
+//! | type | bytes a block | value |
+//! |---|---|---|
+//! | Q8_0 | 34 | d·q, q in −128..127 |
+//! | Q4_0 | 18 | d·(q − 8) |
+//! | Q4_1 | 20 | d·q + m |
+//! | Q5_0 | 22 | d·(q − 16) |
+//! | Q5_1 | 24 | d·q + m |
+//!
+//! In the 4- and 5-bit types the low nibbles of the 16 bytes are numbers 0–15, the high nibbles numbers 16–31. Source:
+//! ggml's `ggml-common.h` and `ggml-quants.c`, checked against the Python package `gguf`.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use half::{bf16, f16};
+use rayon::prelude::*;
+
+use crate::error::Error;
+use crate::ledger::{Category, Claim};
+use crate::tensor::Memory;
+
+/// How a frozen weight is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(non_camel_case_types)]
+pub enum DType {
+    /// 32-bit float.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// bfloat16.
+    Bf16,
+    /// 8-bit blocks.
+    Q8_0,
+    /// 4-bit blocks, symmetric.
+    Q4_0,
+    /// 4-bit blocks with a minimum.
+    Q4_1,
+    /// 5-bit blocks, symmetric.
+    Q5_0,
+    /// 5-bit blocks with a minimum.
+    Q5_1,
+}
+
+impl DType {
+    /// Numbers in a block; 1 for plain types.
+    pub fn block_len(self) -> usize {
+        match self {
+            DType::F32 | DType::F16 | DType::Bf16 => 1,
+            _ => 32,
+        }
+    }
+
+    /// Bytes of a block.
+    pub fn block_bytes(self) -> usize {
+        match self {
+            DType::F32 => 4,
+            DType::F16 | DType::Bf16 => 2,
+            DType::Q8_0 => 34,
+            DType::Q4_0 => 18,
+            DType::Q4_1 => 20,
+            DType::Q5_0 => 22,
+            DType::Q5_1 => 24,
+        }
+    }
+
+    /// Bytes of a row of `cols` numbers; `None` if it is not a whole number of blocks, or too large.
+    pub fn row_bytes(self, cols: usize) -> Option<usize> {
+        cols.is_multiple_of(self.block_len())
+            .then(|| (cols / self.block_len()).checked_mul(self.block_bytes()))
+            .flatten()
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DType::F32 => "F32",
+            DType::F16 => "F16",
+            DType::Bf16 => "BF16",
+            DType::Q8_0 => "Q8_0",
+            DType::Q4_0 => "Q4_0",
+            DType::Q4_1 => "Q4_1",
+            DType::Q5_0 => "Q5_0",
+            DType::Q5_1 => "Q5_1",
+        })
+    }
+}
+
+/// Bytes somebody owns: a memory map or a vector.
+#[derive(Clone)]
+pub struct Bytes {
+    owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    range: Range<usize>,
+}
+
+impl Bytes {
+    /// The part `range` of what `owner` holds; `None` if it is not inside.
+    pub fn new(owner: Arc<dyn AsRef<[u8]> + Send + Sync>, range: Range<usize>) -> Option<Self> {
+        let len = (*owner).as_ref().len();
+        (range.start <= range.end && range.end <= len).then_some(Self { owner, range })
+    }
+    /// All of a vector.
+    pub fn owned(bytes: Vec<u8>) -> Self {
+        let range = 0..bytes.len();
+        Self { owner: Arc::new(bytes), range }
+    }
+    /// The bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        &(*self.owner).as_ref()[self.range.clone()]
+    }
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bytes({})", self.range.len())
+    }
+}
+
+/// A frozen rows×cols matrix in its stored form (a weight is output features × input features).
+#[derive(Debug)]
+pub struct Frozen {
+    dtype: DType,
+    rows: usize,
+    cols: usize,
+    row_bytes: usize,
+    bytes: Bytes,
+    _claim: Claim,
+}
+
+impl Frozen {
+    /// # Errors
+    /// [`Error::FrozenSize`] if `bytes` are not exactly rows rows of `dtype`.
+    pub fn new(memory: &Memory, dtype: DType, rows: usize, cols: usize, bytes: Bytes) -> Result<Self, Error> {
+        let have = bytes.as_slice().len();
+        let row_bytes = dtype.row_bytes(cols).filter(|row| row.checked_mul(rows) == Some(have));
+        let row_bytes = row_bytes.ok_or(Error::FrozenSize { dtype, rows, cols, bytes: have })?;
+        let claim = memory.ledger().claim(Category::FrozenWeights, have);
+        Ok(Self { dtype, rows, cols, row_bytes, bytes, _claim: claim })
+    }
+
+    /// A frozen f32 matrix from numbers.
+    ///
+    /// # Errors
+    /// [`Error::FrozenSize`] if there are not rows·cols of them.
+    pub fn from_f32(memory: &Memory, rows: usize, cols: usize, numbers: &[f32]) -> Result<Self, Error> {
+        let bytes = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+        Self::new(memory, DType::F32, rows, cols, Bytes::owned(bytes))
+    }
+
+    /// Stored type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+    /// Output features.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+    /// Input features.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+    /// Stored bytes.
+    pub fn size_bytes(&self) -> usize {
+        self.rows * self.row_bytes
+    }
+
+    /// A copy with row `order[i]` as row i.
+    ///
+    /// # Errors
+    /// [`Error::FrozenSize`] if `order` has another length than there are rows.
+    ///
+    /// # Panics
+    /// If `order` names a row that does not exist.
+    pub fn permuted(&self, memory: &Memory, order: &[usize]) -> Result<Self, Error> {
+        let stored = self.bytes.as_slice();
+        let mut bytes = Vec::with_capacity(stored.len());
+        for &row in order {
+            bytes.extend_from_slice(&stored[row * self.row_bytes..(row + 1) * self.row_bytes]);
+        }
+        Self::new(memory, self.dtype, self.rows, self.cols, Bytes::owned(bytes))
+    }
+
+    /// The numbers in place, if stored as f32 and aligned.
+    pub(crate) fn as_f32(&self) -> Option<&[f32]> {
+        (self.dtype == DType::F32 && cfg!(target_endian = "little"))
+            .then(|| bytemuck::try_cast_slice(self.bytes.as_slice()).ok())
+            .flatten()
+    }
+
+    /// Rows `rows`, widened into `out` (rows.len()·cols numbers), in parallel.
+    ///
+    /// # Panics
+    /// If `rows` reaches past the end or `out` is too short.
+    pub fn widen_rows(&self, rows: Range<usize>, out: &mut [f32]) {
+        let stored = &self.bytes.as_slice()[rows.start * self.row_bytes..rows.end * self.row_bytes];
+        let out = &mut out[..rows.len() * self.cols];
+        // About 64 KB of output a task.
+        let group = (16_384 / self.cols.max(1)).max(1);
+        out.par_chunks_mut(group * self.cols)
+            .zip(stored.par_chunks(group * self.row_bytes))
+            .for_each(|(out, stored)| crate::kernels::simd::dispatch(|| widen(self.dtype, stored, out)));
+    }
+
+    /// Row `row`, widened into `out` by the calling thread.
+    pub(crate) fn widen_row(&self, row: usize, out: &mut [f32]) {
+        widen(self.dtype, &self.bytes.as_slice()[row * self.row_bytes..(row + 1) * self.row_bytes], out);
+    }
+
+    /// All numbers, widened.
+    pub fn to_f32(&self) -> Vec<f32> {
+        let mut out = vec![0.0; self.rows * self.cols];
+        self.widen_rows(0..self.rows, &mut out);
+        out
+    }
+}
+
+fn half_at(block: &[u8], at: usize) -> f32 {
+    f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
+}
+
+#[inline(always)]
+fn widen(dtype: DType, stored: &[u8], out: &mut [f32]) {
+    match dtype {
+        DType::F32 => {
+            for (x, b) in out.iter_mut().zip(stored.chunks_exact(4)) {
+                *x = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+            }
+        }
+        DType::F16 => {
+            for (x, b) in out.iter_mut().zip(stored.chunks_exact(2)) {
+                *x = f16::from_le_bytes([b[0], b[1]]).to_f32();
+            }
+        }
+        DType::Bf16 => {
+            for (x, b) in out.iter_mut().zip(stored.chunks_exact(2)) {
+                *x = f32::from_bits(u32::from(u16::from_le_bytes([b[0], b[1]])) << 16);
+            }
+        }
+        DType::Q8_0 => {
+            for (out, block) in out.chunks_exact_mut(32).zip(stored.chunks_exact(34)) {
+                let d = half_at(block, 0);
+                for (x, &q) in out.iter_mut().zip(&block[2..]) {
+                    *x = d * f32::from(q as i8);
+                }
+            }
+        }
+        DType::Q4_0 => nibbles(stored, out, 18, |block| (half_at(block, 0), -8.0 * half_at(block, 0), 2)),
+        DType::Q4_1 => nibbles(stored, out, 20, |block| (half_at(block, 0), half_at(block, 2), 4)),
+        DType::Q5_0 => five_bits(stored, out, 22, |block| (half_at(block, 0), -16.0 * half_at(block, 0), 2)),
+        DType::Q5_1 => five_bits(stored, out, 24, |block| (half_at(block, 0), half_at(block, 2), 4)),
+    }
+}
+
+/// Blocks of 16 bytes of nibbles after a head; `head` gives scale, offset and the head's length.
+#[inline(always)]
+fn nibbles(stored: &[u8], out: &mut [f32], block_bytes: usize, head: impl Fn(&[u8]) -> (f32, f32, usize)) {
+    for (out, block) in out.chunks_exact_mut(32).zip(stored.chunks_exact(block_bytes)) {
+        let (d, m, at) = head(block);
+        let (low, high) = out.split_at_mut(16);
+        for ((low, high), &q) in low.iter_mut().zip(high).zip(&block[at..at + 16]) {
+            *low = d * f32::from(q & 15) + m;
+            *high = d * f32::from(q >> 4) + m;
+        }
+    }
+}
+
+/// As [`nibbles`], with 4 bytes of fifth bits between head and nibbles.
+#[inline(always)]
+fn five_bits(stored: &[u8], out: &mut [f32], block_bytes: usize, head: impl Fn(&[u8]) -> (f32, f32, usize)) {
+    for (out, block) in out.chunks_exact_mut(32).zip(stored.chunks_exact(block_bytes)) {
+        let (d, m, at) = head(block);
+        let fifth = u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
+        for (i, &q) in block[at + 4..at + 20].iter().enumerate() {
+            let low = u32::from(q & 15) | (fifth >> i & 1) << 4;
+            let high = u32::from(q >> 4) | (fifth >> (i + 16) & 1) << 4;
+            out[i] = d * low as f32 + m;
+            out[i + 16] = d * high as f32 + m;
+        }
+    }
+}
+
+/// bfloat16 bytes of f32 numbers, round to nearest even.
+pub fn to_bf16_bytes(numbers: &[f32]) -> Vec<u8> {
+    numbers.iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_that_do_not_fit_are_refused() {
+        let memory = Memory::new();
+        let error = Frozen::new(&memory, DType::Q8_0, 2, 32, Bytes::owned(vec![0; 67])).err().map(|e| e.to_string());
+        assert_eq!(error.as_deref(), Some("2x32 weight of type Q8_0 in 67 bytes, expected 68"));
+        assert!(Frozen::new(&memory, DType::Q4_0, 1, 33, Bytes::owned(vec![0; 18])).is_err());
+        assert_eq!(memory.ledger().live_in(Category::FrozenWeights), 0);
+    }
+
+    #[test]
+    fn plain_types_widen_and_permute() -> Result<(), Error> {
+        let memory = Memory::new();
+        let numbers = [1.0f32, -2.5, 0.0, 3.0, 1e-3, 7.0];
+        let w = Frozen::from_f32(&memory, 3, 2, &numbers)?;
+        assert_eq!(w.permuted(&memory, &[2, 0, 1])?.to_f32(), vec![1e-3, 7.0, 1.0, -2.5, 0.0, 3.0]);
+        let b = Frozen::new(&memory, DType::Bf16, 3, 2, Bytes::owned(to_bf16_bytes(&numbers)))?;
+        let mut row = [0.0; 2];
+        b.widen_row(0, &mut row);
+        assert_eq!(row, [1.0, -2.5]);
+        Ok(())
+    }
+}

@@ -1,0 +1,3 @@
+//! The seam: every loop over numbers.
+
+pub(crate) mod simd;

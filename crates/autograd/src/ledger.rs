@@ -1,0 +1,231 @@
+//! The ledger: every tensor byte, by category, live and at its peak.
+//!
+//! A [`Claim`] is an entry that ends itself when dropped; tensors and saved states hold one. So the ledger cannot forget
+//! a release, and what it does not know was not allocated through [`crate::Memory`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::saved::{SavedKind, Site};
+
+/// What bytes are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Category {
+    /// Weights that are not trained, in their stored form.
+    FrozenWeights,
+    /// Trainable parameters.
+    Trainable,
+    /// Gradients of trainable parameters.
+    Gradients,
+    /// Optimiser state.
+    Optimiser,
+    /// Kept for backward, at a site, in a form.
+    Saved(Site, SavedKind),
+    /// Anything else an op needs while it runs, and values on their way to the next op.
+    Transient,
+}
+
+impl Category {
+    /// Whether the bytes belong to a step rather than to the model or the optimiser.
+    pub fn is_activation(self) -> bool {
+        matches!(self, Category::Saved(..) | Category::Transient)
+    }
+}
+
+impl fmt::Display for Category {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Category::FrozenWeights => f.write_str("frozen_weights"),
+            Category::Trainable => f.write_str("trainable"),
+            Category::Gradients => f.write_str("gradients"),
+            Category::Optimiser => f.write_str("optimiser"),
+            Category::Saved(site, kind) => write!(f, "saved.{site}.{kind}"),
+            Category::Transient => f.write_str("transient"),
+        }
+    }
+}
+
+/// Which part of a step is running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Phase {
+    /// Outside a step.
+    #[default]
+    Idle,
+    /// The forward pass.
+    Forward,
+    /// The backward pass, outside recomputed segments.
+    Backward,
+    /// A segment runs forward again inside backward.
+    Recompute,
+    /// The optimiser's update.
+    Optimise,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Phase::Idle => "idle",
+            Phase::Forward => "forward",
+            Phase::Backward => "backward",
+            Phase::Recompute => "recompute",
+            Phase::Optimise => "optimise",
+        })
+    }
+}
+
+/// The largest sum of activation bytes since [`Ledger::reset_peak`], and where it stood.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Peak {
+    /// Activation bytes ([`Category::is_activation`]).
+    pub activation_bytes: usize,
+    /// Phase of the step.
+    pub phase: Phase,
+    /// Op that allocated last.
+    pub op: &'static str,
+    /// Bytes by category at that moment.
+    pub by_category: BTreeMap<Category, usize>,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    live: BTreeMap<Category, usize>,
+    activations: usize,
+    phase: Phase,
+    op: &'static str,
+    peak: Peak,
+}
+
+impl Book {
+    fn add(&mut self, category: Category, bytes: usize) {
+        *self.live.entry(category).or_default() += bytes;
+        if category.is_activation() {
+            self.activations += bytes;
+            if self.activations > self.peak.activation_bytes {
+                self.peak.activation_bytes = self.activations;
+                self.peak.phase = self.phase;
+                self.peak.op = self.op;
+                // The map is small (a few dozen entries) but cloning it at every rise would dominate tiny models.
+                self.peak.by_category.clone_from(&self.live);
+            }
+        }
+    }
+
+    fn remove(&mut self, category: Category, bytes: usize) {
+        if let Some(live) = self.live.get_mut(&category) {
+            *live -= bytes;
+        }
+        if category.is_activation() {
+            self.activations -= bytes;
+        }
+    }
+}
+
+/// A shared handle to the book of bytes.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger(Arc<Mutex<Book>>);
+
+impl Ledger {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters `bytes` under `category` until the claim is dropped.
+    pub fn claim(&self, category: Category, bytes: usize) -> Claim {
+        self.book().add(category, bytes);
+        Claim { ledger: self.clone(), category, bytes }
+    }
+
+    /// Live bytes by category; empty categories left out.
+    pub fn live(&self) -> BTreeMap<Category, usize> {
+        self.book().live.iter().filter(|(_, b)| **b > 0).map(|(c, b)| (*c, *b)).collect()
+    }
+
+    /// Live bytes of one category.
+    pub fn live_in(&self, category: Category) -> usize {
+        self.book().live.get(&category).copied().unwrap_or(0)
+    }
+
+    /// Live bytes kept for backward, all sites and forms.
+    pub fn saved_bytes(&self) -> usize {
+        self.book().live.iter().filter(|(c, _)| matches!(c, Category::Saved(..))).map(|(_, b)| b).sum()
+    }
+
+    /// Live activation bytes.
+    pub fn activation_bytes(&self) -> usize {
+        self.book().activations
+    }
+
+    /// The peak since the last reset.
+    pub fn peak(&self) -> Peak {
+        self.book().peak.clone()
+    }
+
+    /// Begins a new peak at what is live now.
+    pub fn reset_peak(&self) {
+        let mut book = self.book();
+        book.peak =
+            Peak { activation_bytes: book.activations, phase: book.phase, op: book.op, by_category: book.live.clone() };
+    }
+
+    /// Notes the phase; returns the one before.
+    pub fn set_phase(&self, phase: Phase) -> Phase {
+        std::mem::replace(&mut self.book().phase, phase)
+    }
+
+    /// Notes the op that runs.
+    pub fn set_op(&self, op: &'static str) {
+        self.book().op = op;
+    }
+}
+
+/// An entry of the ledger; dropping it ends it.
+#[derive(Debug)]
+pub struct Claim {
+    ledger: Ledger,
+    category: Category,
+    bytes: usize,
+}
+
+impl Claim {
+    /// Moves the bytes to another category.
+    pub(crate) fn set_category(&mut self, category: Category) {
+        if category != self.category {
+            let mut book = self.ledger.book();
+            book.remove(self.category, self.bytes);
+            book.add(category, self.bytes);
+            self.category = category;
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.ledger.book().remove(self.category, self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_end_and_peaks_stay() {
+        let ledger = Ledger::default();
+        ledger.set_phase(Phase::Forward);
+        let kept = ledger.claim(Category::Transient, 100);
+        let mut passing = ledger.claim(Category::Transient, 50);
+        passing.set_category(Category::Saved(Site::AttnIn, SavedKind::Exact));
+        assert_eq!((ledger.saved_bytes(), ledger.activation_bytes()), (50, 150));
+        ledger.set_phase(Phase::Backward);
+        drop(passing);
+        let weights = ledger.claim(Category::FrozenWeights, 1000);
+        assert_eq!(ledger.activation_bytes(), 100);
+        let peak = ledger.peak();
+        assert_eq!((peak.activation_bytes, peak.phase), (150, Phase::Forward));
+        ledger.reset_peak();
+        assert_eq!(ledger.peak().activation_bytes, 100);
+        drop((kept, weights));
+        assert!(ledger.live().is_empty());
+    }
+}
