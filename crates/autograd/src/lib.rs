@@ -1,14 +1,34 @@
-//! A small tape for fine-tuning transformers, which owns what is kept for backward and in what form.
+//! A small tape for fine-tuning transformers, which owns exactly one thing: what is kept for backward, in what form, and
+//! how gradients follow from it.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`Tensor`], [`Memory`] | row-major f32 matrices whose bytes are in the [`Ledger`] and whose memory is used again |
+//! | [`Frozen`] | weights in their stored form, widened a panel at a time |
+//! | [`Tape`], [`Var`] | what ran, and what each op kept of it; [`Tape::segment`] recomputes a stretch instead |
+//! | [`Policy`], [`Site`] | which form a saved tensor gets: itself or low-rank factors |
+//! | [`ops`] | the ops, one a file: forward, what it saves, backward |
+//! | [`optimise`] | the arithmetic of AdamW |
+//!
+//! Forward is always exact; only gradients depend on the policy. Shapes: m rows (tokens of the micro-batch), n columns
+//! (features); a weight is output features × input features.
 
 mod error;
 mod frozen;
 mod kernels;
 mod ledger;
+pub mod ops;
+mod param;
 mod saved;
+mod tape;
 mod tensor;
 
 pub use error::Error;
 pub use frozen::{Bytes, DType, Frozen, to_bf16_bytes};
+pub use kernels::optimise;
 pub use ledger::{Category, Claim, Ledger, Peak, Phase};
-pub use saved::{SavedKind, Site};
+pub use loract_linalg::Rng;
+pub use param::{Grads, Param, ParamId, Vector, Weight};
+pub use saved::{Compress, Form, Policy, Rank, Recompute, SavedKind, SavedRef, Site};
+pub use tape::{InputGrads, Segment, StepKey, Tape, Var, VarId};
 pub use tensor::{BufferId, Memory, Tensor};

@@ -186,9 +186,11 @@ impl Tensor {
 
     /// This tensor if nobody else holds its memory, else a copy that is not shared.
     pub(crate) fn into_unique(mut self, memory: &Memory) -> Tensor {
-        if self.data_mut().is_some() {
-            return self;
-        }
+        if self.data_mut().is_some() { self } else { self.copy(memory) }
+    }
+
+    /// A copy of its own.
+    pub(crate) fn copy(&self, memory: &Memory) -> Tensor {
         let mut copy = memory.stale(self.rows, self.cols, Category::Transient);
         copy.slice_mut().copy_from_slice(self.data());
         copy

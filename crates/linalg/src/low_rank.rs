@@ -58,6 +58,13 @@ impl LowRank {
         chain(self.v.view().t(), self.u.view().t(), d, par)
     }
 
+    /// dᵀ·(U·V), p×n for d m×p, added to or written over `out`: the transpose of [`LowRank::transpose_mul`], in place.
+    pub fn left_mul(&self, d: MatRef<'_>, out: MatMut<'_>, accum: Accum, par: Par) {
+        let mut inner = Mat::zeros(d.cols(), self.rank());
+        matmul(inner.view_mut(), Accum::Replace, d.t(), self.u.view(), 1.0, par);
+        matmul(out, accum, inner.view(), self.v.view(), 1.0, par);
+    }
+
     /// Rows `rows` of U·V into `out` (rows.len()×n); 2kn a row.
     pub fn row_tile(&self, rows: Range<usize>, out: MatMut<'_>, par: Par) {
         matmul(out, Accum::Replace, self.u.view().row_range(rows), self.v.view(), 1.0, par);
@@ -103,6 +110,9 @@ mod tests {
             close(&f.mul(b.view(), Par::Rayon), &naive(dense.view(), b.view()));
             let d = Mat::from_fn(m, 5, |_, _| rng.normal());
             close(&f.transpose_mul(d.view(), Par::Serial), &naive(dense.view().t(), d.view()));
+            let mut left = Mat::zeros(5, n);
+            f.left_mul(d.view(), left.view_mut(), Accum::Add, Par::Serial);
+            close(&left, &naive(d.view().t(), dense.view()));
             let mut tile = Mat::zeros(3, n);
             f.row_tile(2..5, tile.view_mut(), Par::Serial);
             close(&tile, &Mat::from_fn(3, n, |i, j| dense[(i + 2, j)]));

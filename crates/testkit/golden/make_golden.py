@@ -84,12 +84,12 @@ CASES = {
         LlamaConfig(
             **SHAPE,
             **rope(
-                50000.0,
+                50.0,
                 rope_type="llama3",
                 factor=8.0,
                 low_freq_factor=1.0,
                 high_freq_factor=4.0,
-                original_max_position_embeddings=16,
+                original_max_position_embeddings=32,
             ),
             tie_word_embeddings=False,
         ),

@@ -1,3 +1,12 @@
-//! The seam: every loop over numbers.
+//! The seam: every loop over numbers. Ops above it see tensors only; a GPU would be another set of these.
 
+pub(crate) mod attention;
+pub(crate) mod cross_entropy;
+pub(crate) mod elementwise;
+pub(crate) mod matmul;
+pub mod optimise;
+pub(crate) mod rms_norm;
+pub(crate) mod rope;
+pub(crate) mod scratch;
 pub(crate) mod simd;
+pub(crate) mod swiglu;

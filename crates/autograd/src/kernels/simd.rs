@@ -1,8 +1,113 @@
-//! Run-time choice of vector instructions: a loop inside [`dispatch`] is compiled for AVX-512, AVX2+FMA, NEON and plain
-//! code, and the best that the processor has runs. Whatever the loop calls must be `#[inline(always)]`.
+//! Run-time choice of vector instructions, and the loops that compilers do not vectorise by themselves.
+//!
+//! A loop inside [`dispatch`] is compiled for AVX-512, AVX2+FMA, NEON and plain code, and the best that the processor has
+//! runs. Whatever the loop calls must be `#[inline(always)]`.
 
 /// Runs `f` compiled for the best instruction set of this processor.
 #[inline(always)]
 pub(crate) fn dispatch<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
+}
+
+/// Running sums kept side by side, so that a reduction vectorises; also fixes the order of additions.
+const LANES: usize = 16;
+
+/// Σ f(a_i, b_i).
+#[inline(always)]
+pub(crate) fn sum2(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let (ca, cb) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let mut rest = 0.0;
+    for (&x, &y) in ca.remainder().iter().zip(cb.remainder()) {
+        rest += f(x, y);
+    }
+    for (xs, ys) in ca.zip(cb) {
+        for ((lane, &x), &y) in lanes.iter_mut().zip(xs).zip(ys) {
+            *lane += f(x, y);
+        }
+    }
+    lanes.iter().sum::<f32>() + rest
+}
+
+/// Σ f(a_i).
+#[inline(always)]
+pub(crate) fn sum(a: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    sum2(a, a, |x, _| f(x))
+}
+
+/// The largest element; −∞ of none. NaN is passed over.
+#[inline(always)]
+pub(crate) fn max(a: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let chunks = a.chunks_exact(LANES);
+    let mut best = f32::NEG_INFINITY;
+    for &x in chunks.remainder() {
+        best = if x > best { x } else { best };
+    }
+    for xs in chunks {
+        for (lane, &x) in lanes.iter_mut().zip(xs) {
+            *lane = if x > *lane { x } else { *lane };
+        }
+    }
+    lanes.iter().fold(best, |m, &x| if x > m { x } else { m })
+}
+
+/// eˣ to 2 units in the last place for −87.3 ≤ x ≤ 88.3; 0 below, the largest such value above; NaN stays NaN.
+///
+/// Cody–Waite reduction by multiples of ln 2 and the degree-5 polynomial of the Cephes library's `expf`.
+#[inline(always)]
+#[allow(clippy::excessive_precision)]
+pub(crate) fn exp(x: f32) -> f32 {
+    const ROUND: f32 = 12_582_912.0; // 1.5·2²³: adding it rounds to the nearest integer
+    let clamped = if x > 88.3 { 88.3 } else { x };
+    let clamped = if clamped < -87.33 { -87.33 } else { clamped };
+    let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = clamped - n * 0.693_359_375 + n * 2.121_944_4e-4;
+    let p = 1.987_569_1e-4f32;
+    let p = p * r + 1.398_199_9e-3;
+    let p = p * r + 8.333_452e-3;
+    let p = p * r + 4.166_579_6e-2;
+    let p = p * r + 1.666_666_5e-1;
+    let p = p * r + 5.000_000_1e-1;
+    let p = p * r * r + r + 1.0;
+    let exponent = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
+    let y = p * f32::from_bits(exponent);
+    if x < -87.33 { 0.0 } else { y }
+}
+
+/// 1 / (1 + e⁻ˣ).
+#[inline(always)]
+pub(crate) fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_within_two_units_in_the_last_place() {
+        let mut worst = 0.0f64;
+        for i in -870_000..=880_000 {
+            let x = i as f32 * 1e-4;
+            let want = f64::from(x).exp();
+            let got = f64::from(dispatch(|| exp(x)));
+            worst = worst.max(((got - want) / want).abs());
+        }
+        assert!(worst <= 2.0 * f64::from(f32::EPSILON), "{worst}");
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+        assert_eq!(exp(-200.0), 0.0);
+        assert!(exp(f32::NAN).is_nan());
+        assert_eq!(exp(0.0), 1.0);
+    }
+
+    #[test]
+    fn reductions_equal_the_plain_ones_at_every_length() {
+        for len in [0, 1, 15, 16, 17, 50] {
+            let a: Vec<f32> = (0..len).map(|i| ((i * 7) % 11) as f32 - 5.0).collect();
+            assert_eq!(sum(&a, |x| x * 2.0), a.iter().map(|x| x * 2.0).sum::<f32>());
+            assert_eq!(max(&a), a.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        }
+    }
 }

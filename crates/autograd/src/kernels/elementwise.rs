@@ -1,0 +1,94 @@
+//! Loops over numbers that look at one element at a time.
+
+use rayon::prelude::*;
+
+use super::simd::dispatch;
+
+/// Numbers a task works on: enough to be worth a task, few enough for the first-level cache.
+pub(crate) const GRAIN: usize = 1 << 13;
+
+/// x += y.
+pub(crate) fn add(x: &mut [f32], y: &[f32]) {
+    add_scaled(x, y, 1.0);
+}
+
+/// x += scale·y.
+pub(crate) fn add_scaled(x: &mut [f32], y: &[f32], scale: f32) {
+    x.par_chunks_mut(GRAIN).zip(y.par_chunks(GRAIN)).for_each(|(x, y)| {
+        dispatch(|| x.iter_mut().zip(y).for_each(|(x, &y)| *x += scale * y));
+    });
+}
+
+/// x *= factor.
+pub(crate) fn scale(x: &mut [f32], factor: f32) {
+    x.par_chunks_mut(GRAIN).for_each(|x| dispatch(|| x.iter_mut().for_each(|x| *x *= factor)));
+}
+
+/// x = factor·y.
+pub(crate) fn scaled_copy(x: &mut [f32], y: &[f32], factor: f32) {
+    x.par_chunks_mut(GRAIN).zip(y.par_chunks(GRAIN)).for_each(|(x, y)| {
+        dispatch(|| x.iter_mut().zip(y).for_each(|(x, &y)| *x = factor * y));
+    });
+}
+
+/// Rows of x, each multiplied by `scale` element by element.
+pub(crate) fn scale_columns(x: &mut [f32], scale: &[f32]) {
+    by_rows(x, scale.len(), |row| row.iter_mut().zip(scale).for_each(|(x, &s)| *x *= s));
+}
+
+/// `bias` added to each row of x.
+pub(crate) fn add_bias(x: &mut [f32], bias: &[f32]) {
+    by_rows(x, bias.len(), |row| row.iter_mut().zip(bias).for_each(|(x, &b)| *x += b));
+}
+
+#[inline(always)]
+fn by_rows(x: &mut [f32], cols: usize, f: impl Fn(&mut [f32]) + Sync) {
+    x.par_chunks_mut(rows_per_task(cols) * cols).for_each(|rows| {
+        dispatch(|| rows.chunks_exact_mut(cols).for_each(&f));
+    });
+}
+
+/// Rows of `cols` numbers that make a task.
+pub(crate) fn rows_per_task(cols: usize) -> usize {
+    (GRAIN / cols.max(1)).max(1)
+}
+
+/// Column sums of rows of `cols` numbers, added to `out`.
+pub(crate) fn add_column_sums(x: &[f32], out: &mut [f32]) {
+    let cols = out.len();
+    for row in x.chunks_exact(cols) {
+        out.iter_mut().zip(row).for_each(|(o, &x)| *o += x);
+    }
+}
+
+/// Σx², in f64, the same whatever the thread count.
+pub(crate) fn squared_norm(x: &[f32]) -> f64 {
+    let parts: Vec<f64> = x
+        .par_chunks(GRAIN)
+        .map(|part| {
+            let mut lanes = [0.0f64; 8];
+            for (i, &x) in part.iter().enumerate() {
+                lanes[i % 8] += f64::from(x) * f64::from(x);
+            }
+            lanes.iter().sum()
+        })
+        .collect();
+    parts.iter().sum()
+}
+
+/// Multiplies x by a dropout mask: kept elements by 1/(1−p), the others by 0. Element i of the tensor is kept if the
+/// i-th number of `stream` says so; `first` is the place of x[0] in the tensor.
+pub(crate) fn dropout(x: &mut [f32], first: usize, probability: f32, stream: loract_linalg::Rng) {
+    let keep = 1.0 / (1.0 - probability);
+    // Compared as 32-bit integers: exact for every probability.
+    let threshold = (f64::from(probability) * 4_294_967_296.0) as u64;
+    x.par_chunks_mut(GRAIN).enumerate().for_each(|(chunk, x)| {
+        let base = (first + chunk * GRAIN) as u64;
+        dispatch(|| {
+            for (i, x) in x.iter_mut().enumerate() {
+                let kept = (stream.at(base + i as u64) >> 32) >= threshold;
+                *x *= if kept { keep } else { 0.0 };
+            }
+        });
+    });
+}

@@ -1,0 +1,63 @@
+//! Products with a weight W (out×in), frozen in its stored form or trained.
+//!
+//! A stored form other than f32 is widened a panel of output rows at a time, so f32 copies of whole models never exist.
+
+use std::ops::Range;
+
+use loract_linalg::{Accum, MatMut, MatRef, Par, matmul};
+
+use crate::ledger::Category;
+use crate::param::Weight;
+use crate::tensor::{Memory, Tensor};
+
+/// Numbers in a widened panel: 4 MB, about a core's share of the last cache level.
+const PANEL: usize = 1 << 20;
+
+/// Calls `f` with each panel of W in turn: its output rows, and the numbers (rows×in).
+fn for_panels(w: &Weight, memory: &Memory, mut f: impl FnMut(Range<usize>, MatRef<'_>)) {
+    let (rows, cols) = (w.rows(), w.cols());
+    let frozen = match w {
+        Weight::Trained(p) => return f(0..rows, p.value().view()),
+        Weight::Frozen(frozen) => match frozen.as_f32() {
+            Some(numbers) => return f(0..rows, MatRef::row_major(numbers, rows, cols)),
+            None => frozen,
+        },
+    };
+    let step = (PANEL / cols.max(1)).next_multiple_of(64).min(rows.max(1));
+    let mut panel = memory.stale(step, cols, Category::Transient);
+    for start in (0..rows).step_by(step) {
+        let range = start..(start + step).min(rows);
+        frozen.widen_rows(range.clone(), panel.slice_mut());
+        f(range.clone(), MatRef::row_major(panel.data(), range.len(), cols));
+    }
+}
+
+/// The columns `range` of a row-major rows×cols matrix.
+fn columns(data: &mut [f32], rows: usize, cols: usize, range: Range<usize>) -> MatMut<'_> {
+    let len = range.len();
+    let start = if rows == 0 { 0 } else { range.start };
+    MatMut::with_strides(&mut data[start..], rows, len, cols, 1)
+}
+
+/// y (m×out) = or += x (m×in) · Wᵀ.
+pub(crate) fn times_transposed(x: MatRef<'_>, w: &Weight, y: &mut [f32], accum: Accum, memory: &Memory) {
+    let (m, out) = (x.rows(), w.rows());
+    for_panels(w, memory, |range, panel| {
+        matmul(columns(y, m, out, range), accum, x, panel.t(), 1.0, Par::Rayon);
+    });
+}
+
+/// dx (m×in) = or += dy (m×out) · W.
+pub(crate) fn times(dy: MatRef<'_>, w: &Weight, dx: &mut [f32], accum: Accum, memory: &Memory) {
+    let (m, cols) = (dy.rows(), w.cols());
+    let mut accum = accum;
+    for_panels(w, memory, |range, panel| {
+        matmul(MatMut::row_major(dx, m, cols), accum, dy.col_range(range), panel, 1.0, Par::Rayon);
+        accum = Accum::Add;
+    });
+}
+
+/// out = or += alpha · aᵀ·b for a m×p, b m×q, out p×q.
+pub(crate) fn transposed_times(a: &Tensor, b: &Tensor, out: &mut Tensor, alpha: f32, accum: Accum) {
+    matmul(out.view_mut(), accum, a.view().t(), b.view(), alpha, Par::Rayon);
+}

@@ -1,0 +1,37 @@
+//! Rotary position embedding, halves convention (Hugging Face's `rotate_half`): feature i and i + D/2 of a head turn by
+//! the angle position·frequency_i.
+
+use rayon::prelude::*;
+
+use super::elementwise::rows_per_task;
+use super::simd;
+
+/// Turns every head of every row in place. `cos` and `sin` have D/2 numbers a position; `direction` is 1 forward and −1
+/// for the gradient (the inverse turn).
+pub(crate) fn rotate(
+    x: &mut [f32],
+    cols: usize,
+    head_dim: usize,
+    positions: &[u32],
+    cos: &[f32],
+    sin: &[f32],
+    direction: f32,
+) {
+    let half = head_dim / 2;
+    let tile = rows_per_task(cols);
+    x.par_chunks_mut(tile * cols).zip(positions.par_chunks(tile)).for_each(|(x, positions)| {
+        simd::dispatch(|| {
+            for (row, &position) in x.chunks_exact_mut(cols).zip(positions) {
+                let at = position as usize * half;
+                let (cos, sin) = (&cos[at..at + half], &sin[at..at + half]);
+                for head in row.chunks_exact_mut(head_dim) {
+                    let (low, high) = head.split_at_mut(half);
+                    for (((a, b), &c), &s) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+                        let s = direction * s;
+                        (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
+                    }
+                }
+            }
+        });
+    });
+}

@@ -1,0 +1,106 @@
+//! Causal grouped-query attention: o (m×H·D) from q (m×H·D), k and v (m×H_kv·D).
+//!
+//! Saves q, k, v at `attn_qkv` and the rows' log-sum-exp (m×H); neither a T×T matrix nor the output, whose row sums with
+//! its gradient come from the scores' block in backward.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::error::{Error, same};
+use crate::kernels::attention::{self as kernel, Inputs, Layout};
+use crate::ledger::Category;
+use crate::saved::{SavedRef, Site};
+use crate::tape::{Backprop, Backward, Tape, Var, VarId};
+use crate::tensor::Tensor;
+
+/// Shape of an attention layer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AttentionShape {
+    /// H.
+    pub heads: usize,
+    /// Key/value heads; divides H.
+    pub kv_heads: usize,
+    /// D.
+    pub head_dim: usize,
+    /// A query sees at most this many keys, itself included; `None` = all before it.
+    pub window: Option<usize>,
+}
+
+impl AttentionShape {
+    fn layout<'a>(&self, sequences: &'a [Range<usize>]) -> Layout<'a> {
+        Layout {
+            sequences,
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            head_dim: self.head_dim,
+            window: self.window,
+            scale: 1.0 / (self.head_dim as f32).sqrt(),
+        }
+    }
+}
+
+struct Node {
+    shape: AttentionShape,
+    sequences: Arc<[Range<usize>]>,
+    ids: [Option<VarId>; 3],
+    saved: [SavedRef; 3],
+    lse: SavedRef,
+}
+
+/// softmax(q·kᵀ/√D, causal within each sequence)·v, m×H·D. `sequences` are the row ranges of the micro-batch's
+/// sequences, end to end.
+///
+/// # Errors
+/// [`Error::Shape`] if shapes, heads or sequences do not fit.
+pub fn attention(
+    tape: &mut Tape<'_>,
+    [q, k, v]: [Var; 3],
+    shape: AttentionShape,
+    sequences: &Arc<[Range<usize>]>,
+) -> Result<Var, Error> {
+    let entered = tape.enter("attention", q.needs_grad() || k.needs_grad() || v.needs_grad());
+    let rows = q.tensor().rows();
+    same(entered.op, "heads left over by key/value heads", shape.heads % shape.kv_heads.max(1), 0)?;
+    same(entered.op, "features of q", q.tensor().cols(), shape.heads * shape.head_dim)?;
+    for other in [&k, &v] {
+        same(entered.op, "features of k or v", other.tensor().cols(), shape.kv_heads * shape.head_dim)?;
+        same(entered.op, "rows of k or v", other.tensor().rows(), rows)?;
+    }
+    let end = sequences.iter().try_fold(0, |end, s| (s.start == end && s.end > end).then_some(s.end));
+    same(entered.op, "rows covered by sequences", end.unwrap_or(usize::MAX), rows)?;
+    let mut o = tape.memory().stale(rows, q.tensor().cols(), Category::Transient);
+    let mut lse = tape.memory().stale(rows, shape.heads, Category::Transient);
+    let (qd, kd, vd) = (q.tensor().data(), k.tensor().data(), v.tensor().data());
+    kernel::forward(&shape.layout(sequences), qd, kd, vd, o.slice_mut(), lse.slice_mut());
+    if !entered.record {
+        return Ok(tape.value(o, entered.needs_grad));
+    }
+    let ids = [q.grad_id(), k.grad_id(), v.grad_id()];
+    let mut keep = |x: &Var| tape.save(&[Site::AttnQkv], x.tensor());
+    let saved = [keep(&q)?, keep(&k)?, keep(&v)?];
+    let lse = tape.save_exact(Site::RowStats, &lse);
+    Ok(tape.record(entered.op, o, Node { shape, sequences: Arc::clone(sequences), ids, saved, lse }))
+}
+
+impl Backward for Node {
+    fn backward(self: Box<Self>, dy: Tensor, pass: &mut Backprop<'_>) -> Result<(), Error> {
+        let (rows, q_cols) = (dy.rows(), dy.cols());
+        let kv_cols = self.shape.kv_heads * self.shape.head_dim;
+        let [q, k, v] = self.saved.map(|s| s.to_dense(&pass.memory));
+        let lse = self.lse.to_dense(&pass.memory);
+        let mut by_head = [(); 3].map(|()| pass.stale(rows, q_cols));
+        let [mut dq, mut dk, mut dv] = [q_cols, kv_cols, kv_cols].map(|cols| pass.stale(rows, cols));
+        kernel::backward(
+            &self.shape.layout(&self.sequences),
+            Inputs { q: q.data(), k: k.data(), v: v.data(), lse: lse.data(), d_out: dy.data() },
+            by_head.each_mut().map(Tensor::slice_mut),
+            dq.slice_mut(),
+            dk.slice_mut(),
+            dv.slice_mut(),
+        );
+        for (id, gradient) in self.ids.into_iter().zip([dq, dk, dv]) {
+            pass.accumulate(id, gradient);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,131 @@
+//! Head and loss as one op: the logits of a whole batch never exist.
+//!
+//! Rows that are not trained are dropped first. The others go through the head (V×C) and softmax cross-entropy a chunk at
+//! a time; what remains of a chunk is its gradient with respect to the head's input (trained rows × C), saved at
+//! `loss_grad` for a loss of weight 1, and the gradient of the head if it is trained.
+
+use loract_linalg::{Accum, MatRef, Par, matmul};
+
+use crate::error::{Error, same};
+use crate::kernels::{cross_entropy as kernel, elementwise, matmul as products};
+use crate::ledger::Category;
+use crate::param::Weight;
+use crate::saved::{SavedRef, Site};
+use crate::tape::{Backprop, Backward, Tape, Var, VarId};
+use crate::tensor::Tensor;
+
+/// Logits held at once, in numbers: 32 MB, at least one row.
+const CHUNK: usize = 1 << 23;
+
+/// Which rows are trained, and towards what.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Targets {
+    /// Rows of the head's input, ascending.
+    pub rows: Vec<u32>,
+    /// The token that each of them shall predict.
+    pub tokens: Vec<u32>,
+}
+
+/// What [`cross_entropy`] returns.
+#[derive(Debug)]
+pub struct LossOutput {
+    /// Sum of the negative log-likelihoods (natural logarithm), 1×1.
+    pub loss: Var,
+    /// The negative log-likelihood of each target.
+    pub nll: Vec<f32>,
+}
+
+struct Node<'m> {
+    x: Option<VarId>,
+    shape: (usize, usize),
+    rows: Vec<u32>,
+    dx: Option<SavedRef>,
+    head: Option<(&'m crate::param::Param, SavedRef)>,
+}
+
+/// Σ −log softmax(x·headᵀ)[target] over the targets; x is m×C, the head V×C.
+///
+/// # Errors
+/// [`Error::Shape`], or [`Error::TokenId`] if a target is outside the vocabulary.
+pub fn cross_entropy<'m>(
+    tape: &mut Tape<'m>,
+    x: Var,
+    head: &'m Weight,
+    targets: &Targets,
+) -> Result<LossOutput, Error> {
+    let trained = head.trained();
+    let entered = tape.enter("cross_entropy", x.needs_grad() || trained.is_some());
+    let (m, cols, vocabulary) = (x.tensor().rows(), x.tensor().cols(), head.rows());
+    same(entered.op, "features against the head's", cols, head.cols())?;
+    same(entered.op, "target rows against tokens", targets.rows.len(), targets.tokens.len())?;
+    if let Some(&row) = targets.rows.iter().find(|&&row| row as usize >= m) {
+        return Err(Error::Shape { op: entered.op, what: "target row beyond the rows", left: row as usize, right: m });
+    }
+    if let Some(&id) = targets.tokens.iter().find(|&&id| id as usize >= vocabulary) {
+        return Err(Error::TokenId { id, vocabulary });
+    }
+    let memory = tape.memory().clone();
+    let trained_rows = targets.rows.len();
+    let mut picked = memory.stale(trained_rows, cols, Category::Transient);
+    for (out, &row) in picked.slice_mut().chunks_exact_mut(cols).zip(&targets.rows) {
+        out.copy_from_slice(&x.tensor().data()[row as usize * cols..(row as usize + 1) * cols]);
+    }
+    let x_id = x.grad_id();
+    drop(x);
+    let wants_dx = entered.record && x_id.is_some();
+    let mut head_gradient =
+        (entered.record && trained.is_some()).then(|| memory.zeros(vocabulary, cols, Category::Transient));
+    let step = (CHUNK / vocabulary.max(1)).clamp(1, trained_rows.max(1));
+    let mut logits = memory.stale(step, vocabulary, Category::Transient);
+    let mut nll = Vec::with_capacity(trained_rows);
+    for start in (0..trained_rows).step_by(step) {
+        let range = start..(start + step).min(trained_rows);
+        let logits = &mut logits.slice_mut()[..range.len() * vocabulary];
+        let chunk = &mut picked.slice_mut()[range.start * cols..range.end * cols];
+        let view = MatRef::row_major(chunk, range.len(), cols);
+        products::times_transposed(view, head, logits, Accum::Replace, &memory);
+        let tokens = &targets.tokens[range.clone()];
+        nll.extend(kernel::rows(logits, vocabulary, tokens, entered.record));
+        let d_logits = MatRef::row_major(logits, range.len(), vocabulary);
+        if let Some(gradient) = &mut head_gradient {
+            matmul(gradient.view_mut(), Accum::Add, d_logits.t(), view, 1.0, Par::Rayon);
+        }
+        if wants_dx {
+            // The chunk of inputs has served; its gradient takes its place.
+            products::times(d_logits, head, chunk, Accum::Replace, &memory);
+        }
+    }
+    drop(logits);
+    let total = nll.iter().map(|&x| f64::from(x)).sum::<f64>() as f32;
+    let total = memory.tensor(1, 1, vec![total], Category::Transient);
+    let loss = if entered.record {
+        let dx = wants_dx.then(|| tape.save_exact(Site::LossGrad, &picked));
+        let head = trained.zip(head_gradient.map(|g| tape.save_exact(Site::LossGrad, &g)));
+        let node = Node { x: x_id, shape: (m, cols), rows: targets.rows.clone(), dx, head };
+        tape.record(entered.op, total, node)
+    } else {
+        tape.value(total, entered.needs_grad)
+    };
+    Ok(LossOutput { loss, nll })
+}
+
+impl Backward for Node<'_> {
+    fn backward(self: Box<Self>, dy: Tensor, pass: &mut Backprop<'_>) -> Result<(), Error> {
+        let weight = dy.data()[0];
+        if let Some((param, gradient)) = self.head {
+            let gradient = gradient.to_dense(&pass.memory);
+            pass.params.add(&pass.memory, param, gradient.data(), weight);
+        }
+        if let Some(saved) = self.dx {
+            let (m, cols) = self.shape;
+            let picked = saved.to_dense(&pass.memory);
+            let mut dx = pass.memory.zeros(m, cols, Category::Transient);
+            for (&row, gradient) in self.rows.iter().zip(picked.data().chunks_exact(cols)) {
+                let at = row as usize * cols;
+                elementwise::scaled_copy(&mut dx.slice_mut()[at..at + cols], gradient, weight);
+            }
+            pass.accumulate(self.x, dx);
+        }
+        Ok(())
+    }
+}

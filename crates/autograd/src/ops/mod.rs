@@ -1,0 +1,21 @@
+//! The ops, one a file: forward, what it saves, backward.
+
+mod add;
+mod attention;
+mod cross_entropy;
+mod dropout;
+mod embedding;
+mod linear;
+mod rms_norm;
+mod rope;
+mod swiglu;
+
+pub use add::add;
+pub use attention::{AttentionShape, attention};
+pub use cross_entropy::{LossOutput, Targets, cross_entropy};
+pub use dropout::dropout;
+pub use embedding::embedding;
+pub use linear::{Linear, Lora, linear};
+pub use rms_norm::rms_norm;
+pub use rope::{RopeTable, rope};
+pub use swiglu::swiglu;

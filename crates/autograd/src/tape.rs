@@ -1,0 +1,396 @@
+//! The tape: what ran forward, and what each op kept of it.
+//!
+//! An op computes its output, asks the tape to save what its backward needs at a [`Site`], and records itself. Nothing
+//! else keeps a tensor: a [`Var`] frees its numbers when the model drops it. [`Tape::backward`] runs the ops from the
+//! last to the first and frees what each kept as soon as it has run.
+//!
+//! [`Tape::segment`] records one node for a whole stretch of a model, keeps its input only, and runs it forward again in
+//! backward, on a tape of its own.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use loract_linalg::{QbParams, Rng, qb};
+
+use crate::error::Error;
+use crate::kernels;
+use crate::ledger::{Category, Phase};
+use crate::param::Grads;
+use crate::saved::{Form, Policy, Saved, SavedRef, Site};
+use crate::tensor::{BufferId, Memory, Tensor};
+
+/// Identity of a value on a tape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct VarId(u32);
+
+/// A value that flows through the model.
+#[derive(Debug, Clone)]
+pub struct Var {
+    id: VarId,
+    tensor: Tensor,
+    needs_grad: bool,
+}
+
+impl Var {
+    /// Its identity on its tape.
+    pub fn id(&self) -> VarId {
+        self.id
+    }
+    /// The numbers.
+    pub fn tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+    /// Whether something trained lies above it.
+    pub fn needs_grad(&self) -> bool {
+        self.needs_grad
+    }
+    /// Its identity, if a gradient is wanted for it.
+    pub(crate) fn grad_id(&self) -> Option<VarId> {
+        self.needs_grad.then_some(self.id)
+    }
+    pub(crate) fn into_tensor(self) -> Tensor {
+        self.tensor
+    }
+}
+
+/// What names the random numbers of a micro-batch: the same key gives the same numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StepKey {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Optimiser step.
+    pub step: u64,
+    /// Micro-batch within the step.
+    pub micro_batch: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Ops save and record.
+    Record,
+    /// Inside a segment on its first run: nothing is saved, but which values need gradients is followed.
+    Dry,
+    /// Nothing will be differentiated.
+    Evaluate,
+}
+
+/// The gradient side of an op.
+pub(crate) trait Backward {
+    /// Passes `dy`, the gradient of the op's output, on to its inputs and parameters.
+    fn backward(self: Box<Self>, dy: Tensor, pass: &mut Backprop<'_>) -> Result<(), Error>;
+}
+
+struct Node<'m> {
+    op: &'static str,
+    layer: Option<usize>,
+    output: VarId,
+    backward: Box<dyn Backward + 'm>,
+}
+
+/// A saved tensor that later saves of the same numbers share.
+struct Known {
+    saved: Weak<Saved>,
+    column_scale: Option<Tensor>,
+}
+
+/// A stretch of a model that can run again: from its input to its output.
+pub type Segment<'m> = Box<dyn Fn(&mut Tape<'m>, Var) -> Result<Var, Error> + 'm>;
+
+/// The record of one micro-batch; `'m` is the model, whose parameters the ops refer to.
+pub struct Tape<'m> {
+    memory: Memory,
+    policy: Policy,
+    key: StepKey,
+    mode: Mode,
+    layer: Option<usize>,
+    values: u32,
+    nodes: Vec<Node<'m>>,
+    known: HashMap<BufferId, Known>,
+}
+
+impl<'m> Tape<'m> {
+    /// A tape that records, saving as `policy` says.
+    pub fn new(memory: &Memory, policy: Policy, key: StepKey) -> Self {
+        memory.ledger().set_phase(Phase::Forward);
+        Self::with_mode(memory, policy, key, Mode::Record)
+    }
+
+    /// A tape that saves and records nothing.
+    pub fn evaluation(memory: &Memory) -> Self {
+        Self::with_mode(memory, Policy::exact(), StepKey::default(), Mode::Evaluate)
+    }
+
+    fn with_mode(memory: &Memory, policy: Policy, key: StepKey, mode: Mode) -> Self {
+        Self {
+            memory: memory.clone(),
+            policy,
+            key,
+            mode,
+            layer: None,
+            values: 0,
+            nodes: Vec::new(),
+            known: HashMap::new(),
+        }
+    }
+
+    /// Where tensors come from.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Names the layer that the next ops belong to (for errors and random streams).
+    pub fn set_layer(&mut self, layer: Option<usize>) {
+        self.layer = layer;
+    }
+
+    /// The layer that ops belong to.
+    pub fn layer(&self) -> Option<usize> {
+        self.layer
+    }
+
+    /// Whether dropout and the like are on.
+    pub(crate) fn is_training(&self) -> bool {
+        self.mode != Mode::Evaluate
+    }
+
+    /// A value that no op made.
+    pub fn input(&mut self, tensor: Tensor, needs_grad: bool) -> Var {
+        self.value(tensor, needs_grad)
+    }
+
+    /// The random stream of something in the current layer, named by `tag`; the same when a segment runs again.
+    pub(crate) fn stream(&self, tag: u64) -> Rng {
+        let layer = self.layer.map_or(0, |l| l as u64 + 1);
+        Rng::new(&[self.key.seed, self.key.step, self.key.micro_batch, layer, tag])
+    }
+
+    /// Begins an op: notes its name, and tells whether its output needs a gradient and whether the op must record.
+    pub(crate) fn enter(&self, op: &'static str, any_input_needs_grad: bool) -> Entered {
+        self.memory.ledger().set_op(op);
+        let needs_grad = any_input_needs_grad && self.mode != Mode::Evaluate;
+        Entered { op, needs_grad, record: needs_grad && self.mode == Mode::Record }
+    }
+
+    /// Ends an op that does not record.
+    pub(crate) fn value(&mut self, tensor: Tensor, needs_grad: bool) -> Var {
+        self.values += 1;
+        Var { id: VarId(self.values), tensor, needs_grad: needs_grad && self.mode != Mode::Evaluate }
+    }
+
+    /// Ends an op that saves nothing: records `backward` if it must.
+    pub(crate) fn finish(&mut self, entered: Entered, output: Tensor, backward: impl Backward + 'm) -> Var {
+        if entered.record { self.record(entered.op, output, backward) } else { self.value(output, entered.needs_grad) }
+    }
+
+    /// Ends an op that records.
+    pub(crate) fn record(&mut self, op: &'static str, output: Tensor, backward: impl Backward + 'm) -> Var {
+        let output = self.value(output, true);
+        self.nodes.push(Node { op, layer: self.layer, output: output.id, backward: Box::new(backward) });
+        output
+    }
+
+    /// Keeps `tensor`, which is needed at all of `sites`, in the form that the policy plans for them.
+    ///
+    /// A tensor that is kept already (the same numbers, for another op) is shared.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] if it is to be compressed and holds NaN or infinity.
+    pub(crate) fn save(&mut self, sites: &[Site], tensor: &Tensor) -> Result<SavedRef, Error> {
+        let id = tensor.buffer_id();
+        if let Some(known) = self.known.get(&id)
+            && let Some(saved) = known.saved.upgrade()
+        {
+            return Ok(SavedRef { saved, column_scale: known.column_scale.clone() });
+        }
+        let site = sites[0];
+        let saved = Arc::new(match self.policy.plan(sites, tensor.rows(), tensor.cols()) {
+            Form::Exact => Saved::exact(tensor, site),
+            Form::LowRank { rank, test_matrix } => {
+                let seed = self.stream(site as u64 | self.values_tag()).next_u64();
+                let params = QbParams { test_matrix, seed, ..QbParams::new(rank) };
+                let (factors, _) = qb(tensor.view(), &params).map_err(|error| self.non_finite(site, error))?;
+                Saved::low_rank(factors, site, &self.memory)
+            }
+        });
+        self.known.insert(id, Known { saved: Arc::downgrade(&saved), column_scale: None });
+        Ok(SavedRef { saved, column_scale: None })
+    }
+
+    /// Sites are few; what distinguishes two saves at one site of one layer (gate and up) is their place on the tape.
+    fn values_tag(&self) -> u64 {
+        u64::from(self.values) << 8
+    }
+
+    fn non_finite(&self, site: Site, error: loract_linalg::Error) -> Error {
+        match error {
+            loract_linalg::Error::NonFinite { row, col, value, .. } => {
+                Error::NonFinite { site, layer: self.layer, row, col, value }
+            }
+            loract_linalg::Error::ZeroRank { rows, cols } => {
+                Error::Shape { op: "save", what: "rank 0 for a tensor", left: rows, right: cols }
+            }
+        }
+    }
+
+    /// Lets later saves of `output` = X·diag(`column_scale`) share what `saved` keeps of X.
+    pub(crate) fn share(&mut self, output: &Tensor, saved: &SavedRef, column_scale: &Tensor) {
+        let known = Known { saved: Arc::downgrade(&saved.saved), column_scale: Some(column_scale.clone()) };
+        self.known.insert(output.buffer_id(), known);
+    }
+
+    /// Keeps a small tensor that is always exact (row statistics, x·A).
+    pub(crate) fn save_exact(&mut self, site: Site, tensor: &Tensor) -> SavedRef {
+        SavedRef { saved: Arc::new(Saved::exact(tensor, site)), column_scale: None }
+    }
+
+    /// Whether the policy recomputes the segments saved at `site`.
+    pub fn recomputes(&self, site: Site) -> bool {
+        self.policy.recomputes(site)
+    }
+
+    /// Runs `segment` from `x`. If the policy recomputes at `site`, only `x` is kept (in the form planned for the site)
+    /// and backward runs the segment again from it.
+    ///
+    /// # Errors
+    /// Those of the segment's ops and of saving `x`.
+    pub fn segment(&mut self, site: Site, x: Var, segment: Segment<'m>) -> Result<Var, Error> {
+        if self.mode != Mode::Record || !self.policy.recomputes(site) {
+            return segment(self, x);
+        }
+        let input = x.grad_id();
+        // Saved before it runs: compressed, its dense numbers need not outlive the segment's first use of them.
+        self.memory.ledger().set_op("segment");
+        let saved = self.save(&[site], &x.tensor)?;
+        self.mode = Mode::Dry;
+        let output = segment(self, x);
+        self.mode = Mode::Record;
+        let output = output?;
+        if !output.needs_grad {
+            return Ok(output);
+        }
+        let node = SegmentNode { saved, input, segment, layer: self.layer, key: self.key };
+        Ok(self.record("segment", output.tensor, node))
+    }
+
+    /// Runs backward from `output`, whose gradient is `seed`: adds to `grads`, frees everything kept, and returns the
+    /// gradients of inputs ([`Tape::input`]) that wanted one.
+    ///
+    /// # Errors
+    /// Those of the ops' backward; recomputation can meet whatever forward can.
+    pub fn backward(self, output: VarId, seed: Tensor, grads: &mut Grads) -> Result<InputGrads, Error> {
+        let ledger = self.memory.ledger().clone();
+        let before = ledger.set_phase(Phase::Backward);
+        let mut pass = Backprop { memory: self.memory.clone(), values: HashMap::new(), params: grads };
+        pass.values.insert(output, seed);
+        let mut nodes = self.nodes;
+        while let Some(node) = nodes.pop() {
+            if let Some(dy) = pass.values.remove(&node.output) {
+                ledger.set_op(node.op);
+                node.backward.backward(dy, &mut pass).map_err(|error| at_layer(error, node.layer))?;
+            }
+        }
+        ledger.set_phase(before);
+        Ok(InputGrads(pass.values))
+    }
+}
+
+fn at_layer(error: Error, at: Option<usize>) -> Error {
+    match error {
+        Error::NonFinite { site, layer, row, col, value } => {
+            Error::NonFinite { site, layer: layer.or(at), row, col, value }
+        }
+        other => other,
+    }
+}
+
+/// What [`Tape::enter`] tells an op.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entered {
+    /// Its name.
+    pub op: &'static str,
+    /// Whether its output needs a gradient.
+    pub needs_grad: bool,
+    /// Whether it must save and record.
+    pub record: bool,
+}
+
+/// Gradients of a tape's inputs.
+#[derive(Debug, Default)]
+pub struct InputGrads(HashMap<VarId, Tensor>);
+
+impl InputGrads {
+    /// The gradient of `input`, if one reached it.
+    pub fn take(&mut self, input: VarId) -> Option<Tensor> {
+        self.0.remove(&input)
+    }
+}
+
+/// A backward pass under way: gradients of values so far, and of parameters.
+pub(crate) struct Backprop<'a> {
+    /// Where tensors come from.
+    pub memory: Memory,
+    values: HashMap<VarId, Tensor>,
+    /// Gradients of parameters.
+    pub params: &'a mut Grads,
+}
+
+impl Backprop<'_> {
+    /// A transient tensor whose numbers are unspecified.
+    pub(crate) fn stale(&self, rows: usize, cols: usize) -> Tensor {
+        self.memory.stale(rows, cols, Category::Transient)
+    }
+
+    /// Adds `gradient` to that of the value `id`; nothing happens if none is wanted.
+    pub(crate) fn accumulate(&mut self, id: Option<VarId>, gradient: Tensor) {
+        let Some(id) = id else { return };
+        let sum = match self.values.remove(&id) {
+            None => gradient,
+            Some(first) => {
+                let mut sum = first.into_unique(&self.memory);
+                kernels::elementwise::add(sum.slice_mut(), gradient.data());
+                sum
+            }
+        };
+        self.values.insert(id, sum);
+    }
+
+    /// Takes the gradient of `id` so far, to add to in place; give it back with [`Backprop::accumulate`].
+    pub(crate) fn take_partial(&mut self, id: Option<VarId>) -> Option<Tensor> {
+        self.values.remove(&id?).map(|tensor| tensor.into_unique(&self.memory))
+    }
+
+    /// As [`Backprop::take_partial`], with zeros (rows×cols) if there is none yet.
+    pub(crate) fn partial(&mut self, id: Option<VarId>, rows: usize, cols: usize) -> Tensor {
+        self.take_partial(id).unwrap_or_else(|| self.memory.zeros(rows, cols, Category::Transient))
+    }
+}
+
+struct SegmentNode<'m> {
+    saved: SavedRef,
+    input: Option<VarId>,
+    segment: Segment<'m>,
+    layer: Option<usize>,
+    key: StepKey,
+}
+
+impl Backward for SegmentNode<'_> {
+    fn backward(self: Box<Self>, dy: Tensor, pass: &mut Backprop<'_>) -> Result<(), Error> {
+        let ledger = pass.memory.ledger().clone();
+        let before = ledger.set_phase(Phase::Recompute);
+        let SegmentNode { saved, input, segment, layer, key } = *self;
+        let mut tape = Tape::with_mode(&pass.memory, Policy::inside_segment(), key, Mode::Record);
+        tape.set_layer(layer);
+        ledger.set_op("segment");
+        let dense = saved.to_dense(&pass.memory);
+        drop(saved);
+        let x = tape.input(dense, input.is_some());
+        let leaf = x.id;
+        let output = segment(&mut tape, x)?.id;
+        let mut inputs = tape.backward(output, dy, pass.params)?;
+        ledger.set_phase(before);
+        if let Some(gradient) = inputs.take(leaf) {
+            pass.accumulate(input, gradient);
+        }
+        Ok(())
+    }
+}
