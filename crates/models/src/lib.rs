@@ -1,1 +1,22 @@
-//! x
+//! Transformer families as they are published: configurations, stored weights, tokenizers, and the decoder that runs
+//! them; LoRA pairs and PEFT adapters.
+//!
+//! [`ModelSource::open`] reads a Hugging Face folder or a GGUF file; [`Decoder::load`] takes its weights, strictly;
+//! [`Decoder::attach_lora`] or [`adapter::load`] makes it trainable.
+
+pub mod adapter;
+mod attach;
+mod config;
+mod decoder;
+mod error;
+mod source;
+mod tokenizer;
+pub mod weights;
+
+pub use attach::LoraConfig;
+pub use config::{ConfigError, DecoderConfig, ModelType, RopeScaling};
+pub use decoder::{Decoder, Layer, Row, TokenBatch};
+pub use error::Error;
+pub use source::{ModelSource, read_config};
+pub use tokenizer::{Tokenizer, TokenizerError};
+pub use weights::{Checked, RowOrder, Stored, Weights};

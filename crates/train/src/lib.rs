@@ -1,1 +1,24 @@
-//! x
+//! Fine-tuning: configuration, data, optimiser, the step, evaluation, and what a run leaves behind.
+//!
+//! Data goes one way: [`RunConfig`] → [`Trainer`] → [`StepReport`] → [`RunDir`].
+
+mod adamw;
+mod config;
+pub mod data;
+mod error;
+mod evaluate;
+mod memory;
+mod run;
+mod run_dir;
+mod schedule;
+mod trainer;
+
+pub use adamw::AdamW;
+pub use config::{Activations, Named, RunConfig, parse_name};
+pub use error::Error;
+pub use evaluate::{Evaluation, evaluate};
+pub use memory::{MemoryReport, process_peak_bytes, process_resident_bytes};
+pub use run::{Progress, Run, RunSummary};
+pub use run_dir::RunDir;
+pub use schedule::{Schedule, ScheduleKind};
+pub use trainer::{StepReport, Trainer};

@@ -4,8 +4,9 @@ use rayon::prelude::*;
 
 use super::simd;
 
-/// The negative log-likelihood of each row's target, and, if `gradient`, the logits overwritten by softmax − one-hot.
-pub(crate) fn rows(logits: &mut [f32], vocabulary: usize, targets: &[u32], gradient: bool) -> Vec<f32> {
+/// Of each row's target: the negative log-likelihood, and whether no other token is likelier. If `gradient`, the logits
+/// are overwritten by softmax − one-hot.
+pub(crate) fn rows(logits: &mut [f32], vocabulary: usize, targets: &[u32], gradient: bool) -> Vec<(f32, bool)> {
     logits
         .par_chunks_mut(vocabulary)
         .zip(targets)
@@ -14,7 +15,7 @@ pub(crate) fn rows(logits: &mut [f32], vocabulary: usize, targets: &[u32], gradi
 }
 
 #[inline(always)]
-fn one(row: &mut [f32], target: usize, gradient: bool) -> f32 {
+fn one(row: &mut [f32], target: usize, gradient: bool) -> (f32, bool) {
     let max = simd::max(row);
     let at_target = row[target];
     let sum = if gradient {
@@ -28,5 +29,5 @@ fn one(row: &mut [f32], target: usize, gradient: bool) -> f32 {
         row.iter_mut().for_each(|x| *x *= factor);
         row[target] -= 1.0;
     }
-    max + sum.ln() - at_target
+    (max + sum.ln() - at_target, at_target >= max)
 }

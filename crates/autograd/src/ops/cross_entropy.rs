@@ -33,6 +33,8 @@ pub struct LossOutput {
     pub loss: Var,
     /// The negative log-likelihood of each target.
     pub nll: Vec<f32>,
+    /// Whether each target is the likeliest token.
+    pub hits: Vec<bool>,
 }
 
 struct Node<'m> {
@@ -77,7 +79,7 @@ pub fn cross_entropy<'m>(
         (entered.record && trained.is_some()).then(|| memory.zeros(vocabulary, cols, Category::Transient));
     let step = (CHUNK / vocabulary.max(1)).clamp(1, trained_rows.max(1));
     let mut logits = memory.stale(step, vocabulary, Category::Transient);
-    let mut nll = Vec::with_capacity(trained_rows);
+    let (mut nll, mut hits) = (Vec::with_capacity(trained_rows), Vec::with_capacity(trained_rows));
     for start in (0..trained_rows).step_by(step) {
         let range = start..(start + step).min(trained_rows);
         let logits = &mut logits.slice_mut()[..range.len() * vocabulary];
@@ -85,7 +87,10 @@ pub fn cross_entropy<'m>(
         let view = MatRef::row_major(chunk, range.len(), cols);
         products::times_transposed(view, head, logits, Accum::Replace, &memory);
         let tokens = &targets.tokens[range.clone()];
-        nll.extend(kernel::rows(logits, vocabulary, tokens, entered.record));
+        for (loss, hit) in kernel::rows(logits, vocabulary, tokens, entered.record) {
+            nll.push(loss);
+            hits.push(hit);
+        }
         let d_logits = MatRef::row_major(logits, range.len(), vocabulary);
         if let Some(gradient) = &mut head_gradient {
             matmul(gradient.view_mut(), Accum::Add, d_logits.t(), view, 1.0, Par::Rayon);
@@ -106,7 +111,7 @@ pub fn cross_entropy<'m>(
     } else {
         tape.value(total, entered.needs_grad)
     };
-    Ok(LossOutput { loss, nll })
+    Ok(LossOutput { loss, nll, hits })
 }
 
 impl Backward for Node<'_> {

@@ -1,0 +1,400 @@
+//! Arguments as typed, on the command line or in a configuration file: the same keys, every one optional. Flags win.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand};
+use loract_autograd::{Policy, Rank, Site};
+use loract_train::{Activations, Error, Named, RunConfig, parse_name};
+use serde::Deserialize;
+
+/// Fine-tune transformer models with LoRA in a fraction of the activation memory.
+#[derive(Debug, Parser)]
+#[command(name = "loract", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Fine-tune a tiny embedded model in three memory settings and compare them (no download, under two minutes)
+    Demo(DemoArgs),
+    /// Fine-tune a model with LoRA
+    Train(Box<TrainArgs>),
+    /// Mean loss (and accuracy) of a model on a data file
+    Eval(EvalArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Folder for report.json
+    #[arg(long, default_value = "loract-demo")]
+    pub out: PathBuf,
+    /// Optimiser steps of each setting
+    #[arg(long, default_value_t = 150)]
+    pub steps: u64,
+    /// Threads [default: all cores]
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Instead: pre-train the embedded model again and write its files to this folder
+    #[arg(long, value_name = "DIR")]
+    pub pretrain: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// Hugging Face model folder, or GGUF file
+    #[arg(long)]
+    pub model: PathBuf,
+    /// PEFT adapter folder
+    #[arg(long)]
+    pub adapter: Option<PathBuf>,
+    /// JSONL file
+    #[arg(long)]
+    pub data: PathBuf,
+    /// Cut rows to this many tokens [default: a row beyond the model's context is an error]
+    #[arg(long)]
+    pub seq_len: Option<usize>,
+    /// Threads [default: all cores]
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainArgs {
+    /// Hugging Face model folder, or GGUF file
+    #[arg(long)]
+    pub model: Option<PathBuf>,
+    /// JSONL file to train on: rows of input_ids (and labels), text, or prompt and completion
+    #[arg(long)]
+    pub data: Option<PathBuf>,
+    /// Folder for adapter, metrics, resolved configuration and report
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// Start from this PEFT adapter, with its rank, alpha and targets
+    #[arg(long)]
+    pub adapter: Option<PathBuf>,
+    /// TOML file with the same keys (flags win)
+    #[arg(long)]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Optimiser steps [default: one pass over the data]
+    #[arg(long)]
+    pub steps: Option<u64>,
+    /// Rows a micro-batch [default: 4]
+    #[arg(long)]
+    pub batch_size: Option<usize>,
+    /// Cut rows to this many tokens [default: a row beyond the model's context is an error]
+    #[arg(long)]
+    pub seq_len: Option<usize>,
+    /// Micro-batches a step [default: 1]
+    #[arg(long)]
+    pub grad_accum: Option<usize>,
+    /// Highest learning rate [default: 2e-4]
+    #[arg(long)]
+    pub lr: Option<f64>,
+    /// constant, linear or cosine [default: constant]
+    #[arg(long)]
+    pub schedule: Option<String>,
+    /// Steps of warm-up [default: 0]
+    #[arg(long)]
+    pub warmup: Option<u64>,
+    /// AdamW's weight decay [default: 0.01]
+    #[arg(long)]
+    pub weight_decay: Option<f64>,
+    /// Scale gradients down to this norm; 0 = off [default: 1]
+    #[arg(long)]
+    pub max_grad_norm: Option<f64>,
+    /// Names every random stream [default: 0]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Rows in file order
+    #[arg(long)]
+    pub no_shuffle: bool,
+    /// Threads [default: all cores]
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// JSONL file to evaluate on, at the end and every --eval-every steps
+    #[arg(long)]
+    pub eval_data: Option<PathBuf>,
+    /// Evaluate every this many steps [default: 0 = at the end]
+    #[arg(long)]
+    pub eval_every: Option<u64>,
+    /// Keep an adapter every this many steps in OUT/checkpoint-N [default: 0 = none]
+    #[arg(long)]
+    pub save_every: Option<u64>,
+    /// Go on from the last checkpoint (not in this version)
+    #[arg(long)]
+    pub resume: bool,
+    /// LoRA rank r [default: 16]
+    #[arg(long)]
+    pub lora_rank: Option<usize>,
+    /// LoRA alpha; the branch is multiplied by alpha/r [default: 2r]
+    #[arg(long)]
+    pub lora_alpha: Option<f64>,
+    /// LoRA dropout [default: 0]
+    #[arg(long)]
+    pub lora_dropout: Option<f64>,
+    /// Layers that get a LoRA pair [default: q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj]
+    #[arg(long, value_delimiter = ',')]
+    pub lora_targets: Option<Vec<String>>,
+    /// Preset: exact, checkpoint, loract, loract-paper, loract-sublayer, loract-layer [default: loract]
+    #[arg(long)]
+    pub activations: Option<String>,
+    /// Segments that run again in backward: none, sublayer, layer
+    #[arg(long)]
+    pub recompute: Option<String>,
+    /// Compression of what is kept: none, rqb, gauss
+    #[arg(long)]
+    pub compress: Option<String>,
+    /// Compression rank k, as a number or a fraction of an activation's features [default: 1/8]
+    #[arg(long)]
+    pub rank: Option<String>,
+    /// Bits of a quantised residual; only 0 in this version
+    #[arg(long)]
+    pub residual_bits: Option<u8>,
+    /// Compressed sites: norm, attn_in, attn_out, mlp_in, act_fn, mlp_out, ckpt_attn, ckpt_mlp, ckpt_layer
+    #[arg(long, value_delimiter = ',')]
+    pub sites: Option<Vec<String>>,
+}
+
+/// The threads asked for, or as many as there are cores; also makes the pool.
+pub fn use_threads(asked: Option<usize>) -> Result<usize, Error> {
+    let threads = asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    if threads == 0 {
+        return Err(setting("threads", "0; the least is 1"));
+    }
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global()
+        .map_err(|e| setting("threads", format!("{threads} threads could not be started: {e}")))?;
+    Ok(threads)
+}
+
+fn setting(key: &'static str, what: impl Into<String>) -> Error {
+    Error::Setting { key, what: what.into() }
+}
+
+impl TrainArgs {
+    /// Fills what is not given from the file of `--config`, if there is one.
+    pub fn with_file(self) -> Result<Self, Error> {
+        let Some(path) = &self.config else { return Ok(self) };
+        let file = read_file(path)?;
+        macro_rules! first_given {
+            ($($key:ident),*) => { TrainArgs { $($key: self.$key.or(file.$key),)*
+                no_shuffle: self.no_shuffle || file.no_shuffle,
+                resume: self.resume || file.resume,
+                config: None,
+            } };
+        }
+        Ok(first_given!(
+            model,
+            data,
+            out,
+            adapter,
+            steps,
+            batch_size,
+            seq_len,
+            grad_accum,
+            lr,
+            schedule,
+            warmup,
+            weight_decay,
+            max_grad_norm,
+            seed,
+            threads,
+            eval_data,
+            eval_every,
+            save_every,
+            lora_rank,
+            lora_alpha,
+            lora_dropout,
+            lora_targets,
+            activations,
+            recompute,
+            compress,
+            rank,
+            residual_bits,
+            sites
+        ))
+    }
+
+    /// The settings that these arguments mean; everything not given gets its default.
+    pub fn resolve(self, threads: usize) -> Result<RunConfig, Error> {
+        if self.resume {
+            return Err(setting(
+                "resume",
+                "not in this version; start from a kept adapter with --adapter OUT/checkpoint-N",
+            ));
+        }
+        let policy = self.policy()?;
+        let needed = |key, value: Option<PathBuf>| {
+            value.ok_or_else(|| setting(key, format!("missing: give --{key} or `{key}` in the configuration file")))
+        };
+        if self.adapter.is_some() {
+            for (key, given) in [
+                ("lora-rank", self.lora_rank.is_some()),
+                ("lora-alpha", self.lora_alpha.is_some()),
+                ("lora-targets", self.lora_targets.is_some()),
+            ] {
+                if given {
+                    crate::output::message(&format!("note: --{key} is ignored; the adapter's own is kept"));
+                }
+            }
+        }
+        let lora_rank = self.lora_rank.unwrap_or(16);
+        let targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+        let config = RunConfig {
+            model: needed("model", self.model)?,
+            data: needed("data", self.data)?,
+            out: needed("out", self.out)?,
+            adapter: self.adapter,
+            steps: self.steps,
+            batch_size: self.batch_size.unwrap_or(4),
+            seq_len: self.seq_len,
+            grad_accum: self.grad_accum.unwrap_or(1),
+            lr: self.lr.unwrap_or(2e-4),
+            schedule: named("schedule", self.schedule.as_deref())?.unwrap_or_default(),
+            warmup: self.warmup.unwrap_or(0),
+            weight_decay: self.weight_decay.unwrap_or(0.01),
+            max_grad_norm: self.max_grad_norm.unwrap_or(1.0),
+            seed: self.seed.unwrap_or(0),
+            no_shuffle: self.no_shuffle,
+            threads,
+            eval_data: self.eval_data,
+            eval_every: self.eval_every.unwrap_or(0),
+            save_every: self.save_every.unwrap_or(0),
+            lora_rank,
+            lora_alpha: self.lora_alpha.unwrap_or(2.0 * lora_rank as f64),
+            lora_dropout: self.lora_dropout.unwrap_or(0.0),
+            lora_targets: self.lora_targets.unwrap_or_else(|| targets.map(String::from).into()),
+            recompute: policy.recompute,
+            compress: policy.compress,
+            rank: policy.rank,
+            residual_bits: self.residual_bits.unwrap_or(0),
+            sites: policy.sites,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The preset, with what is given apart changed in it.
+    fn policy(&self) -> Result<Policy, Error> {
+        let preset = parsed::<Activations>("activations", self.activations.as_deref())?;
+        let mut policy = preset.unwrap_or(Activations::Loract).policy();
+        let recompute = named("recompute", self.recompute.as_deref())?;
+        let compress = named("compress", self.compress.as_deref())?;
+        if let Some(rank) = parsed::<Rank>("rank", self.rank.as_deref())? {
+            policy.rank = rank;
+        }
+        policy.recompute = recompute.unwrap_or(policy.recompute);
+        policy.compress = compress.unwrap_or(policy.compress);
+        if let Some(sites) = &self.sites {
+            let read = sites.iter().filter(|s| !s.is_empty()).map(|s| s.parse::<Site>());
+            policy.sites = read.collect::<Result<_, _>>().map_err(|what| setting("sites", what))?;
+        } else if policy.compress == loract_autograd::Compress::None {
+            policy.sites.clear();
+        } else if recompute.is_some() || policy.sites.is_empty() {
+            policy.sites = Policy::sites_of(policy.recompute);
+        }
+        Ok(policy)
+    }
+}
+
+fn parsed<T: FromStr<Err = String>>(key: &'static str, text: Option<&str>) -> Result<Option<T>, Error> {
+    text.map(T::from_str).transpose().map_err(|what| setting(key, what))
+}
+
+fn named<T: Named>(key: &'static str, text: Option<&str>) -> Result<Option<T>, Error> {
+    text.map(parse_name).transpose().map_err(|what| setting(key, what))
+}
+
+fn read_file(path: &Path) -> Result<TrainArgs, Error> {
+    let text = fs::read_to_string(path).map_err(|reason| Error::Read { path: path.to_path_buf(), reason })?;
+    toml::from_str(&text)
+        .map_err(|e| Error::ConfigFile { path: path.to_path_buf(), what: e.to_string().trim_end().to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use loract_autograd::{Compress, Recompute};
+
+    fn train(flags: &[&str]) -> Result<RunConfig, Error> {
+        let base = ["loract", "train", "--model", "m", "--data", "d", "--out", "o"];
+        let parsed = Cli::try_parse_from(base.iter().chain(flags)).map_err(|e| setting("flags", e.to_string()))?;
+        match parsed.command {
+            Command::Train(args) => args.with_file()?.resolve(2),
+            other => Err(setting("command", format!("{other:?}"))),
+        }
+    }
+
+    #[test]
+    fn a_preset_sets_four_settings_and_each_can_be_changed() -> Result<(), Error> {
+        let layer = train(&["--activations", "loract-layer", "--rank", "72"])?;
+        assert_eq!((layer.compress, layer.recompute, layer.rank), (Compress::Rqb, Recompute::Layer, Rank::Count(72)));
+        assert_eq!(layer.sites, [Site::CkptLayer].into());
+        let checkpoint = train(&["--activations", "checkpoint"])?;
+        assert_eq!((checkpoint.compress, checkpoint.recompute), (Compress::None, Recompute::Layer));
+        assert!(checkpoint.sites.is_empty());
+        let own = train(&["--activations", "exact", "--compress", "gauss", "--sites", "act_fn,mlp_out"])?;
+        assert_eq!((own.compress, own.sites), (Compress::Gauss, [Site::ActFn, Site::MlpOut].into()));
+        let moved = train(&["--recompute", "sublayer"])?;
+        assert_eq!(moved.sites, Policy::sites_of(Recompute::Sublayer));
+        assert_eq!(train(&["--compress", "none"])?.sites.len(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn wrong_settings_are_named() {
+        for (flags, want) in [
+            (&["--activations", "loract-fast"][..], "not in this version"),
+            (&["--activations", "exakt"], "the presets are"),
+            (&["--rank", "2/1"], "neither a positive number"),
+            (&["--rank", "0"], "neither a positive number"),
+            (&["--sites", "mlp"], "unknown site `mlp`"),
+            (&["--recompute", "layer", "--sites", "act_fn"], "does not exist with --recompute layer"),
+            (&["--compress", "none", "--sites", "act_fn"], "--compress is none"),
+            (&["--compress", "nystrom"], "not in this version"),
+            (&["--residual-bits", "4"], "not in this version"),
+            (&["--schedule", "step"], "`step` is none of constant, linear, cosine"),
+            (&["--batch-size", "0"], "batch-size: 0"),
+            (&["--lr", "-1"], "unexpected argument"),
+            (&["--lr=-1"], "not a positive number"),
+            (&["--eval-every", "5"], "needs --eval-data"),
+            (&["--resume"], "not in this version"),
+        ] {
+            let got = train(flags).err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(got.contains(want), "{flags:?}: {got:?} lacks {want:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_run_writes_as_its_configuration_runs_again() -> Result<(), Box<dyn std::error::Error>> {
+        let mut config = train(&["--activations", "loract-sublayer", "--rank", "1/4", "--no-shuffle", "--steps", "3"])?;
+        config.seq_len = Some(64);
+        let again: TrainArgs = toml::from_str(&toml::to_string(&config)?)?;
+        assert_eq!(again.resolve(2)?, config);
+        Ok(())
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_unknown_keys_are_errors() -> Result<(), Box<dyn std::error::Error>> {
+        let path = std::env::temp_dir().join(format!("loract-args-{}.toml", std::process::id()));
+        fs::write(&path, "lr = 1e-3\nbatch_size = 7\nlora_targets = [\"q_proj\"]\n")?;
+        let file = path.display().to_string();
+        let config = train(&["--config", &file, "--lr", "5e-4"])?;
+        assert_eq!((config.lr, config.batch_size, config.lora_targets), (5e-4, 7, vec!["q_proj".to_owned()]));
+        fs::write(&path, "learning_rate = 1e-3\n")?;
+        let error = train(&["--config", &file]).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(error.contains("unknown field `learning_rate`"), "{error}");
+        fs::remove_file(&path)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,46 @@
+//! `loract eval`.
+
+use anyhow::Result;
+use loract_autograd::Memory;
+use loract_models::{Decoder, ModelSource, adapter};
+use loract_train::data::{Dataset, Reader};
+use loract_train::evaluate;
+
+use crate::args::{EvalArgs, use_threads};
+use crate::output;
+
+/// Tokens that run at once.
+const BATCH_TOKENS: usize = 2048;
+
+/// Evaluates a data file.
+pub fn run(args: &EvalArgs) -> Result<()> {
+    use_threads(args.threads)?;
+    let memory = Memory::new();
+    let source = ModelSource::open(&args.model)?;
+    let reader = Reader {
+        tokenizer: source.tokenizer.as_ref(),
+        vocabulary: source.config.vocab_size,
+        context: source.config.context,
+        cut_to: args.seq_len.map(|t| t.min(source.config.context)),
+    };
+    let data = Dataset::read(&args.data, &reader)?;
+    let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
+    if let Some(folder) = &args.adapter {
+        adapter::load(&memory, &mut decoder, folder)?;
+    }
+    let found = evaluate(&decoder, &memory, &data, BATCH_TOKENS)?;
+    if args.json {
+        output::line(&serde_json::to_string(&found)?)?;
+        return Ok(());
+    }
+    output::line(&format!("loss            {:.6}", found.loss))?;
+    output::line(&format!("perplexity      {:.4}", found.perplexity))?;
+    output::line(&format!("tokens          {}", found.tokens))?;
+    output::line(&format!("rows            {}", found.rows))?;
+    output::line(&format!("token accuracy  {:.4}", found.token_accuracy))?;
+    output::line(&format!("exact match     {:.4}", found.exact_match))?;
+    if let Some(accuracy) = found.accuracy {
+        output::line(&format!("accuracy        {accuracy:.4}"))?;
+    }
+    Ok(())
+}

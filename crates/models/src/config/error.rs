@@ -1,0 +1,58 @@
+//! What can be wrong with a configuration.
+
+/// A configuration that is damaged or of a model that is not supported.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[allow(missing_docs, reason = "the fields are the words of the messages")]
+pub enum ConfigError {
+    /// A key that is needed is not there.
+    #[error("{key} is missing; it has no default")]
+    Missing { key: &'static str },
+    /// A key has a value of another kind.
+    #[error("{key} is {found}, expected {expected}")]
+    Kind { key: String, found: String, expected: &'static str },
+    /// A family that is not supported.
+    #[error("model_type {found} is not supported; supported: {}", super::SUPPORTED)]
+    ModelType { found: String },
+    /// Another activation than SiLU.
+    #[error("hidden_act {found} is not supported; supported: silu")]
+    Activation { found: String },
+    /// A rope type that is not supported.
+    #[error("rope type {found} is not supported; supported: default, linear, llama3")]
+    RopeType { found: String },
+    /// Rope factors that are not those of Llama 3.
+    #[error(
+        "rope_freqs.weight holds factors that are not of the kind llama3 with an original context of \
+         {original_context}; use the safetensors version of the model"
+    )]
+    RopeFactors { original_context: usize },
+    /// Only a part of a head is rotated.
+    #[error("{key} is {found}, so that only a part of each head is rotated, which is not supported")]
+    PartialRotary { key: &'static str, found: f64 },
+    /// A mixture of experts.
+    #[error("{experts} experts a layer are not supported; supported: one mlp a layer")]
+    Experts { experts: u64 },
+    /// Values of another width than keys.
+    #[error("values of width {value} and keys of width {key} are not supported; supported: the same width")]
+    ValueWidth { key: usize, value: usize },
+    /// A size is zero or absurd.
+    #[error("{key} is {size}, expected 1 to 4294967295")]
+    Size { key: &'static str, size: usize },
+    /// More layers than any decoder has.
+    #[error("num_hidden_layers is {layers}, expected at most {most}")]
+    Layers { layers: usize, most: usize },
+    /// Query heads cannot share key and value heads evenly.
+    #[error("num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}")]
+    Heads { heads: usize, kv_heads: usize },
+    /// A head of odd width cannot be rotated.
+    #[error("head_dim is {head_dim}, expected an even number")]
+    OddHead { head_dim: usize },
+    /// The width of a head is neither said nor implied.
+    #[error("hidden_size {hidden_size} is not a multiple of num_attention_heads {heads}, and head_dim is not said")]
+    NoHeadDim { hidden_size: usize, heads: usize },
+    /// A number that must be positive and finite.
+    #[error("{key} is {value}, expected a positive number")]
+    NotPositive { key: &'static str, value: f64 },
+    /// Llama 3's two limits of wavelengths are in the wrong order.
+    #[error("low_freq_factor {low} is not below high_freq_factor {high}")]
+    RopeLimits { low: f64, high: f64 },
+}

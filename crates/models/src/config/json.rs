@@ -1,0 +1,172 @@
+//! `config.json` of Transformers 4 and 5.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::{ConfigError, DecoderConfig, ModelType, RopeScaling, head_dim};
+use crate::error::Error;
+
+impl DecoderConfig {
+    /// The configuration in the text of a `config.json`, which messages call `path`. `generation`, the text of a
+    /// `generation_config.json`, may add tokens that end a text.
+    ///
+    /// # Errors
+    /// [`Error::Json`] if a text is not a JSON object; [`Error::Config`] if the model is not supported or a value is
+    /// missing, of another kind or does not fit the others.
+    pub fn from_json(path: &Path, text: &str, generation: Option<&str>) -> Result<Self, Error> {
+        let object = |text| {
+            let parsed = serde_json::from_str::<Map<String, Value>>(text);
+            parsed.map_err(|reason| Error::Json { path: path.to_path_buf(), reason })
+        };
+        let values = object(text)?;
+        let more = generation.map(object).transpose()?.unwrap_or_default();
+        let config = Self::of_values(&Fields(&values), &Fields(&more));
+        config.map_err(|reason| Error::Config { path: path.to_path_buf(), reason })
+    }
+
+    fn of_values(config: &Fields<'_>, generation: &Fields<'_>) -> Result<Self, ConfigError> {
+        let model_type = match config.text("model_type")? {
+            Some("llama") => ModelType::Llama,
+            Some("mistral") => ModelType::Mistral,
+            Some(found) => return Err(ConfigError::ModelType { found: found.to_owned() }),
+            None => return Err(ConfigError::Missing { key: "model_type" }),
+        };
+        match config.text("hidden_act")? {
+            None | Some("silu" | "swish") => {}
+            Some(found) => return Err(ConfigError::Activation { found: found.to_owned() }),
+        }
+        let (hidden_size, heads) = (config.needed("hidden_size")?, config.needed("num_attention_heads")?);
+        let mistral = model_type == ModelType::Mistral;
+        let context = config.size("max_position_embeddings")?.unwrap_or(if mistral { 131_072 } else { 2048 });
+        let (rope_theta, rope) = rope(config, context)?;
+        let sliding_window = match (mistral, config.has("sliding_window")) {
+            (true, true) => config.size("sliding_window")?,
+            (true, false) => Some(4096),
+            (false, _) => None,
+        };
+        let mut eos = config.ids("eos_token_id")?;
+        for id in generation.ids("eos_token_id")? {
+            if !eos.contains(&id) {
+                eos.push(id);
+            }
+        }
+        Self {
+            model_type,
+            hidden_size,
+            layers: config.needed("num_hidden_layers")?,
+            heads,
+            kv_heads: match config.size("num_key_value_heads")? {
+                Some(kv_heads) => kv_heads,
+                None if mistral && !config.has("num_key_value_heads") => 8,
+                None => heads,
+            },
+            head_dim: match config.size("head_dim")? {
+                Some(dim) => dim,
+                None => head_dim(hidden_size, heads)?,
+            },
+            intermediate_size: config.needed("intermediate_size")?,
+            vocab_size: config.needed("vocab_size")?,
+            context,
+            rope_theta,
+            rope,
+            rms_eps: config.float("rms_norm_eps")?.unwrap_or(1e-6) as f32,
+            tied: config.flag("tie_word_embeddings")?,
+            // Transformers reads these for Llama only.
+            attention_bias: !mistral && config.flag("attention_bias")?,
+            mlp_bias: !mistral && config.flag("mlp_bias")?,
+            sliding_window,
+            bos: config.ids("bos_token_id")?.first().copied(),
+            eos,
+        }
+        .checked()
+    }
+}
+
+/// θ and the scaling, from the keys of Transformers 5 or those before.
+fn rope(config: &Fields<'_>, context: usize) -> Result<(f64, RopeScaling), ConfigError> {
+    let none = Map::new();
+    let inner = match config.object("rope_parameters")? {
+        Some(inner) => Some(inner),
+        None => config.object("rope_scaling")?,
+    };
+    let inner = Fields(inner.unwrap_or(&none));
+    for (key, fields) in [("partial_rotary_factor", config), ("partial_rotary_factor", &inner)] {
+        if let Some(found) = fields.float(key)?.filter(|&part| part != 1.0) {
+            return Err(ConfigError::PartialRotary { key, found });
+        }
+    }
+    let theta = match inner.float("rope_theta")? {
+        Some(theta) => theta,
+        None => config.float("rope_theta")?.unwrap_or(10_000.0),
+    };
+    let rope_type = match inner.text("rope_type")? {
+        Some(rope_type) => Some(rope_type),
+        None => inner.text("type")?,
+    };
+    let needed = |key| inner.float(key)?.ok_or(ConfigError::Missing { key });
+    let scaling = match rope_type.unwrap_or("default") {
+        "default" => RopeScaling::None,
+        "linear" => RopeScaling::Linear { factor: needed("factor")? },
+        "llama3" => RopeScaling::Llama3 {
+            factor: needed("factor")?,
+            low_freq_factor: needed("low_freq_factor")?,
+            high_freq_factor: needed("high_freq_factor")?,
+            original_context: inner.size("original_max_position_embeddings")?.unwrap_or(context),
+        },
+        found => return Err(ConfigError::RopeType { found: found.to_owned() }),
+    };
+    Ok((theta, scaling))
+}
+
+/// A JSON object whose values are asked for by kind; `null` is the same as absent.
+struct Fields<'a>(&'a Map<String, Value>);
+
+impl<'a> Fields<'a> {
+    fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
+    fn of_kind<T>(
+        &self,
+        key: &str,
+        expected: &'static str,
+        pick: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some(value) = self.0.get(key).filter(|value| !value.is_null()) else { return Ok(None) };
+        pick(value).map(Some).ok_or_else(|| {
+            // A few words of a long value are enough to find it.
+            let found: String = value.to_string().chars().take(60).collect();
+            ConfigError::Kind { key: key.to_owned(), found, expected }
+        })
+    }
+
+    fn size(&self, key: &str) -> Result<Option<usize>, ConfigError> {
+        self.of_kind(key, "a whole number", |v| v.as_u64().and_then(|n| usize::try_from(n).ok()))
+    }
+    fn needed(&self, key: &'static str) -> Result<usize, ConfigError> {
+        self.size(key)?.ok_or(ConfigError::Missing { key })
+    }
+    fn float(&self, key: &str) -> Result<Option<f64>, ConfigError> {
+        self.of_kind(key, "a number", Value::as_f64)
+    }
+    fn flag(&self, key: &str) -> Result<bool, ConfigError> {
+        Ok(self.of_kind(key, "true or false", Value::as_bool)?.unwrap_or(false))
+    }
+    fn text(&self, key: &str) -> Result<Option<&'a str>, ConfigError> {
+        self.of_kind(key, "a string", Value::as_str)
+    }
+    fn object(&self, key: &str) -> Result<Option<&'a Map<String, Value>>, ConfigError> {
+        self.of_kind(key, "an object", Value::as_object)
+    }
+
+    /// A token id or a list of them; a negative one means none.
+    fn ids(&self, key: &str) -> Result<Vec<u32>, ConfigError> {
+        let id = |value: &Value| value.as_i64().filter(|&id| id <= i64::from(u32::MAX));
+        let ids = self.of_kind(key, "a token id or a list of them", |value| match value {
+            Value::Array(list) => list.iter().map(id).collect::<Option<Vec<i64>>>(),
+            one => id(one).map(|id| vec![id]),
+        })?;
+        Ok(ids.unwrap_or_default().into_iter().filter_map(|id| u32::try_from(id).ok()).collect())
+    }
+}

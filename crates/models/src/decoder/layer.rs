@@ -1,0 +1,138 @@
+//! One decoder layer: attention and a gated MLP, each behind an RMSNorm.
+
+use loract_autograd::ops::{self, AttentionShape, Linear};
+use loract_autograd::{Error, Param, Site, Tape, Var, Vector, Weight};
+
+use super::batch::RowsOf;
+
+/// The weights of a layer; names mirror the checkpoint's keys. C width, F feed-forward width, H heads, D head width.
+#[derive(Debug)]
+pub struct Layer {
+    /// Norm before attention, 1×C.
+    pub(super) input_layernorm: Vector,
+    /// H·D×C.
+    pub(super) q_proj: Linear,
+    /// H_kv·D×C.
+    pub(super) k_proj: Linear,
+    /// H_kv·D×C.
+    pub(super) v_proj: Linear,
+    /// C×H·D.
+    pub(super) o_proj: Linear,
+    /// Norm before the MLP, 1×C.
+    pub(super) post_attention_layernorm: Vector,
+    /// F×C.
+    pub(super) gate_proj: Linear,
+    /// F×C.
+    pub(super) up_proj: Linear,
+    /// C×F.
+    pub(super) down_proj: Linear,
+    pub(super) attention: AttentionShape,
+    pub(super) rms_eps: f32,
+}
+
+impl Layer {
+    /// x (m×C) through the layer, m×C. Each half may be a recomputed segment, which then starts at the norm's output.
+    pub(super) fn forward<'m>(&'m self, tape: &mut Tape<'m>, x: Var, rows: &RowsOf) -> Result<Var, Error> {
+        let y = self.norm(tape, &x, &self.input_layernorm, [Site::CkptAttn, Site::AttnIn])?;
+        let rows = rows.clone();
+        let y = tape.segment(Site::CkptAttn, y, Box::new(move |tape, y| self.self_attn(tape, y, &rows)))?;
+        let x = ops::add(tape, x, &y)?;
+        drop(y);
+        let y = self.norm(tape, &x, &self.post_attention_layernorm, [Site::CkptMlp, Site::MlpIn])?;
+        let y = tape.segment(Site::CkptMlp, y, Box::new(move |tape, y| self.mlp(tape, y)))?;
+        ops::add(tape, x, &y)
+    }
+
+    /// The norm's x̂ is stored once for its own backward and for what follows: a recomputed segment or the projections.
+    fn norm<'m>(
+        &'m self,
+        tape: &mut Tape<'m>,
+        x: &Var,
+        weight: &'m Vector,
+        [segment, projections]: [Site; 2],
+    ) -> Result<Var, Error> {
+        let consumer = if tape.recomputes(segment) { segment } else { projections };
+        ops::rms_norm(tape, x, weight, self.rms_eps, &[consumer])
+    }
+
+    fn self_attn<'m>(&'m self, tape: &mut Tape<'m>, y: Var, rows: &RowsOf) -> Result<Var, Error> {
+        let q = ops::linear(tape, &y, &self.q_proj, Site::AttnIn)?;
+        let k = ops::linear(tape, &y, &self.k_proj, Site::AttnIn)?;
+        let v = ops::linear(tape, &y, &self.v_proj, Site::AttnIn)?;
+        drop(y);
+        let q = ops::rope(tape, q, &rows.rope, &rows.positions)?;
+        let k = ops::rope(tape, k, &rows.rope, &rows.positions)?;
+        let o = ops::attention(tape, [q, k, v], self.attention, &rows.sequences)?;
+        ops::linear(tape, &o, &self.o_proj, Site::AttnOut)
+    }
+
+    fn mlp<'m>(&'m self, tape: &mut Tape<'m>, y: Var) -> Result<Var, Error> {
+        let gate = ops::linear(tape, &y, &self.gate_proj, Site::MlpIn)?;
+        let up = ops::linear(tape, &y, &self.up_proj, Site::MlpIn)?;
+        drop(y);
+        let h = ops::swiglu(tape, gate, up)?;
+        ops::linear(tape, &h, &self.down_proj, Site::MlpOut)
+    }
+
+    pub(super) fn linears(&self) -> [(&'static str, &Linear); 7] {
+        [
+            ("self_attn.q_proj", &self.q_proj),
+            ("self_attn.k_proj", &self.k_proj),
+            ("self_attn.v_proj", &self.v_proj),
+            ("self_attn.o_proj", &self.o_proj),
+            ("mlp.gate_proj", &self.gate_proj),
+            ("mlp.up_proj", &self.up_proj),
+            ("mlp.down_proj", &self.down_proj),
+        ]
+    }
+
+    pub(super) fn linears_mut(&mut self) -> [(&'static str, &mut Linear); 7] {
+        [
+            ("self_attn.q_proj", &mut self.q_proj),
+            ("self_attn.k_proj", &mut self.k_proj),
+            ("self_attn.v_proj", &mut self.v_proj),
+            ("self_attn.o_proj", &mut self.o_proj),
+            ("mlp.gate_proj", &mut self.gate_proj),
+            ("mlp.up_proj", &mut self.up_proj),
+            ("mlp.down_proj", &mut self.down_proj),
+        ]
+    }
+
+    pub(super) fn params<'a>(&'a self, all: &mut Vec<&'a Param>) {
+        all.extend(self.input_layernorm.trained());
+        all.extend(self.post_attention_layernorm.trained());
+        for (_, linear) in self.linears() {
+            all.extend(linear.weight.trained());
+            all.extend(linear.bias.as_ref().and_then(Vector::trained));
+            all.extend(linear.lora.iter().flat_map(|lora| [&lora.a, &lora.b]));
+        }
+    }
+
+    pub(super) fn params_mut<'a>(&'a mut self, all: &mut Vec<&'a mut Param>) {
+        let linears = [
+            &mut self.q_proj,
+            &mut self.k_proj,
+            &mut self.v_proj,
+            &mut self.o_proj,
+            &mut self.gate_proj,
+            &mut self.up_proj,
+            &mut self.down_proj,
+        ];
+        for vector in [&mut self.input_layernorm, &mut self.post_attention_layernorm] {
+            if let Vector::Trained(p) = vector {
+                all.push(p);
+            }
+        }
+        for linear in linears {
+            if let Weight::Trained(p) = &mut linear.weight {
+                all.push(p);
+            }
+            if let Some(Vector::Trained(p)) = &mut linear.bias {
+                all.push(p);
+            }
+            if let Some(lora) = &mut linear.lora {
+                all.extend([&mut lora.a, &mut lora.b]);
+            }
+        }
+    }
+}

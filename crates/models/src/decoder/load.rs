@@ -1,0 +1,167 @@
+//! Making a decoder: from stored weights, strictly; or with random weights, all trained.
+
+use loract_autograd::ops::{AttentionShape, Linear};
+use loract_autograd::{Memory, Param, Rng, Vector, Weight};
+
+use super::rope::RopeCache;
+use super::{Decoder, Layer};
+use crate::config::DecoderConfig;
+use crate::error::Error;
+use crate::weights::{Checked, Weights};
+
+/// Where the tensors of a new decoder come from.
+trait Tensors {
+    /// A rows×cols matrix; `None` if it could not be had (the source reports why at the end).
+    fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Option<Weight>;
+    /// A norm's weight or a bias.
+    fn vector(&mut self, name: &str, len: usize) -> Option<Vector>;
+}
+
+/// Stored tensors, frozen.
+struct FromFile<'a> {
+    checked: Checked,
+    memory: &'a Memory,
+}
+
+impl Tensors for FromFile<'_> {
+    fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Option<Weight> {
+        self.checked.matrix(name, rows, cols).map(Weight::Frozen)
+    }
+    fn vector(&mut self, name: &str, len: usize) -> Option<Vector> {
+        self.checked.vector(name, len).map(|numbers| Vector::frozen(self.memory, numbers))
+    }
+}
+
+/// Random tensors, trained: matrices normal with deviation 0.02 (GPT-2's and Llama's start), norms 1, biases 0.
+struct FromSeed<'a> {
+    memory: &'a Memory,
+    rng: Rng,
+}
+
+impl Tensors for FromSeed<'_> {
+    fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Option<Weight> {
+        let numbers = (0..rows * cols).map(|_| 0.02 * self.rng.normal()).collect();
+        Some(Weight::Trained(Param::new(self.memory, name, rows, cols, numbers)))
+    }
+    fn vector(&mut self, name: &str, len: usize) -> Option<Vector> {
+        let start = if name.ends_with(".bias") { 0.0 } else { 1.0 };
+        Some(Vector::Trained(Param::new(self.memory, name, 1, len, vec![start; len])))
+    }
+}
+
+impl Decoder {
+    /// A decoder whose weights are all frozen, in their stored form.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] with every tensor that is missing, of a wrong shape, or unknown.
+    pub fn load(memory: &Memory, config: DecoderConfig, weights: Weights) -> Result<Self, Error> {
+        let path = weights.path().to_path_buf();
+        let mut source = FromFile { checked: Checked::new(weights, memory), memory };
+        let decoder = build(config, &mut source);
+        // Tied models may store the head all the same; buffers of old checkpoints are computed.
+        let mut ignored = vec!["*.rotary_emb.inv_freq"];
+        if decoder.as_ref().is_none_or(|d| d.config.tied) {
+            ignored.push("lm_head.weight");
+        }
+        source.checked.finish(&ignored)?;
+        decoder.ok_or(Error::Weights { path, missing: Vec::new(), wrong: Vec::new(), unknown: Vec::new() })
+    }
+
+    /// A decoder with random weights, all trained.
+    pub fn random(memory: &Memory, config: DecoderConfig, seed: u64) -> Option<Self> {
+        build(config, &mut FromSeed { memory, rng: Rng::new(&[seed, 0x1717]) })
+    }
+
+    /// Makes every weight trained: full fine-tuning, in f32.
+    pub fn train_all(&mut self, memory: &Memory) {
+        let free = |name: String, weight: &mut Weight| {
+            if let Weight::Frozen(frozen) = weight {
+                let (rows, cols) = (frozen.rows(), frozen.cols());
+                *weight = Weight::Trained(Param::new(memory, name, rows, cols, frozen.to_f32()));
+            }
+        };
+        let free_vector = |name: String, vector: &mut Vector| {
+            if let Vector::Frozen(tensor) = vector {
+                *vector = Vector::Trained(Param::new(memory, name, 1, tensor.cols(), tensor.to_vec()));
+            }
+        };
+        free("model.embed_tokens.weight".into(), &mut self.embed_tokens);
+        for (name, linear) in self.linears_mut() {
+            free(format!("{name}.weight"), &mut linear.weight);
+            if let Some(bias) = &mut linear.bias {
+                free_vector(format!("{name}.bias"), bias);
+            }
+        }
+        for (i, layer) in self.layers.iter_mut().enumerate() {
+            free_vector(format!("model.layers.{i}.input_layernorm.weight"), &mut layer.input_layernorm);
+            let name = format!("model.layers.{i}.post_attention_layernorm.weight");
+            free_vector(name, &mut layer.post_attention_layernorm);
+        }
+        free_vector("model.norm.weight".into(), &mut self.norm);
+        if let Some(head) = &mut self.lm_head {
+            free("lm_head.weight".into(), head);
+        }
+    }
+}
+
+/// Asks the source for every tensor, even after one could not be had, so that it can report all of them.
+fn build(config: DecoderConfig, source: &mut dyn Tensors) -> Option<Decoder> {
+    let (c, v) = (config.hidden_size, config.vocab_size);
+    let embed_tokens = source.matrix("model.embed_tokens.weight", v, c);
+    let layers: Vec<_> = (0..config.layers).map(|i| build_layer(&config, i, source)).collect();
+    let norm = source.vector("model.norm.weight", c);
+    let lm_head = (!config.tied).then(|| source.matrix("lm_head.weight", v, c));
+    Some(Decoder {
+        embed_tokens: embed_tokens?,
+        layers: layers.into_iter().collect::<Option<_>>()?,
+        norm: norm?,
+        lm_head: match lm_head {
+            None => None,
+            Some(head) => Some(head?),
+        },
+        rope: RopeCache::default(),
+        config,
+    })
+}
+
+fn build_layer(config: &DecoderConfig, index: usize, source: &mut dyn Tensors) -> Option<Layer> {
+    let (c, f) = (config.hidden_size, config.intermediate_size);
+    let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+    let input_layernorm = source.vector(&format!("model.layers.{index}.input_layernorm.weight"), c);
+    let post_attention_layernorm = source.vector(&format!("model.layers.{index}.post_attention_layernorm.weight"), c);
+    let mut linear = |name: &str, rows: usize, cols: usize, biased: bool| {
+        let name = format!("model.layers.{index}.{name}");
+        let weight = source.matrix(&format!("{name}.weight"), rows, cols);
+        let bias = biased.then(|| source.vector(&format!("{name}.bias"), rows));
+        let bias = match bias {
+            None => None,
+            Some(bias) => Some(bias?),
+        };
+        Some(Linear { weight: weight?, bias, lora: None })
+    };
+    let q_proj = linear("self_attn.q_proj", q, c, config.attention_bias);
+    let k_proj = linear("self_attn.k_proj", kv, c, config.attention_bias);
+    let v_proj = linear("self_attn.v_proj", kv, c, config.attention_bias);
+    let o_proj = linear("self_attn.o_proj", c, q, config.attention_bias);
+    let gate_proj = linear("mlp.gate_proj", f, c, config.mlp_bias);
+    let up_proj = linear("mlp.up_proj", f, c, config.mlp_bias);
+    let down_proj = linear("mlp.down_proj", c, f, config.mlp_bias);
+    Some(Layer {
+        input_layernorm: input_layernorm?,
+        q_proj: q_proj?,
+        k_proj: k_proj?,
+        v_proj: v_proj?,
+        o_proj: o_proj?,
+        post_attention_layernorm: post_attention_layernorm?,
+        gate_proj: gate_proj?,
+        up_proj: up_proj?,
+        down_proj: down_proj?,
+        attention: AttentionShape {
+            heads: config.heads,
+            kv_heads: config.kv_heads,
+            head_dim: config.head_dim,
+            window: config.sliding_window,
+        },
+        rms_eps: config.rms_eps,
+    })
+}

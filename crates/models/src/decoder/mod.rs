@@ -1,0 +1,137 @@
+//! One decoder for every family: embedding, layers, final norm, head. What differs between families is configuration
+//! ([`DecoderConfig`]); field names mirror the checkpoint's keys.
+//!
+//! A layer is  x + attention(norm(x)), then x + mlp(norm(x)):  the residual stream x is m×C, m = tokens of the
+//! micro-batch, its sequences end to end without padding.
+
+mod batch;
+mod layer;
+mod load;
+mod rope;
+
+pub use batch::{Row, TokenBatch};
+pub use layer::Layer;
+
+use loract_autograd::ops::{self, Linear, LossOutput};
+use loract_autograd::{Memory, Param, Site, Tape, Tensor, Var, Vector, Weight};
+
+use crate::config::DecoderConfig;
+use crate::error::Error;
+use rope::RopeCache;
+
+/// A decoder language model. C width, V vocabulary.
+#[derive(Debug)]
+pub struct Decoder {
+    config: DecoderConfig,
+    /// Token embeddings, V×C; also the head if tied.
+    embed_tokens: Weight,
+    layers: Vec<Layer>,
+    /// Final norm, 1×C.
+    norm: Vector,
+    /// Head, V×C; `None` if tied to the embeddings.
+    lm_head: Option<Weight>,
+    rope: RopeCache,
+}
+
+impl Decoder {
+    /// The architecture.
+    pub fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    /// The output of the final norm, m×C.
+    ///
+    /// # Errors
+    /// [`Error::Context`] if a sequence is longer than the model's context; those of the ops.
+    pub fn forward<'m>(&'m self, tape: &mut Tape<'m>, batch: &TokenBatch) -> Result<Var, Error> {
+        let longest = batch.longest();
+        if longest > self.config.context {
+            return Err(Error::Context { tokens: longest, context: self.config.context });
+        }
+        let rows = batch.rows_of(self.rope.table(&self.config, longest));
+        tape.set_layer(None);
+        let mut x = ops::embedding(tape, &self.embed_tokens, batch.ids())?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            tape.set_layer(Some(index));
+            let rows = rows.clone();
+            x = tape.segment(Site::CkptLayer, x, Box::new(move |tape, x| layer.forward(tape, x, &rows)))?;
+        }
+        tape.set_layer(None);
+        Ok(ops::rms_norm(tape, &x, &self.norm, self.config.rms_eps, &[])?)
+    }
+
+    /// The sum of the negative log-likelihoods of the batch's targets.
+    ///
+    /// # Errors
+    /// Those of [`Decoder::forward`].
+    pub fn loss<'m>(&'m self, tape: &mut Tape<'m>, batch: &TokenBatch) -> Result<LossOutput, Error> {
+        let hidden = self.forward(tape, batch)?;
+        Ok(ops::cross_entropy(tape, hidden, self.head(), batch.targets())?)
+    }
+
+    /// The logits of every row, m×V; for short inputs only.
+    ///
+    /// # Errors
+    /// Those of [`Decoder::forward`].
+    pub fn logits(&self, memory: &Memory, batch: &TokenBatch) -> Result<Tensor, Error> {
+        let mut tape = Tape::evaluation(memory);
+        let hidden = self.forward(&mut tape, batch)?;
+        Ok(ops::project(&mut tape, &hidden, self.head())?.tensor().clone())
+    }
+
+    fn head(&self) -> &Weight {
+        self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
+    }
+
+    /// Every linear layer with its name in the checkpoint, in order (`model.layers.0.self_attn.q_proj`, …).
+    pub fn linears(&self) -> impl Iterator<Item = (String, &Linear)> {
+        self.layers
+            .iter()
+            .enumerate()
+            .flat_map(|(i, layer)| layer.linears().into_iter().map(move |(name, l)| (layer_name(i, name), l)))
+    }
+
+    /// As [`Decoder::linears`], to change.
+    pub fn linears_mut(&mut self) -> impl Iterator<Item = (String, &mut Linear)> {
+        self.layers
+            .iter_mut()
+            .enumerate()
+            .flat_map(|(i, layer)| layer.linears_mut().into_iter().map(move |(name, l)| (layer_name(i, name), l)))
+    }
+
+    /// Every trained parameter, in the order of the checkpoint.
+    pub fn params(&self) -> Vec<&Param> {
+        let mut all: Vec<&Param> = Vec::new();
+        all.extend(self.embed_tokens.trained());
+        for layer in &self.layers {
+            layer.params(&mut all);
+        }
+        all.extend(self.norm.trained());
+        all.extend(self.lm_head.as_ref().and_then(Weight::trained));
+        all
+    }
+
+    /// As [`Decoder::params`], to update.
+    pub fn params_mut(&mut self) -> Vec<&mut Param> {
+        fn weight(w: &mut Weight) -> Option<&mut Param> {
+            match w {
+                Weight::Trained(p) => Some(p),
+                Weight::Frozen(_) => None,
+            }
+        }
+        let mut all: Vec<&mut Param> = Vec::new();
+        all.extend(weight(&mut self.embed_tokens));
+        for layer in &mut self.layers {
+            layer.params_mut(&mut all);
+        }
+        if let Vector::Trained(p) = &mut self.norm {
+            all.push(p);
+        }
+        all.extend(self.lm_head.as_mut().and_then(weight));
+        all
+    }
+}
+
+fn layer_name(index: usize, name: &str) -> String {
+    format!("model.layers.{index}.{name}")
+}

@@ -1,0 +1,207 @@
+//! What can be wrong with a model on disk.
+
+use std::path::PathBuf;
+
+use crate::config::ConfigError;
+use crate::tokenizer::TokenizerError;
+use crate::weights::gguf::GgufError;
+
+/// A failure to read a model, with the file it is about.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A kernel or a frozen weight refused its input.
+    #[error(transparent)]
+    Autograd(#[from] loract_autograd::Error),
+    /// The operating system refused a file.
+    #[error("cannot read {}: {reason}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        reason: std::io::Error,
+    },
+    /// There is nothing at the path, or nothing that is a model.
+    #[error("no model at {}: {found}; expected a folder with config.json and model.safetensors, or a .gguf file", path.display())]
+    NoModel {
+        /// The path given.
+        path: PathBuf,
+        /// What is there instead.
+        found: String,
+    },
+    /// A file should hold JSON and does not.
+    #[error("{} is not the JSON expected: {reason}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// The parser's words.
+        reason: serde_json::Error,
+    },
+    /// The configuration cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Config {
+        /// The file it comes from.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: ConfigError,
+    },
+    /// The tokenizer cannot be used.
+    #[error("tokenizer of {}: {reason}", path.display())]
+    Tokenizer {
+        /// The file it comes from.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: TokenizerError,
+    },
+    /// The folder has a configuration and no weights.
+    #[error("no weights in {}: expected model.safetensors, or model.safetensors.index.json with its shards", folder.display())]
+    NoWeights {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The folder has only weights pickled by PyTorch, which can run code when opened.
+    #[error("{} is pickled by PyTorch, which is not read: convert it to model.safetensors, for example with save_pretrained(safe_serialization=True) in Python", path.display())]
+    PickledWeights {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A safetensors file is damaged.
+    #[error("{} is not a complete safetensors file: {reason}; fetch it again", path.display())]
+    Safetensors {
+        /// The file.
+        path: PathBuf,
+        /// The parser's words.
+        reason: safetensors::SafeTensorError,
+    },
+    /// A tensor is stored in a type that is not read.
+    #[error("{}: {tensor} is stored as {dtype}, which is not supported yet; supported: {supported}", path.display())]
+    StoredType {
+        /// The file.
+        path: PathBuf,
+        /// The tensor, as the file calls it.
+        tensor: String,
+        /// Its type.
+        dtype: String,
+        /// The types that are read from such files.
+        supported: &'static str,
+    },
+    /// A shard that the index names is not there.
+    #[error("shard {} named by {} is missing; fetch it again", shard.display(), index.display())]
+    MissingShard {
+        /// The index.
+        index: PathBuf,
+        /// The shard.
+        shard: PathBuf,
+    },
+    /// A shard lacks a tensor that the index says it has.
+    #[error("{} says that {} holds {tensor}, and it does not; index and shards are of different versions: fetch both again", index.display(), shard.display())]
+    NotInShard {
+        /// The index.
+        index: PathBuf,
+        /// The shard.
+        shard: PathBuf,
+        /// The tensor.
+        tensor: String,
+    },
+    /// One tensor is stored twice.
+    #[error("{tensor} is stored twice, in {} and in {}; fetch the files again", first.display(), second.display())]
+    StoredTwice {
+        /// The tensor.
+        tensor: String,
+        /// A file that has it.
+        first: PathBuf,
+        /// Another, or the same.
+        second: PathBuf,
+    },
+    /// A GGUF file is damaged or of an unknown kind.
+    #[error("{}: {reason}", path.display())]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: GgufError,
+    },
+    /// A tensor that was asked for is not stored.
+    #[error("{} has no tensor {tensor}", path.display())]
+    MissingTensor {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// Its Hugging Face name.
+        tensor: String,
+    },
+    /// A tensor has another shape than asked for.
+    #[error("{}: {tensor} is stored as {stored}, expected {expected}", path.display())]
+    WrongShape {
+        /// The file.
+        path: PathBuf,
+        /// Its Hugging Face name.
+        tensor: String,
+        /// Shape in the file.
+        stored: String,
+        /// Shape the configuration asks for.
+        expected: String,
+    },
+    /// A file could not be written.
+    #[error("cannot write {}: {reason}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        reason: std::io::Error,
+    },
+    /// A sequence is longer than the model was made for.
+    #[error(
+        "a sequence of {tokens} tokens is longer than the model's context of {context}; shorten it, or cut with --seq-len {context}"
+    )]
+    Context {
+        /// Tokens of the sequence.
+        tokens: usize,
+        /// Most that the model takes.
+        context: usize,
+    },
+    /// LoRA rank 0.
+    #[error("LoRA rank 0: the least is 1")]
+    LoraRank,
+    /// A LoRA target matches no layer.
+    #[error("LoRA target `{target}` matches no layer; the layers are {known}")]
+    NoSuchTarget {
+        /// The target.
+        target: String,
+        /// Last parts of the layers' names.
+        known: String,
+    },
+    /// An adapter's settings cannot be used.
+    #[error("{}: {what}", path.display())]
+    Adapter {
+        /// The settings file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// Weights and configuration do not belong together; every mismatch at once.
+    #[error("weights in {} do not fit the configuration: {}; check that configuration and weights belong together and that every file is complete",
+        path.display(), mismatches(&[("missing", missing), ("of a wrong shape", wrong), ("unknown", unknown)]))]
+    Weights {
+        /// The file or folder.
+        path: PathBuf,
+        /// Names asked for and not stored.
+        missing: Vec<String>,
+        /// "name: stored 3x4, expected 4x4".
+        wrong: Vec<String>,
+        /// Names stored and not asked for.
+        unknown: Vec<String>,
+    },
+}
+
+/// Names of each kind that a message lists; the rest is counted.
+const LISTED: usize = 8;
+
+fn mismatches(kinds: &[(&str, &Vec<String>)]) -> String {
+    let some = kinds.iter().filter(|(_, names)| !names.is_empty());
+    some.map(|(kind, names)| {
+        let listed = names[..names.len().min(LISTED)].join(", ");
+        let more = if names.len() > LISTED { format!(" and {} more", names.len() - LISTED) } else { String::new() };
+        format!("{} {kind} ({listed}{more})", names.len())
+    })
+    .collect::<Vec<_>>()
+    .join("; ")
+}

@@ -1,0 +1,133 @@
+//! Text to token ids and back, by Hugging Face's `tokenizers`.
+//!
+//! Special tokens written in a text ("<|im_start|>") are recognised; none is ever added. Whether the model was made for
+//! a beginning-of-text token in front is said by [`Tokenizer::add_bos`], and adding it is the caller's choice.
+
+mod error;
+mod gguf;
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::weights::gguf::Gguf;
+
+pub use error::TokenizerError;
+
+/// A tokenizer with what a trainer asks of it.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    bos: Option<u32>,
+    eos: Option<u32>,
+    add_bos: bool,
+    vocab_size: usize,
+}
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json`. The names of the tokens that begin and end a text come from a `tokenizer_config.json`
+    /// beside it, if there is one; a beginning is added if the file's own post-processor adds one.
+    ///
+    /// # Errors
+    /// [`Error::Read`]; [`Error::Json`], [`Error::Tokenizer`] if a file is damaged.
+    pub fn from_file(path: &Path) -> Result<Self, Error> {
+        let read = |path: &Path| std::fs::read(path).map_err(|reason| Error::Read { path: path.to_path_buf(), reason });
+        let json = read(path)?;
+        let beside = path.with_file_name("tokenizer_config.json");
+        let names = if beside.is_file() {
+            let parsed = serde_json::from_slice(&read(&beside)?);
+            parsed.map_err(|reason| Error::Json { path: beside, reason })?
+        } else {
+            Value::Null
+        };
+        Self::from_json(&json, &names).map_err(|reason| Error::Tokenizer { path: path.to_path_buf(), reason })
+    }
+
+    /// The tokenizer inside a GGUF file; `None` if it has none.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if it is of a kind that is not supported or damaged; [`Error::Gguf`] if a key is.
+    pub fn from_gguf(gguf: &Gguf) -> Result<Option<Self>, Error> {
+        let path = || gguf.path().to_path_buf();
+        let parts = gguf::read(gguf.metadata()).map_err(|reason| Error::Gguf { path: path(), reason })?;
+        let Some(parts) = parts else { return Ok(None) };
+        let tokenizer = parts.build().map_err(|reason| Error::Tokenizer { path: path(), reason })?;
+        Ok(Some(tokenizer))
+    }
+
+    /// From the text of a `tokenizer.json` and the value of a `tokenizer_config.json` (or null).
+    fn from_json(json: &[u8], names: &Value) -> Result<Self, TokenizerError> {
+        let inner = tokenizers::Tokenizer::from_bytes(json);
+        let inner = inner.map_err(|e| TokenizerError::Damaged { reason: e.to_string() })?;
+        let named = |key: &str| {
+            let value = names.get(key)?;
+            inner.token_to_id(value.as_str().or_else(|| value.get("content")?.as_str())?)
+        };
+        let (mut bos, eos) = (named("bos_token"), named("eos_token"));
+        let ids = |special| {
+            let encoding = inner.encode("a", special);
+            encoding.map(|e| e.get_ids().to_vec()).map_err(|e| TokenizerError::Encode { reason: e.to_string() })
+        };
+        let (plain, special) = (ids(false)?, ids(true)?);
+        let first = special.first().filter(|_| !special.starts_with(&plain)).copied();
+        let add_bos = first.is_some_and(|first| bos.is_none_or(|bos| bos == first));
+        if add_bos {
+            bos = first;
+        }
+        Ok(Self::new(inner, bos, eos, add_bos))
+    }
+
+    fn new(inner: tokenizers::Tokenizer, bos: Option<u32>, eos: Option<u32>, add_bos: bool) -> Self {
+        let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
+        Self { inner, bos, eos, add_bos, vocab_size }
+    }
+
+    /// Itself, with `bos` and `eos` where it knows none of its own.
+    pub fn or_ids(mut self, bos: Option<u32>, eos: Option<u32>) -> Self {
+        self.bos = self.bos.or(bos);
+        self.eos = self.eos.or(eos);
+        self
+    }
+
+    /// The ids of a text. Special tokens in it are recognised, none is added.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Encode`].
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let encoding = self.inner.encode(text, false);
+        encoding.map(|e| e.get_ids().to_vec()).map_err(|e| TokenizerError::Encode { reason: e.to_string() })
+    }
+
+    /// The text of ids, special tokens included.
+    ///
+    /// # Errors
+    /// [`TokenizerError::UnknownId`], [`TokenizerError::Decode`].
+    pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
+        if let Some(&id) = ids.iter().find(|&&id| self.inner.id_to_token(id).is_none()) {
+            return Err(TokenizerError::UnknownId { id, vocabulary: self.vocab_size });
+        }
+        self.inner.decode(ids, false).map_err(|e| TokenizerError::Decode { reason: e.to_string() })
+    }
+
+    /// The id of a token by its text, special or not.
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+    /// Token that begins a text.
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+    /// Token that ends a text.
+    pub fn eos(&self) -> Option<u32> {
+        self.eos
+    }
+    /// Whether the model was made for texts that begin with [`Self::bos`].
+    pub fn add_bos(&self) -> bool {
+        self.add_bos
+    }
+    /// One more than the largest id; the model's vocabulary may be larger.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+}

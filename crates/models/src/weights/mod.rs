@@ -1,0 +1,188 @@
+//! Stored tensors under their Hugging Face names, whatever file they come from.
+//!
+//! [`Weights`] is a map from name to place: nothing is read before it is taken, and a memory-mapped matrix is used in
+//! place (no copy, except where the file has another row order). [`Checked`] takes tensors for a model and reports every
+//! mismatch at once.
+
+mod checked;
+pub mod gguf;
+mod map;
+pub mod safetensors;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use loract_autograd::{Bytes, DType, Frozen, Memory};
+
+use crate::error::Error;
+
+pub use checked::Checked;
+
+/// Order of a stored tensor's rows against Hugging Face's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowOrder {
+    /// The same.
+    AsIs,
+    /// Within each of `heads` heads the two rotary halves alternate: stored row 2t + j is row j·D/2 + t of D.
+    ///
+    /// This is what llama.cpp's converter does to q and k of Llama models (`permute` in `convert_hf_to_gguf.py`).
+    RotaryPairs {
+        /// Heads of this tensor; its rows are a multiple of 2·heads.
+        heads: usize,
+    },
+}
+
+impl RowOrder {
+    /// For each row in Hugging Face's order, the stored row; `None` if they are the same.
+    fn stored_rows(self, rows: usize) -> Option<Vec<usize>> {
+        let Self::RotaryPairs { heads } = self else { return None };
+        let dim = (rows / heads.max(1)).max(2);
+        Some((0..rows).map(|row| row - row % dim + 2 * (row % dim % (dim / 2)) + row % dim / (dim / 2)).collect())
+    }
+}
+
+/// A tensor in a file.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Stored type.
+    pub dtype: DType,
+    /// Sizes, slowest first (rows, columns).
+    pub shape: Vec<usize>,
+    /// Exactly the bytes that type and shape ask for.
+    pub bytes: Bytes,
+    /// Order of the rows.
+    pub order: RowOrder,
+    /// The file, for messages.
+    pub file: Arc<Path>,
+}
+
+impl Stored {
+    fn frozen(self, memory: &Memory, rows: usize, cols: usize) -> Result<Frozen, Error> {
+        let order = self.order.stored_rows(rows);
+        let frozen = Frozen::new(memory, self.dtype, rows, cols, self.bytes)?;
+        match order {
+            Some(order) => Ok(frozen.permuted(memory, &order)?),
+            None => Ok(frozen),
+        }
+    }
+}
+
+/// All tensors of a model, by Hugging Face name.
+#[derive(Debug)]
+pub struct Weights {
+    path: PathBuf,
+    tensors: BTreeMap<String, Stored>,
+}
+
+impl Weights {
+    /// No tensors yet; `path` is the file or folder that messages name.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), tensors: BTreeMap::new() }
+    }
+
+    /// # Errors
+    /// [`Error::StoredTwice`] if there is one of that name.
+    pub fn insert(&mut self, name: String, stored: Stored) -> Result<(), Error> {
+        if let Some(other) = self.tensors.get(&name) {
+            let (first, second) = (other.file.to_path_buf(), stored.file.to_path_buf());
+            return Err(Error::StoredTwice { tensor: name, first, second });
+        }
+        self.tensors.insert(name, stored);
+        Ok(())
+    }
+
+    /// The file or folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+    /// Whether `name` is stored and not taken yet.
+    pub fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+    /// The description of `name`, if it is stored and not taken yet.
+    pub fn get(&self, name: &str) -> Option<&Stored> {
+        self.tensors.get(name)
+    }
+    /// Names not taken yet, in alphabetic order.
+    pub fn remaining(&self) -> Vec<String> {
+        self.tensors.keys().cloned().collect()
+    }
+
+    /// Takes `name`, which must have `shape`.
+    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Stored, Error> {
+        let missing = || Error::MissingTensor { path: self.path.clone(), tensor: name.to_owned() };
+        let stored = self.tensors.remove(name).ok_or_else(missing)?;
+        if stored.shape != shape {
+            return Err(Error::WrongShape {
+                path: stored.file.to_path_buf(),
+                tensor: name.to_owned(),
+                stored: sizes(&stored.shape),
+                expected: sizes(shape),
+            });
+        }
+        Ok(stored)
+    }
+
+    /// Takes the rows×cols matrix `name`, in its stored type and Hugging Face's row order.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`], [`Error::WrongShape`] (the tensor is taken all the same).
+    pub fn take_matrix(&mut self, memory: &Memory, name: &str, rows: usize, cols: usize) -> Result<Frozen, Error> {
+        self.take(name, &[rows, cols])?.frozen(memory, rows, cols)
+    }
+
+    /// Takes the vector `name` of `len` numbers, widened to f32.
+    ///
+    /// # Errors
+    /// As [`Self::take_matrix`].
+    pub fn take_vector(&mut self, name: &str, len: usize) -> Result<Vec<f32>, Error> {
+        let mut stored = self.take(name, &[len])?;
+        let order = std::mem::replace(&mut stored.order, RowOrder::AsIs).stored_rows(len);
+        // The numbers leave the frozen form at once, so its bytes are counted nowhere.
+        let numbers = stored.frozen(&Memory::new(), 1, len)?.to_f32();
+        Ok(match order {
+            Some(order) => order.into_iter().map(|row| numbers[row]).collect(),
+            None => numbers,
+        })
+    }
+}
+
+/// "3x4".
+fn sizes(shape: &[usize]) -> String {
+    if shape.is_empty() {
+        return "a single number".to_owned();
+    }
+    shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rotary_pairs_are_inverted() {
+        // Two heads of 6: llama.cpp stores rows 0 3 1 4 2 5 of each.
+        let stored = [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11];
+        let order = RowOrder::RotaryPairs { heads: 2 }.stored_rows(12).unwrap_or_default();
+        let back: Vec<usize> = order.iter().map(|&row| stored[row]).collect();
+        assert_eq!(back, (0..12).collect::<Vec<_>>());
+        assert_eq!(RowOrder::AsIs.stored_rows(12), None);
+    }
+
+    #[test]
+    fn vectors_are_put_in_order_too() -> Result<(), Error> {
+        let numbers = [0.0f32, 3.0, 1.0, 4.0, 2.0, 5.0];
+        let mut weights = Weights::new("m");
+        let stored = Stored {
+            dtype: DType::F32,
+            shape: vec![6],
+            bytes: Bytes::owned(numbers.iter().flat_map(|x| x.to_le_bytes()).collect()),
+            order: RowOrder::RotaryPairs { heads: 1 },
+            file: Path::new("m").into(),
+        };
+        weights.insert("bias".to_owned(), stored)?;
+        assert_eq!(weights.take_vector("bias", 6)?, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        Ok(())
+    }
+}

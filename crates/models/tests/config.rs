@@ -1,0 +1,140 @@
+//! Configurations of the golden models, of both generations of config.json, and what is refused.
+
+use std::error::Error;
+use std::path::Path;
+
+use loract_models::{DecoderConfig, ModelType, RopeScaling, read_config};
+use loract_testkit::golden::folder;
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+fn llama_tied() -> DecoderConfig {
+    DecoderConfig {
+        model_type: ModelType::Llama,
+        hidden_size: 32,
+        layers: 2,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 8,
+        intermediate_size: 48,
+        vocab_size: 64,
+        context: 64,
+        rope_theta: 50000.0,
+        rope: RopeScaling::None,
+        rms_eps: 1e-3,
+        tied: true,
+        attention_bias: false,
+        mlp_bias: false,
+        sliding_window: None,
+        bos: Some(1),
+        eos: vec![2],
+    }
+}
+
+#[test]
+fn golden_configurations() -> Outcome {
+    let rope = RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 32 };
+    let untied = DecoderConfig {
+        kv_heads: 1,
+        head_dim: 12,
+        rope_theta: 500.0,
+        rms_eps: 1e-4,
+        tied: false,
+        attention_bias: true,
+        mlp_bias: true,
+        ..llama_tied()
+    };
+    let mistral =
+        DecoderConfig { model_type: ModelType::Mistral, sliding_window: Some(5), tied: false, ..llama_tied() };
+    assert_eq!(read_config(&folder("llama-tied"))?, llama_tied());
+    assert_eq!(read_config(&folder("gguf").join("llama.gguf"))?, llama_tied());
+    assert_eq!(read_config(&folder("llama-untied"))?, untied);
+    assert_eq!(
+        read_config(&folder("llama3-rope"))?,
+        DecoderConfig { rope, rope_theta: 50.0, tied: false, ..llama_tied() }
+    );
+    assert_eq!(read_config(&folder("mistral-window"))?, mistral);
+    Ok(())
+}
+
+const OLD: &str = r#"{"model_type": "llama", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "intermediate_size": 48, "vocab_size": 64, "rope_theta": 500000.0, "rms_norm_eps": 1e-05, "hidden_act": "silu",
+    "rope_scaling": null, "bos_token_id": 1, "eos_token_id": [2, 3]}"#;
+
+/// OLD with one piece of text replaced by another.
+fn changed(from: &str, to: &str) -> Result<DecoderConfig, String> {
+    assert!(OLD.contains(from), "{from}");
+    parse(&OLD.replace(from, to), None)
+}
+
+fn parse(text: &str, generation: Option<&str>) -> Result<DecoderConfig, String> {
+    DecoderConfig::from_json(Path::new("config.json"), text, generation).map_err(|e| e.to_string())
+}
+
+#[test]
+fn keys_of_transformers_4() -> Outcome {
+    let config = parse(OLD, Some(r#"{"eos_token_id": [3, 9]}"#))?;
+    assert_eq!((config.rope_theta, config.kv_heads, config.head_dim, config.context), (500000.0, 4, 8, 2048));
+    assert_eq!((config.rope, config.tied, config.eos), (RopeScaling::None, false, vec![2, 3, 9]));
+    let linear = changed(r#""rope_scaling": null"#, r#""rope_scaling": {"type": "linear", "factor": 4.0}"#)?;
+    assert_eq!(linear.rope, RopeScaling::Linear { factor: 4.0 });
+    let llama3 = changed(
+        r#""rope_scaling": null"#,
+        r#""rope_scaling": {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+           "original_max_position_embeddings": 8192}"#,
+    )?;
+    let want =
+        RopeScaling::Llama3 { factor: 32.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 8192 };
+    assert_eq!(llama3.rope, want);
+    let window = |text: &str| changed(r#""model_type": "llama""#, text).map(|c| (c.sliding_window, c.kv_heads));
+    assert_eq!(window(r#""model_type": "mistral", "num_key_value_heads": 2"#)?, (Some(4096), 2));
+    assert_eq!(window(r#""model_type": "mistral", "num_key_value_heads": 2, "sliding_window": null"#)?, (None, 2));
+    Ok(())
+}
+
+#[test]
+fn what_is_refused_is_named() {
+    let cases = [
+        (
+            r#""model_type": "llama""#,
+            r#""model_type": "mamba""#,
+            "model_type mamba is not supported; supported: llama, mistral",
+        ),
+        (r#""hidden_act": "silu""#, r#""hidden_act": "gelu""#, "hidden_act gelu is not supported; supported: silu"),
+        (
+            r#""rope_scaling": null"#,
+            r#""rope_scaling": {"type": "yarn", "factor": 2}"#,
+            "rope type yarn is not supported; supported: default, linear, llama3",
+        ),
+        (r#""rope_scaling": null"#, r#""rope_scaling": {"type": "linear"}"#, "factor is missing; it has no default"),
+        (r#""rope_scaling": null"#, r#""partial_rotary_factor": 0.5"#, "partial_rotary_factor is 0.5"),
+        (r#""hidden_size": 32"#, r#""hidden_size": "wide""#, "hidden_size is \"wide\", expected a whole number"),
+        (r#""hidden_size": 32"#, r#""hidden_size": -1"#, "hidden_size is -1, expected a whole number"),
+        (r#""hidden_size": 32,"#, "", "hidden_size is missing"),
+        (r#""hidden_size": 32"#, r#""hidden_size": 30"#, "hidden_size 30 is not a multiple of num_attention_heads 4"),
+        (r#""hidden_size": 32"#, r#""hidden_size": 12"#, "head_dim is 3, expected an even number"),
+        (r#""vocab_size": 64"#, r#""vocab_size": 0"#, "vocab_size is 0, expected 1 to 4294967295"),
+        (r#""num_attention_heads": 4"#, r#""num_attention_heads": 0"#, "not a multiple of num_attention_heads 0"),
+        (
+            r#""num_attention_heads": 4"#,
+            r#""num_attention_heads": 4, "num_key_value_heads": 3"#,
+            "4 is not a multiple of num_key_value_heads 3",
+        ),
+        (
+            r#""num_hidden_layers": 2"#,
+            r#""num_hidden_layers": 4000000000"#,
+            "num_hidden_layers is 4000000000, expected at most 10000",
+        ),
+        (r#""rms_norm_eps": 1e-05"#, r#""rms_norm_eps": 0"#, "rms_norm_eps is 0, expected a positive number"),
+        (
+            r#""eos_token_id": [2, 3]"#,
+            r#""eos_token_id": "two""#,
+            "eos_token_id is \"two\", expected a token id or a list of them",
+        ),
+    ];
+    for (from, to, want) in cases {
+        let message = changed(from, to).err().unwrap_or_default();
+        assert!(message.starts_with("config.json: ") && message.contains(want), "{message:?}, expected {want:?}");
+    }
+    assert!(parse("[]", None).is_err_and(|message| message.starts_with("config.json is not the JSON expected: ")));
+}

@@ -1,0 +1,91 @@
+//! What can go wrong in a run.
+
+use std::path::PathBuf;
+
+/// A failure of a run. [`Error::is_bad_input`] tells the user's mistakes from failures.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The model or an adapter.
+    #[error(transparent)]
+    Model(#[from] loract_models::Error),
+    /// An op.
+    #[error(transparent)]
+    Autograd(#[from] loract_autograd::Error),
+    /// A file could not be read.
+    #[error("cannot read {}: {reason}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        reason: std::io::Error,
+    },
+    /// A file could not be written.
+    #[error("cannot write {}: {reason}; what was there before is untouched", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        reason: std::io::Error,
+    },
+    /// A line of a data file cannot be used.
+    #[error("{} line {line}: {what}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong, and what was expected.
+        what: String,
+    },
+    /// A data file has no rows.
+    #[error("{} holds no rows; expected one JSON object a line", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A setting cannot be used.
+    #[error("{key}: {what}")]
+    Setting {
+        /// The setting, as its flag without dashes.
+        key: &'static str,
+        /// What is wrong with it, and what is possible.
+        what: String,
+    },
+    /// A configuration file cannot be read as one.
+    #[error("{}: {what}", path.display())]
+    ConfigFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The loss or the gradient is not finite.
+    #[error(
+        "{what} became {value} at step {step}: the learning rate ({lr:e}) may be too high (try a third of it, or --warmup), or the compression too coarse (try --activations exact); nothing was written over an earlier adapter"
+    )]
+    NotFinite {
+        /// "loss" or "gradient norm".
+        what: &'static str,
+        /// The value.
+        value: f64,
+        /// Optimiser step, counted from 1.
+        step: u64,
+        /// Learning rate of the step.
+        lr: f64,
+    },
+}
+
+impl Error {
+    /// Whether the input is at fault (exit code 2) rather than the run (exit code 1).
+    pub fn is_bad_input(&self) -> bool {
+        match self {
+            Error::Model(error) => !matches!(error, loract_models::Error::Write { .. }),
+            Error::Autograd(_) | Error::Write { .. } | Error::NotFinite { .. } => false,
+            Error::Read { .. }
+            | Error::Line { .. }
+            | Error::Empty { .. }
+            | Error::Setting { .. }
+            | Error::ConfigFile { .. } => true,
+        }
+    }
+}

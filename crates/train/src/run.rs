@@ -1,0 +1,227 @@
+//! A run from its settings to its folder: everything that can be wrong with the input is found before anything is
+//! written.
+
+use std::time::Instant;
+
+use loract_autograd::Memory;
+use loract_models::{Decoder, LoraConfig, ModelSource, TokenBatch, adapter};
+use serde_json::json;
+
+use crate::config::RunConfig;
+use crate::data::{Dataset, Order, Reader};
+use crate::error::Error;
+use crate::evaluate::{Evaluation, evaluate};
+use crate::memory::{process_peak_bytes, process_resident_bytes};
+use crate::run_dir::RunDir;
+use crate::schedule::Schedule;
+use crate::trainer::{StepReport, Trainer};
+
+/// Tokens of an evaluation's batch.
+const EVAL_BATCH_TOKENS: usize = 2048;
+
+/// Who watches a run.
+pub trait Progress {
+    /// Something to tell once, in a line.
+    fn note(&mut self, text: &str);
+    /// A step has ended.
+    fn step(&mut self, report: &StepReport, steps: u64);
+    /// An evaluation has ended.
+    fn evaluated(&mut self, step: u64, evaluation: &Evaluation);
+}
+
+/// A run ready to begin.
+#[derive(Debug)]
+pub struct Run {
+    config: RunConfig,
+    memory: Memory,
+    decoder: Decoder,
+    lora: LoraConfig,
+    base_name: String,
+    data: Dataset,
+    eval_data: Option<Dataset>,
+    steps: u64,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct RunSummary {
+    /// Last step.
+    pub last: StepReport,
+    /// Median of the steps' wall times.
+    pub median_step_seconds: f64,
+    /// Last evaluation.
+    pub evaluation: Option<Evaluation>,
+}
+
+impl Run {
+    /// Opens model, adapter and data. Nothing is written.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the input.
+    pub fn prepare(mut config: RunConfig) -> Result<Self, Error> {
+        config.check()?;
+        let memory = Memory::new();
+        let source = ModelSource::open(&config.model)?;
+        let context = source.config.context;
+        if let Some(seq_len) = config.seq_len.filter(|&t| t > context) {
+            let what = format!("{seq_len} is more than the model's context of {context}");
+            return Err(Error::Setting { key: "seq-len", what });
+        }
+        let reader = Reader {
+            tokenizer: source.tokenizer.as_ref(),
+            vocabulary: source.config.vocab_size,
+            context,
+            cut_to: config.seq_len,
+        };
+        let data = Dataset::read(&config.data, &reader)?;
+        let eval_data = config.eval_data.as_ref().map(|path| Dataset::read(path, &reader)).transpose()?;
+        let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
+        let lora = match &config.adapter {
+            None => {
+                let lora = config.lora();
+                decoder.attach_lora(&memory, &lora, config.seed)?;
+                lora
+            }
+            Some(folder) => adapter::load(&memory, &mut decoder, folder)?,
+        };
+        config.lora_rank = lora.rank;
+        config.lora_alpha = f64::from(lora.alpha);
+        config.lora_dropout = f64::from(lora.dropout);
+        config.lora_targets.clone_from(&lora.targets);
+        let rows_a_step = config.batch_size * config.grad_accum;
+        let steps = config.steps.unwrap_or_else(|| data.examples().len().div_ceil(rows_a_step) as u64);
+        config.steps = Some(steps);
+        Ok(Self { config, memory, decoder, lora, base_name: source.name, data, eval_data, steps })
+    }
+
+    /// The settings, with what was still open filled in.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+
+    /// Facts worth a line each before the run begins.
+    pub fn facts(&self) -> Vec<String> {
+        let trained: usize = self.decoder.params().iter().map(|p| p.value().rows() * p.value().cols()).sum();
+        let c = self.decoder.config();
+        let mut facts = vec![
+            format!(
+                "model {} ({} layers, width {}, vocabulary {}), {trained} trained parameters",
+                self.base_name, c.layers, c.hidden_size, c.vocab_size
+            ),
+            format!(
+                "data {} ({} rows, {} tokens)",
+                self.data.path().display(),
+                self.data.examples().len(),
+                self.data.tokens()
+            ),
+        ];
+        for data in std::iter::once(&self.data).chain(&self.eval_data) {
+            if data.cut_rows() > 0 {
+                facts.push(format!(
+                    "{} rows of {} were longer than --seq-len {} and were cut",
+                    data.cut_rows(),
+                    data.path().display(),
+                    self.config.seq_len.unwrap_or(c.context)
+                ));
+            }
+        }
+        facts
+    }
+
+    /// Trains, evaluates, and writes the run's folder.
+    ///
+    /// # Errors
+    /// Failures of the step, of writing, of evaluation; an earlier good output is then untouched.
+    pub fn execute(self, progress: &mut dyn Progress) -> Result<RunSummary, Error> {
+        let Run { config, memory, decoder, lora, base_name, data, eval_data, steps } = self;
+        let mut out = RunDir::create(&config.out)?;
+        let baseline = process_resident_bytes();
+        let schedule = Schedule { kind: config.schedule, lr: config.lr, warmup: config.warmup, steps };
+        let mut trainer = Trainer::new(
+            decoder,
+            &memory,
+            config.policy(),
+            schedule,
+            config.weight_decay,
+            config.max_grad_norm,
+            config.seed,
+        );
+        let mut order = Order::new(data.examples().len(), (!config.no_shuffle).then_some(config.seed));
+        let begun = Instant::now();
+        let mut seconds = Vec::new();
+        let mut tokens = 0usize;
+        let mut first_loss = f64::NAN;
+        let mut last: Option<StepReport> = None;
+        let mut largest: Option<StepReport> = None;
+        let mut evaluation = None;
+        for step in 1..=steps {
+            let batches: Vec<TokenBatch> = (0..config.grad_accum)
+                .map(|_| {
+                    let rows = order.take(config.batch_size);
+                    TokenBatch::new(rows.into_iter().map(|row| &data.examples()[row].row))
+                })
+                .collect();
+            let report = trainer.step(&batches)?;
+            out.log(&report)?;
+            progress.step(&report, steps);
+            seconds.push(report.seconds);
+            tokens += report.tokens;
+            if step == 1 {
+                first_loss = report.loss;
+            }
+            if largest.as_ref().is_none_or(|l| report.peak_activation_bytes > l.peak_activation_bytes) {
+                largest = Some(report.clone());
+            }
+            last = Some(report);
+            if let Some(data) = &eval_data
+                && (step == steps || (config.eval_every > 0 && step % config.eval_every == 0))
+            {
+                let found = evaluate(trainer.decoder(), &memory, data, EVAL_BATCH_TOKENS)?;
+                out.log(&json!({
+                    "step": step, "eval_loss": found.loss, "eval_tokens": found.tokens,
+                    "eval_exact_match": found.exact_match, "eval_accuracy": found.accuracy,
+                }))?;
+                progress.evaluated(step, &found);
+                evaluation = Some(found);
+            }
+            if config.save_every > 0 && step % config.save_every == 0 && step < steps {
+                for (name, bytes) in adapter::to_bytes(trainer.decoder(), &lora, &base_name)? {
+                    out.write_in(&format!("checkpoint-{step}"), name, &bytes)?;
+                }
+            }
+        }
+        let (Some(last), Some(largest)) = (last, largest) else {
+            return Err(Error::Setting { key: "steps", what: "0; the least is 1".into() });
+        };
+        seconds.sort_by(f64::total_cmp);
+        let median_step_seconds = seconds[seconds.len() / 2];
+        for (name, bytes) in adapter::to_bytes(trainer.decoder(), &lora, &base_name)? {
+            out.write(name, &bytes)?;
+        }
+        let resolved = toml::to_string(&config).map_err(|e| Error::Write {
+            path: config.out.join("config.toml"),
+            reason: std::io::Error::other(e.to_string()),
+        })?;
+        out.write("config.toml", resolved.as_bytes())?;
+        let wall = begun.elapsed().as_secs_f64();
+        let report = json!({
+            "loract": env!("CARGO_PKG_VERSION"),
+            "model": base_name,
+            "steps": steps,
+            "first_loss": first_loss,
+            "last_loss": last.loss,
+            "evaluation": evaluation,
+            "median_step_seconds": median_step_seconds,
+            "tokens": tokens,
+            "tokens_per_second": tokens as f64 / wall,
+            "wall_seconds": wall,
+            "memory": largest.memory.to_json(),
+            "process_resident_before_bytes": baseline,
+            "process_peak_bytes": process_peak_bytes(),
+            "config": config,
+        });
+        out.write("report.json", format!("{report:#}\n").as_bytes())?;
+        out.finish()?;
+        Ok(RunSummary { last, median_step_seconds, evaluation })
+    }
+}

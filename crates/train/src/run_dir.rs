@@ -1,0 +1,121 @@
+//! What a run leaves in its folder. A file appears whole under its name or not at all: it is written beside, synced, and
+//! renamed. The log of the run in progress has `.partial` at its end until the run has succeeded, so a run that fails
+//! leaves an earlier good one as it was.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::error::Error;
+
+const METRICS: &str = "metrics.jsonl";
+const PARTIAL: &str = ".partial";
+
+/// The output folder of a run in progress.
+#[derive(Debug)]
+pub struct RunDir {
+    folder: PathBuf,
+    metrics: BufWriter<File>,
+}
+
+impl RunDir {
+    /// Makes the folder, if it is not there, and begins `metrics.jsonl.partial`.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn create(folder: &Path) -> Result<Self, Error> {
+        let write = |path: &Path| {
+            let path = path.to_path_buf();
+            move |reason| Error::Write { path, reason }
+        };
+        fs::create_dir_all(folder).map_err(write(folder))?;
+        let path = folder.join(format!("{METRICS}{PARTIAL}"));
+        let metrics = BufWriter::new(File::create(&path).map_err(write(&path))?);
+        Ok(Self { folder: folder.to_path_buf(), metrics })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Adds a line to the log, and hands it to the system at once.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn log(&mut self, line: &impl Serialize) -> Result<(), Error> {
+        let written = serde_json::to_writer(&mut self.metrics, line)
+            .map_err(std::io::Error::from)
+            .and_then(|()| self.metrics.write_all(b"\n"))
+            .and_then(|()| self.metrics.flush());
+        written.map_err(|reason| Error::Write { path: self.folder.join(METRICS), reason })
+    }
+
+    /// Writes a file of the run, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        write_whole(&self.folder.join(name), bytes)
+    }
+
+    /// Writes a file of a checkpoint folder inside.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn write_in(&self, checkpoint: &str, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let folder = self.folder.join(checkpoint);
+        fs::create_dir_all(&folder).map_err(|reason| Error::Write { path: folder.clone(), reason })?;
+        write_whole(&folder.join(name), bytes)
+    }
+
+    /// The run has succeeded: the log gets its name.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn finish(self) -> Result<(), Error> {
+        let to = self.folder.join(METRICS);
+        let from = self.folder.join(format!("{METRICS}{PARTIAL}"));
+        let sync = |metrics: BufWriter<File>| metrics.into_inner().map_err(|e| e.into_error())?.sync_all();
+        sync(self.metrics)
+            .and_then(|()| fs::rename(&from, &to))
+            .map_err(|reason| Error::Write { path: to.clone(), reason })
+    }
+}
+
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(PARTIAL);
+    let beside = PathBuf::from(name);
+    let write = || {
+        let mut file = File::create(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    };
+    write().map_err(|reason| Error::Write { path: path.to_path_buf(), reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unfinished_run_leaves_the_earlier_log() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = std::env::temp_dir().join(format!("loract-run-dir-{}", std::process::id()));
+        let mut first = RunDir::create(&folder)?;
+        first.log(&1)?;
+        first.write("report.json", b"one")?;
+        first.finish()?;
+        let mut second = RunDir::create(&folder)?;
+        second.log(&2)?;
+        drop(second);
+        assert_eq!(fs::read_to_string(folder.join(METRICS))?, "1\n");
+        assert_eq!(fs::read(folder.join("report.json"))?, b"one");
+        assert!(!folder.join("report.json.partial").exists());
+        fs::remove_dir_all(&folder)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,140 @@
+//! One optimiser step: micro-batches forward and backward, clip, update. The same for LoRA and for full fine-tuning,
+//! which differ only in which parameters of the decoder are trained.
+
+use std::time::Instant;
+
+use loract_autograd::{Category, Grads, Memory, Policy, StepKey, Tape};
+use loract_models::{Decoder, TokenBatch};
+use serde::Serialize;
+
+use crate::adamw::AdamW;
+use crate::error::Error;
+use crate::memory::MemoryReport;
+use crate::schedule::Schedule;
+
+/// A decoder being trained.
+#[derive(Debug)]
+pub struct Trainer {
+    decoder: Decoder,
+    memory: Memory,
+    policy: Policy,
+    schedule: Schedule,
+    optimiser: AdamW,
+    max_grad_norm: f64,
+    seed: u64,
+    steps_done: u64,
+}
+
+/// What a step did; a line of `metrics.jsonl`.
+#[derive(Debug, Clone, Serialize)]
+pub struct StepReport {
+    /// Counted from 1.
+    pub step: u64,
+    /// Mean negative log-likelihood over the step's trained tokens, before the update.
+    pub loss: f64,
+    /// Learning rate.
+    pub lr: f64,
+    /// Norm of the gradient of all trained parameters, before clipping.
+    pub grad_norm: f64,
+    /// Tokens that ran, trained or not.
+    pub tokens: usize,
+    /// Wall time of the whole step.
+    pub seconds: f64,
+    /// Bytes kept for backward when forward ends, the largest of the micro-batches.
+    pub saved_bytes: usize,
+    /// Peak of all tensor bytes less frozen weights, trained parameters, their gradients and optimiser state.
+    pub peak_activation_bytes: usize,
+    /// Where the bytes were.
+    #[serde(skip)]
+    pub memory: MemoryReport,
+}
+
+impl Trainer {
+    /// `max_grad_norm` 0 = no clipping. `seed` names every random stream of the run.
+    pub fn new(
+        decoder: Decoder,
+        memory: &Memory,
+        policy: Policy,
+        schedule: Schedule,
+        weight_decay: f64,
+        max_grad_norm: f64,
+        seed: u64,
+    ) -> Self {
+        let optimiser = AdamW::new(memory, weight_decay as f32);
+        Self { decoder, memory: memory.clone(), policy, schedule, optimiser, max_grad_norm, seed, steps_done: 0 }
+    }
+
+    /// The decoder as it stands.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+    /// The decoder, at the end.
+    pub fn into_decoder(self) -> Decoder {
+        self.decoder
+    }
+    /// Where its tensors are counted.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// The gradient of the mean loss over all trained tokens of `micro_batches`, without an update; and that loss.
+    ///
+    /// Losses are summed over tokens and divided once, so micro-batches of any sizes equal one large batch.
+    ///
+    /// # Errors
+    /// Those of the ops; [`Error::NotFinite`] if the loss is.
+    pub fn gradient(&self, micro_batches: &[TokenBatch]) -> Result<(Grads, f64, MemoryReport), Error> {
+        let trained: usize = micro_batches.iter().map(TokenBatch::trained_tokens).sum();
+        let weight = 1.0 / trained.max(1) as f32;
+        let mut grads = Grads::new();
+        let mut total = 0.0;
+        let mut report = MemoryReport::begin(&self.memory);
+        for (micro_batch, batch) in micro_batches.iter().enumerate() {
+            let key = StepKey { seed: self.seed, step: self.steps_done, micro_batch: micro_batch as u64 };
+            let mut tape = Tape::new(&self.memory, self.policy.clone(), key);
+            let output = self.decoder.loss(&mut tape, batch)?;
+            let sum = output.nll.iter().map(|&x| f64::from(x)).sum::<f64>();
+            if !sum.is_finite() {
+                let lr = self.schedule.at(self.steps_done);
+                return Err(Error::NotFinite { what: "loss", value: sum, step: self.steps_done + 1, lr });
+            }
+            total += sum;
+            report.forward_ended(&self.memory);
+            let seed = self.memory.tensor(1, 1, vec![weight], Category::Transient);
+            tape.backward(output.loss.id(), seed, &mut grads)?;
+        }
+        report.end(&self.memory);
+        Ok((grads, total * f64::from(weight), report))
+    }
+
+    /// One optimiser step over `micro_batches`.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::gradient`]; [`Error::NotFinite`] if the gradient is, in which case nothing is updated.
+    pub fn step(&mut self, micro_batches: &[TokenBatch]) -> Result<StepReport, Error> {
+        let start = Instant::now();
+        let lr = self.schedule.at(self.steps_done);
+        let (mut grads, loss, memory) = self.gradient(micro_batches)?;
+        let grad_norm = grads.norm();
+        if !grad_norm.is_finite() {
+            return Err(Error::NotFinite { what: "gradient norm", value: grad_norm, step: self.steps_done + 1, lr });
+        }
+        // As torch.nn.utils.clip_grad_norm_.
+        if self.max_grad_norm > 0.0 && grad_norm + 1e-6 > self.max_grad_norm {
+            grads.scale((self.max_grad_norm / (grad_norm + 1e-6)) as f32);
+        }
+        self.optimiser.step(self.decoder.params_mut(), &grads, lr);
+        self.steps_done += 1;
+        Ok(StepReport {
+            step: self.steps_done,
+            loss,
+            lr,
+            grad_norm,
+            tokens: micro_batches.iter().map(TokenBatch::tokens).sum(),
+            seconds: start.elapsed().as_secs_f64(),
+            saved_bytes: memory.saved_bytes,
+            peak_activation_bytes: memory.peak.activation_bytes,
+            memory,
+        })
+    }
+}
