@@ -206,7 +206,7 @@ impl<'m> Tape<'m> {
         let saved = Arc::new(match self.policy.plan(sites, tensor.rows(), tensor.cols()) {
             Form::Exact => Saved::exact(tensor, site),
             Form::LowRank { rank, test_matrix } => {
-                let seed = self.stream(site as u64 | self.values_tag()).next_u64();
+                let seed = self.stream(site as u64 | self.place_tag()).next_u64();
                 let params = QbParams { test_matrix, seed, ..QbParams::new(rank) };
                 let (factors, _) = qb(tensor.view(), &params).map_err(|error| self.non_finite(site, error))?;
                 Saved::low_rank(factors, site, &self.memory)
@@ -216,9 +216,9 @@ impl<'m> Tape<'m> {
         Ok(SavedRef { saved, column_scale: None })
     }
 
-    /// Sites are few; what distinguishes two saves at one site of one layer (gate and up) is their place on the tape.
-    fn values_tag(&self) -> u64 {
-        u64::from(self.values) << 8
+    /// Sites are few; what distinguishes two saves at one site of one layer (gate and up) is their place among the saves.
+    fn place_tag(&self) -> u64 {
+        (self.known.len() as u64) << 8
     }
 
     fn non_finite(&self, site: Site, error: loract_linalg::Error) -> Error {
@@ -257,7 +257,7 @@ impl<'m> Tape<'m> {
         if self.mode != Mode::Record || !self.policy.recomputes(site) {
             return segment(self, x);
         }
-        let input = x.grad_id();
+        let (input, layer) = (x.grad_id(), self.layer);
         // Saved before it runs: compressed, its dense numbers need not outlive the segment's first use of them.
         self.memory.ledger().set_op("segment");
         let saved = self.save(&[site], &x.tensor)?;
@@ -268,7 +268,7 @@ impl<'m> Tape<'m> {
         if !output.needs_grad {
             return Ok(output);
         }
-        let node = SegmentNode { saved, input, segment, layer: self.layer, key: self.key };
+        let node = SegmentNode { saved, input, segment, layer, key: self.key };
         Ok(self.record("segment", output.tensor, node))
     }
 

@@ -10,9 +10,16 @@ use loract_linalg::{MatMut, MatRef};
 
 use crate::ledger::{Category, Claim, Ledger};
 
-/// Identity of a tensor's memory: two tensors of one id are the same numbers.
+/// Identity of a tensor's numbers: two tensors of one id hold the same. Writing gives the memory another id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BufferId(u64);
+
+impl BufferId {
+    fn fresh() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        BufferId(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 #[derive(Debug)]
 struct Buffer {
@@ -122,9 +129,8 @@ impl Memory {
     }
 
     fn wrap(&self, rows: usize, cols: usize, data: Vec<f32>, category: Category) -> Tensor {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
         let claim = Mutex::new(self.ledger.claim(category, data.len() * size_of::<f32>()));
-        let id = BufferId(NEXT.fetch_add(1, Ordering::Relaxed));
+        let id = BufferId::fresh();
         Tensor { rows, cols, buffer: Arc::new(Buffer { id, data, claim, pool: Arc::clone(&self.pool) }) }
     }
 }
@@ -165,7 +171,7 @@ impl Tensor {
         }
     }
 
-    /// Identity of the memory.
+    /// Identity of the numbers.
     pub fn buffer_id(&self) -> BufferId {
         self.buffer.id
     }
@@ -175,7 +181,10 @@ impl Tensor {
     }
     /// The numbers to write, if nobody else holds this memory.
     pub(crate) fn data_mut(&mut self) -> Option<&mut [f32]> {
-        Arc::get_mut(&mut self.buffer).map(|buffer| buffer.data.as_mut_slice())
+        let buffer = Arc::get_mut(&mut self.buffer)?;
+        // Factors of the old numbers may still be kept under the old id (`Tape::save`): they are not the new ones'.
+        buffer.id = BufferId::fresh();
+        Some(&mut buffer.data)
     }
     pub(crate) fn view(&self) -> MatRef<'_> {
         MatRef::row_major(self.data(), self.rows, self.cols)
@@ -198,8 +207,8 @@ impl Tensor {
 
     /// The numbers of a tensor just made by [`Memory`] or by [`Tensor::into_unique`], which nobody else can hold.
     pub(crate) fn slice_mut(&mut self) -> &mut [f32] {
-        match Arc::get_mut(&mut self.buffer) {
-            Some(buffer) => &mut buffer.data,
+        match self.data_mut() {
+            Some(data) => data,
             None => unreachable!("a tensor is written only before it is shared"),
         }
     }

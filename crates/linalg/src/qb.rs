@@ -185,6 +185,21 @@ mod tests {
         Ok(())
     }
 
+    /// Token embeddings look so: few distinct rows, repeated; full rank asked for.
+    #[test]
+    fn repeated_rows_at_full_rank_are_reproduced() -> Result<(), Error> {
+        for distinct in [1, 7, 29, 31, 32, 40] {
+            let base = matrix(64, 32, Spectrum::Flat, 8);
+            let a = Mat::from_fn(48, 32, |i, j| 0.02 * base[(i * 5 % distinct, j)]);
+            for k in [32, 31] {
+                let (factors, info) = qb(a.view(), &QbParams::new(k))?;
+                let bound = if k >= distinct.min(32) { 1e-5 } else { 0.5 };
+                assert!(error(&a, &factors) < bound, "{distinct} rows, k={k}: {} {info:?}", error(&a, &factors));
+            }
+        }
+        Ok(())
+    }
+
     #[test]
     fn reported_residual_is_the_true_one() -> Result<(), Error> {
         for (m, n) in [(200, 80), (80, 200)] {

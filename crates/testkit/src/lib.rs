@@ -3,6 +3,7 @@
 //! Nothing here is computed by the code under test: random numbers, spectra and golden files come from elsewhere.
 
 pub mod golden;
+pub mod oracle;
 pub mod spectrum;
 
 /// Next number of a xorshift* stream, uniform in [0, 1).

@@ -67,7 +67,7 @@ fn blocks(sequence: &Range<usize>) -> impl Iterator<Item = Range<usize>> {
 }
 
 /// Splits `data` into consecutive parts of the given lengths.
-fn split<'a>(mut data: &'a mut [f32], lengths: impl Iterator<Item = usize>) -> Vec<&'a mut [f32]> {
+fn split(mut data: &mut [f32], lengths: impl Iterator<Item = usize>) -> Vec<&mut [f32]> {
     lengths
         .map(|len| {
             let (part, rest) = std::mem::take(&mut data).split_at_mut(len);

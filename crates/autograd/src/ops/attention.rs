@@ -60,14 +60,28 @@ pub fn attention(
 ) -> Result<Var, Error> {
     let entered = tape.enter("attention", q.needs_grad() || k.needs_grad() || v.needs_grad());
     let rows = q.tensor().rows();
-    same(entered.op, "heads left over by key/value heads", shape.heads % shape.kv_heads.max(1), 0)?;
+    let wrong = |what, left, right| Err(Error::Shape { op: entered.op, what, left, right });
+    if shape.kv_heads == 0 {
+        return wrong("heads against key/value heads", shape.heads, 0);
+    }
+    if shape.window == Some(0) {
+        return wrong("window against the smallest", 0, 1);
+    }
+    same(entered.op, "heads left over by key/value heads", shape.heads % shape.kv_heads, 0)?;
     same(entered.op, "features of q", q.tensor().cols(), shape.heads * shape.head_dim)?;
     for other in [&k, &v] {
         same(entered.op, "features of k or v", other.tensor().cols(), shape.kv_heads * shape.head_dim)?;
         same(entered.op, "rows of k or v", other.tensor().rows(), rows)?;
     }
-    let end = sequences.iter().try_fold(0, |end, s| (s.start == end && s.end > end).then_some(s.end));
-    same(entered.op, "rows covered by sequences", end.unwrap_or(usize::MAX), rows)?;
+    let mut end = 0;
+    for sequence in sequences.iter() {
+        same(entered.op, "start of a sequence against the end of the one before", sequence.start, end)?;
+        if sequence.is_empty() {
+            return wrong("end of a sequence against its start", sequence.end, sequence.start);
+        }
+        end = sequence.end;
+    }
+    same(entered.op, "rows covered by sequences", end, rows)?;
     let mut o = tape.memory().stale(rows, q.tensor().cols(), Category::Transient);
     let mut lse = tape.memory().stale(rows, shape.heads, Category::Transient);
     let (qd, kd, vd) = (q.tensor().data(), k.tensor().data(), v.tensor().data());

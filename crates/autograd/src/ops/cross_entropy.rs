@@ -63,6 +63,10 @@ pub fn cross_entropy<'m>(
     if let Some(&row) = targets.rows.iter().find(|&&row| row as usize >= m) {
         return Err(Error::Shape { op: entered.op, what: "target row beyond the rows", left: row as usize, right: m });
     }
+    if let Some(pair) = targets.rows.windows(2).find(|pair| pair[1] <= pair[0]) {
+        let (left, right) = (pair[1] as usize, pair[0] as usize);
+        return Err(Error::Shape { op: entered.op, what: "target row not after the one before", left, right });
+    }
     if let Some(&id) = targets.tokens.iter().find(|&&id| id as usize >= vocabulary) {
         return Err(Error::TokenId { id, vocabulary });
     }

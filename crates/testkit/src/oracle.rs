@@ -1,0 +1,205 @@
+//! The ops of `loract-autograd` as plain loops in f64: what their fast, f32, blocked and compressed versions must equal.
+//!
+//! Matrices are row-major slices; shapes in the alphabet of `method.md`. Written from the definitions, not from the
+//! code under test; nothing here is quick.
+
+use std::ops::Range;
+
+/// a (m×k) · bᵀ for b (n×k), m×n.
+pub fn times_transposed(a: &[f64], b: &[f64], k: usize) -> Vec<f64> {
+    let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
+    a.chunks_exact(k).flat_map(|x| b.chunks_exact(k).map(move |y| dot(x, y))).collect()
+}
+
+/// The transpose of a (m×n), n×m.
+pub fn transpose(a: &[f64], n: usize) -> Vec<f64> {
+    (0..n).flat_map(|j| a.chunks_exact(n).map(move |row| row[j])).collect()
+}
+
+/// aᵀ·b for a (m×p) and b (m×q), p×q.
+pub fn transposed_times(a: &[f64], p: usize, b: &[f64], q: usize) -> Vec<f64> {
+    times_transposed(&transpose(a, p), &transpose(b, q), a.len() / p)
+}
+
+/// Row `ids[i]` of `table` (V×cols) as row i.
+pub fn embedding(table: &[f64], cols: usize, ids: &[u32]) -> Vec<f64> {
+    ids.iter().flat_map(|&id| table[id as usize * cols..(id as usize + 1) * cols].to_vec()).collect()
+}
+
+/// A LoRA pair: A r×in, B out×r, s, and what the branch's input is multiplied by (m×in), if it has dropout.
+#[derive(Debug, Clone, Copy)]
+pub struct Lora<'a> {
+    /// A.
+    pub a: &'a [f64],
+    /// B.
+    pub b: &'a [f64],
+    /// r.
+    pub rank: usize,
+    /// s.
+    pub scale: f64,
+    /// 0 or 1/(1−p) for each element of x.
+    pub mask: Option<&'a [f64]>,
+}
+
+/// x·Wᵀ + b + s·(mask∘x·Aᵀ)·Bᵀ for x (m×inputs) and W (out×inputs), m×out.
+pub fn linear(x: &[f64], inputs: usize, w: &[f64], bias: Option<&[f64]>, lora: Option<Lora<'_>>) -> Vec<f64> {
+    let outputs = w.len() / inputs;
+    let mut y = times_transposed(x, w, inputs);
+    if let Some(bias) = bias {
+        y.chunks_exact_mut(outputs).for_each(|row| row.iter_mut().zip(bias).for_each(|(y, b)| *y += b));
+    }
+    if let Some(lora) = lora {
+        let input = lora.mask.map_or_else(|| x.to_vec(), |mask| product(x, mask));
+        let branch = times_transposed(&times_transposed(&input, lora.a, inputs), lora.b, lora.rank);
+        y.iter_mut().zip(branch).for_each(|(y, b)| *y += lora.scale * b);
+    }
+    y
+}
+
+/// x / √(mean(x²) + eps) of each row, times `weight`.
+pub fn rms_norm(x: &[f64], weight: &[f64], eps: f64) -> Vec<f64> {
+    let n = weight.len();
+    x.chunks_exact(n)
+        .flat_map(|row| {
+            let rms = (row.iter().map(|x| x * x).sum::<f64>() / n as f64 + eps).sqrt();
+            row.iter().zip(weight).map(move |(x, w)| x / rms * w)
+        })
+        .collect()
+}
+
+/// Rotary embedding of every head (D = 2·frequencies) of x (m×cols): features i and i + D/2 are a complex number, turned
+/// by position·frequency_i.
+pub fn rope(x: &[f64], cols: usize, frequencies: &[f64], positions: &[u32]) -> Vec<f64> {
+    let half = frequencies.len();
+    let mut y = x.to_vec();
+    for (row, &position) in positions.iter().enumerate() {
+        for head in (0..cols).step_by(2 * half) {
+            for (i, frequency) in frequencies.iter().enumerate() {
+                let (sin, cos) = (f64::from(position) * frequency).sin_cos();
+                let (re, im) = (row * cols + head + i, row * cols + head + half + i);
+                y[re] = x[re] * cos - x[im] * sin;
+                y[im] = x[re] * sin + x[im] * cos;
+            }
+        }
+    }
+    y
+}
+
+/// Heads of an attention.
+#[derive(Debug, Clone, Copy)]
+pub struct Heads {
+    /// H.
+    pub heads: usize,
+    /// Key/value heads.
+    pub kv_heads: usize,
+    /// D.
+    pub head_dim: usize,
+    /// A query sees this many keys at most, itself included.
+    pub window: Option<usize>,
+}
+
+/// Causal softmax attention within each of `sequences` (row ranges), m×H·D.
+pub fn attention(q: &[f64], k: &[f64], v: &[f64], shape: Heads, sequences: &[Range<usize>]) -> Vec<f64> {
+    let Heads { heads, kv_heads, head_dim: d, window } = shape;
+    let mut o = vec![0.0; q.len()];
+    let at = |row: usize, heads: usize, head: usize| (row * heads + head) * d..(row * heads + head + 1) * d;
+    for sequence in sequences {
+        for row in sequence.clone() {
+            let first = window.map_or(sequence.start, |w| sequence.start.max((row + 1).saturating_sub(w)));
+            for head in 0..heads {
+                let kv_head = head * kv_heads / heads;
+                let score = |key: usize| {
+                    let dot: f64 =
+                        q[at(row, heads, head)].iter().zip(&k[at(key, kv_heads, kv_head)]).map(|(q, k)| q * k).sum();
+                    dot / (d as f64).sqrt()
+                };
+                let scores: Vec<f64> = (first..=row).map(score).collect();
+                let most = scores.iter().copied().fold(f64::MIN, f64::max);
+                let weights: Vec<f64> = scores.iter().map(|s| (s - most).exp()).collect();
+                let sum: f64 = weights.iter().sum();
+                for (key, weight) in (first..=row).zip(&weights) {
+                    let v = &v[at(key, kv_heads, kv_head)];
+                    o[at(row, heads, head)].iter_mut().zip(v).for_each(|(o, v)| *o += weight / sum * v);
+                }
+            }
+        }
+    }
+    o
+}
+
+/// gate·σ(gate)·up.
+pub fn swiglu(gate: &[f64], up: &[f64]) -> Vec<f64> {
+    gate.iter().zip(up).map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect()
+}
+
+/// x + y.
+pub fn add(x: &[f64], y: &[f64]) -> Vec<f64> {
+    x.iter().zip(y).map(|(x, y)| x + y).collect()
+}
+
+/// x∘y.
+pub fn product(x: &[f64], y: &[f64]) -> Vec<f64> {
+    x.iter().zip(y).map(|(x, y)| x * y).collect()
+}
+
+/// −log softmax(x_row·headᵀ)[token] of each (row, token); x is m×cols, the head V×cols.
+pub fn cross_entropy(x: &[f64], cols: usize, head: &[f64], rows: &[u32], tokens: &[u32]) -> Vec<f64> {
+    let nll = |(&row, &token): (&u32, &u32)| {
+        let row = row as usize * cols;
+        let logits = times_transposed(&x[row..row + cols], head, cols);
+        logits.iter().map(|z| z.exp()).sum::<f64>().ln() - logits[token as usize]
+    };
+    rows.iter().zip(tokens).map(nll).collect()
+}
+
+/// ∂f/∂x by central differences with step h = 1e-5: off by h²·f‴/6 and by 1e-16·|f|/h, both below 1e-9 for values and
+/// derivatives of order 1.
+pub fn central_differences(x: &[f64], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+    const H: f64 = 1e-5;
+    let mut x = x.to_vec();
+    (0..x.len())
+        .map(|i| {
+            let here = x[i];
+            x[i] = here + H;
+            let above = f(&x);
+            x[i] = here - H;
+            let below = f(&x);
+            x[i] = here;
+            (above - below) / (2.0 * H)
+        })
+        .collect()
+}
+
+/// ‖got − want‖ / ‖want‖; the norm of `got` if `want` is zero.
+pub fn relative_error(got: &[f32], want: &[f64]) -> f64 {
+    assert_eq!(got.len(), want.len(), "lengths");
+    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+    let off = norm(&mut got.iter().zip(want).map(|(&g, w)| f64::from(g) - w));
+    let size = norm(&mut want.iter().copied());
+    if size == 0.0 { off } else { off / size }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By hand: numbers small enough to check without a machine.
+    #[test]
+    fn oracles_agree_with_hand_worked_values() {
+        assert_eq!(times_transposed(&[1.0, 2.0, 3.0, 4.0], &[5.0, 6.0], 2), [17.0, 39.0]);
+        assert_eq!(transposed_times(&[1.0, 2.0, 3.0, 4.0], 2, &[1.0, 1.0], 1), [4.0, 6.0]);
+        let lora = Lora { a: &[1.0, 1.0], b: &[2.0], rank: 1, scale: 0.5, mask: Some(&[0.0, 2.0]) };
+        assert_eq!(linear(&[3.0, 4.0], 2, &[1.0, 0.0], Some(&[10.0]), Some(lora)), [21.0]);
+        assert_eq!(rms_norm(&[3.0, 4.0], &[1.0, 2.0], 3.5), [0.75, 2.0]);
+        assert_eq!(embedding(&[1.0, 2.0], 1, &[1, 0, 1]), [2.0, 1.0, 2.0]);
+        let quarter = rope(&[1.0, 0.0], 2, &[std::f64::consts::FRAC_PI_2], &[1]);
+        assert!(quarter[0].abs() < 1e-15 && quarter[1] == 1.0);
+        // Two keys with scores 0 and ln 3: weights 1/4 and 3/4.
+        let shape = Heads { heads: 1, kv_heads: 1, head_dim: 1, window: None };
+        let o = attention(&[0.0, 1.0], &[0.0, 3f64.ln()], &[4.0, 8.0], shape, std::slice::from_ref(&(0..2)));
+        assert!((o[0] - 4.0).abs() < 1e-14 && (o[1] - 7.0).abs() < 1e-14);
+        assert!((cross_entropy(&[1.0], 1, &[0.0, 3f64.ln()], &[0], &[0])[0] - 4f64.ln()).abs() < 1e-14);
+        let slope = central_differences(&[2.0, 3.0], |x| x[0] * x[0] * x[1]);
+        assert!((slope[0] - 12.0).abs() < 1e-8 && (slope[1] - 4.0).abs() < 1e-8);
+    }
+}

@@ -1,0 +1,231 @@
+//! Against PyTorch, Transformers and PEFT: logits, losses, every gradient, ten AdamW steps (`testkit/golden`).
+//!
+//! Tolerances are relative errors of whole tensors (Frobenius): 1e-4 in f32, as the golden numbers themselves differ by
+//! up to 1.3e-5 from a run in f64.
+
+use std::path::{Path, PathBuf};
+
+use loract_autograd::{Memory, Policy, Rank};
+use loract_models::{Decoder, LoraConfig, ModelSource, TokenBatch, adapter};
+use loract_testkit::golden::{folder, json, relative_error, tensors};
+use loract_train::data::{Dataset, Reader};
+use loract_train::{Activations, Schedule, ScheduleKind, Trainer, evaluate};
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+const CASES: [&str; 4] = ["llama-tied", "llama-untied", "llama3-rope", "mistral-window"];
+const TOLERANCE: f64 = 1e-4;
+
+struct Case {
+    memory: Memory,
+    decoder: Decoder,
+    data: Dataset,
+    lora: Option<LoraConfig>,
+    folder: PathBuf,
+}
+
+fn open(case: &str, with_adapter: bool) -> Result<Case> {
+    let folder = folder(case);
+    let memory = Memory::new();
+    let source = ModelSource::open(&folder)?;
+    let reader =
+        Reader { tokenizer: None, vocabulary: source.config.vocab_size, context: source.config.context, cut_to: None };
+    let data = Dataset::read(&folder.join("rows.jsonl"), &reader)?;
+    let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
+    let lora = if with_adapter { Some(adapter::load(&memory, &mut decoder, &folder.join("adapter"))?) } else { None };
+    Ok(Case { memory, decoder, data, lora, folder })
+}
+
+/// Rows `range` of the data, wrapping, as one micro-batch.
+fn rows(data: &Dataset, range: std::ops::Range<usize>) -> TokenBatch {
+    let examples = data.examples();
+    TokenBatch::new(range.map(|i| &examples[i % examples.len()].row))
+}
+
+fn trainer(case: Case, policy: Policy) -> Trainer {
+    let schedule = Schedule { kind: ScheduleKind::Constant, lr: 1e-2, warmup: 0, steps: 10 };
+    Trainer::new(case.decoder, &case.memory, policy, schedule, 0.01, 1.0, 7)
+}
+
+/// Each preset; `rank` in place of its own.
+fn presets(rank: Rank) -> Vec<(&'static str, Policy)> {
+    Activations::ALL.iter().map(|(name, preset)| (*name, Policy { rank, ..preset.policy() })).collect()
+}
+
+#[test]
+fn logits_and_losses_equal_those_of_transformers_and_peft() -> Result {
+    for name in CASES {
+        for (with_adapter, logits_key, loss_key) in [(true, "logits.0", "loss"), (false, "base_logits.0", "base_loss")]
+        {
+            let case = open(name, with_adapter)?;
+            let golden = tensors(&case.folder.join("golden.safetensors"));
+            let logits = case.decoder.logits(&case.memory, &rows(&case.data, 0..1))?;
+            let (shape, want) = &golden[logits_key];
+            assert_eq!([logits.rows(), logits.cols()], shape[..]);
+            let error = relative_error(&logits.to_vec(), want);
+            assert!(error <= TOLERANCE, "{name} {logits_key}: {error}");
+            let batch = rows(&case.data, 0..4);
+            let want = json(&case.folder.join("golden.json"))[loss_key].as_f64().ok_or("a loss")?;
+            let mut tape = loract_autograd::Tape::evaluation(&case.memory);
+            let output = case.decoder.loss(&mut tape, &batch)?;
+            let loss = output.nll.iter().map(|&x| f64::from(x)).sum::<f64>() / output.nll.len() as f64;
+            assert!((loss - want).abs() <= TOLERANCE * want, "{name} {loss_key}: {loss} {want}");
+        }
+        let case = open(name, true)?;
+        let golden = json(&case.folder.join("golden.json"));
+        // Several batches, so that rows are divided among them.
+        let found = evaluate(&case.decoder, &case.memory, &case.data, 40)?;
+        let want = golden["file_loss"].as_f64().ok_or("a loss")?;
+        assert!((found.loss - want).abs() <= TOLERANCE * want, "{name}: {found:?} {want}");
+        assert_eq!(golden["file_tokens"], found.tokens);
+    }
+    Ok(())
+}
+
+/// Every LoRA gradient against PEFT's: exact, recomputed, and through factors of full rank.
+#[test]
+fn every_gradient_equals_pefts_in_every_preset_at_full_rank() -> Result {
+    for name in CASES {
+        for (preset, policy) in presets(Rank::Fraction { num: 1, den: 1 }) {
+            let case = open(name, true)?;
+            let golden = tensors(&case.folder.join("golden.safetensors"));
+            let batch = rows(&case.data, 0..4);
+            // More rows than features, or there would be nothing to compress.
+            assert!(batch.tokens() > case.decoder.config().hidden_size);
+            let compresses = !policy.sites.is_empty();
+            let trainer = trainer(case, policy);
+            let (grads, _, report) = trainer.gradient(&[batch])?;
+            let saved: Vec<String> = report.saved.keys().map(ToString::to_string).collect();
+            assert_eq!(saved.iter().any(|s| s.ends_with("low_rank")), compresses, "{name} {preset}: {saved:?}");
+            let params = trainer.decoder().params();
+            assert_eq!(params.len(), 28);
+            for param in params {
+                let gradient = grads.get(param).ok_or_else(|| format!("{} has no gradient", param.name()))?.to_vec();
+                assert!(gradient.iter().any(|&g| g != 0.0), "{} is zero", param.name());
+                let error = relative_error(&gradient, &golden[&format!("grad.{}", param.name())].1);
+                assert!(error <= TOLERANCE, "{name} {preset} {}: {error}", param.name());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Recomputation and compression never change forward: the same loss to the last bit.
+#[test]
+fn losses_are_bit_identical_in_every_preset() -> Result {
+    for name in CASES {
+        let mut losses = Vec::new();
+        for (preset, policy) in presets(Rank::Fraction { num: 1, den: 8 }) {
+            let case = open(name, true)?;
+            let batches = [rows(&case.data, 0..4), rows(&case.data, 4..7)];
+            let (_, loss, report) = trainer(case, policy).gradient(&batches)?;
+            losses.push((preset, loss, report.saved_bytes));
+        }
+        assert!(losses.iter().all(|(_, loss, _)| *loss == losses[0].1), "{name}: {losses:?}");
+        let exact = losses[0].2;
+        assert!(losses[1..].iter().all(|(_, _, saved)| *saved < exact), "{name}: {losses:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn ten_adamw_steps_equal_pytorchs() -> Result {
+    for name in CASES {
+        let case = open(name, true)?;
+        let golden = tensors(&case.folder.join("golden.safetensors"));
+        let numbers = json(&case.folder.join("golden.json"));
+        let batches: Vec<TokenBatch> = (0..10).map(|s| rows(&case.data, 2 * s..2 * s + 2)).collect();
+        let mut trainer = trainer(case, Policy::exact());
+        for (step, batch) in batches.into_iter().enumerate() {
+            let report = trainer.step(&[batch])?;
+            for (key, got) in [("step_losses", report.loss), ("grad_norms", report.grad_norm)] {
+                let want = numbers[key][step].as_f64().ok_or("a number")?;
+                assert!((got - want).abs() <= TOLERANCE * want, "{name} {key} {step}: {got} {want}");
+            }
+        }
+        for param in trainer.decoder().params() {
+            let error = relative_error(&param.value().to_vec(), &golden[&format!("steps.{}", param.name())].1);
+            assert!(error <= TOLERANCE, "{name} {}: {error}", param.name());
+        }
+    }
+    Ok(())
+}
+
+/// Micro-batches of unequal sizes equal one large batch; in every preset, one or many leave nothing behind.
+#[test]
+fn accumulation_equals_one_large_batch() -> Result {
+    for (preset, policy) in presets(Rank::Fraction { num: 1, den: 1 }) {
+        let case = open("llama-tied", true)?;
+        let (one, many) = ([rows(&case.data, 0..5)], [rows(&case.data, 0..1), rows(&case.data, 1..5)]);
+        let memory = case.memory.clone();
+        let trainer = trainer(case, policy);
+        let (a, loss_a, _) = trainer.gradient(&one)?;
+        let (b, loss_b, _) = trainer.gradient(&many)?;
+        assert!((loss_a - loss_b).abs() <= 1e-6 * loss_a);
+        for param in trainer.decoder().params() {
+            let (x, y) = (a.get(param).ok_or("a gradient")?, b.get(param).ok_or("a gradient")?);
+            let error = relative_error(&x.to_vec(), &y.to_vec());
+            assert!(error <= TOLERANCE, "{preset} {}: {error}", param.name());
+        }
+        assert_eq!(memory.ledger().activation_bytes(), 0, "{preset}");
+    }
+    Ok(())
+}
+
+/// Full fine-tuning: the gradient of every base weight, tied embedding included.
+#[test]
+fn every_base_gradient_equals_pytorchs() -> Result {
+    for (preset, policy) in presets(Rank::Fraction { num: 1, den: 1 }) {
+        let mut case = open("llama-tied", false)?;
+        let golden = tensors(&case.folder.join("fullgrad.safetensors"));
+        case.decoder.train_all(&case.memory);
+        let batch = rows(&case.data, 0..4);
+        let trainer = trainer(case, policy);
+        let (grads, ..) = trainer.gradient(&[batch])?;
+        let params = trainer.decoder().params();
+        assert_eq!(params.len(), golden.len());
+        for param in params {
+            let gradient = grads.get(param).ok_or_else(|| format!("{} has no gradient", param.name()))?;
+            let error = relative_error(&gradient.to_vec(), &golden[param.name()].1);
+            assert!(error <= TOLERANCE, "{preset} {}: {error}", param.name());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_gguf_file_gives_the_folders_logits() -> Result {
+    let case = open("llama-tied", false)?;
+    let source = ModelSource::open(&folder("gguf").join("llama.gguf"))?;
+    let decoder = Decoder::load(&case.memory, source.config, source.weights)?;
+    let batch = rows(&case.data, 0..1);
+    let (a, b) = (case.decoder.logits(&case.memory, &batch)?, decoder.logits(&case.memory, &batch)?);
+    assert!(relative_error(&b.to_vec(), &a.to_vec()) <= 1e-6);
+    Ok(())
+}
+
+#[test]
+fn an_adapter_written_and_read_again_is_the_same() -> Result {
+    let case = open("llama-untied", true)?;
+    let lora = case.lora.ok_or("an adapter")?;
+    let out = std::env::temp_dir().join(format!("loract-adapter-{}", std::process::id()));
+    std::fs::create_dir_all(&out)?;
+    for (name, bytes) in adapter::to_bytes(&case.decoder, &lora, "base")? {
+        std::fs::write(out.join(name), bytes)?;
+    }
+    let mut again = open("llama-untied", false)?;
+    assert_eq!(adapter::load(&again.memory, &mut again.decoder, &out)?, lora);
+    for (a, b) in case.decoder.params().into_iter().zip(again.decoder.params()) {
+        assert_eq!((a.name(), a.value().to_vec()), (b.name(), b.value().to_vec()));
+    }
+    // Keys and shapes are those that PEFT itself wrote.
+    let keys = |path: &Path| tensors(path).into_iter().map(|(k, (shape, _))| (k, shape)).collect::<Vec<_>>();
+    let theirs = case.folder.join("adapter").join(adapter::WEIGHTS_FILE);
+    assert_eq!(keys(&out.join(adapter::WEIGHTS_FILE)), keys(&theirs));
+    // Another model refuses it, and says why.
+    let mut other = open("llama-tied", false)?;
+    let error = adapter::load(&other.memory, &mut other.decoder, &out).err().ok_or("an error")?.to_string();
+    assert!(error.contains("of a wrong shape") && error.contains("q_proj.lora_B.weight: stored 48x4"), "{error}");
+    std::fs::remove_dir_all(&out)?;
+    Ok(())
+}
