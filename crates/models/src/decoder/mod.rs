@@ -5,6 +5,7 @@
 //! micro-batch, its sequences end to end without padding.
 
 mod batch;
+mod export;
 mod layer;
 mod load;
 mod rope;
