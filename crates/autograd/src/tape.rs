@@ -8,20 +8,30 @@
 //! backward, on a tape of its own.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use loract_linalg::{QbParams, Rng, qb};
 
-use crate::error::Error;
+use crate::error::{Error, same};
 use crate::kernels;
 use crate::ledger::{Category, Phase};
 use crate::param::Grads;
-use crate::saved::{Form, Policy, Saved, SavedRef, Site};
+use crate::saved::{Form, Policy, Saved, SavedKind, SavedRef, Site};
 use crate::tensor::{BufferId, Memory, Tensor};
 
 /// Identity of a value on a tape.
+///
+/// Unique in the process, so a value of one tape is never taken for one of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct VarId(u32);
+pub struct VarId(u64);
+
+impl VarId {
+    fn fresh() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        VarId(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 /// A value that flows through the model.
 #[derive(Debug, Clone)]
@@ -84,6 +94,7 @@ struct Node<'m> {
     op: &'static str,
     layer: Option<usize>,
     output: VarId,
+    shape: (usize, usize),
     backward: Box<dyn Backward + 'm>,
 }
 
@@ -103,7 +114,6 @@ pub struct Tape<'m> {
     key: StepKey,
     mode: Mode,
     layer: Option<usize>,
-    values: u32,
     nodes: Vec<Node<'m>>,
     known: HashMap<BufferId, Known>,
 }
@@ -121,16 +131,7 @@ impl<'m> Tape<'m> {
     }
 
     fn with_mode(memory: &Memory, policy: Policy, key: StepKey, mode: Mode) -> Self {
-        Self {
-            memory: memory.clone(),
-            policy,
-            key,
-            mode,
-            layer: None,
-            values: 0,
-            nodes: Vec::new(),
-            known: HashMap::new(),
-        }
+        Self { memory: memory.clone(), policy, key, mode, layer: None, nodes: Vec::new(), known: HashMap::new() }
     }
 
     /// Where tensors come from.
@@ -154,7 +155,7 @@ impl<'m> Tape<'m> {
     }
 
     /// A value that no op made.
-    pub fn input(&mut self, tensor: Tensor, needs_grad: bool) -> Var {
+    pub fn input(&self, tensor: Tensor, needs_grad: bool) -> Var {
         self.value(tensor, needs_grad)
     }
 
@@ -172,9 +173,8 @@ impl<'m> Tape<'m> {
     }
 
     /// Ends an op that does not record.
-    pub(crate) fn value(&mut self, tensor: Tensor, needs_grad: bool) -> Var {
-        self.values += 1;
-        Var { id: VarId(self.values), tensor, needs_grad: needs_grad && self.mode != Mode::Evaluate }
+    pub(crate) fn value(&self, tensor: Tensor, needs_grad: bool) -> Var {
+        Var { id: VarId::fresh(), tensor, needs_grad: needs_grad && self.mode != Mode::Evaluate }
     }
 
     /// Ends an op that saves nothing: records `backward` if it must.
@@ -184,26 +184,32 @@ impl<'m> Tape<'m> {
 
     /// Ends an op that records.
     pub(crate) fn record(&mut self, op: &'static str, output: Tensor, backward: impl Backward + 'm) -> Var {
+        let shape = (output.rows(), output.cols());
         let output = self.value(output, true);
-        self.nodes.push(Node { op, layer: self.layer, output: output.id, backward: Box::new(backward) });
+        self.nodes.push(Node { op, layer: self.layer, output: output.id, shape, backward: Box::new(backward) });
         output
     }
 
     /// Keeps `tensor`, which is needed at all of `sites`, in the form that the policy plans for them.
     ///
-    /// A tensor that is kept already (the same numbers, for another op) is shared.
+    /// A tensor that is kept already (the same numbers, for another op) is shared, unless it is kept in a coarser form
+    /// than `sites` allow.
     ///
     /// # Errors
     /// [`Error::NonFinite`] if it is to be compressed and holds NaN or infinity.
     pub(crate) fn save(&mut self, sites: &[Site], tensor: &Tensor) -> Result<SavedRef, Error> {
         let id = tensor.buffer_id();
+        let form = self.policy.plan(sites, tensor.rows(), tensor.cols());
         if let Some(known) = self.known.get(&id)
             && let Some(saved) = known.saved.upgrade()
         {
-            return Ok(SavedRef { saved, column_scale: known.column_scale.clone() });
+            let kept = SavedRef { saved, column_scale: known.column_scale.clone() };
+            if kept.kind() == SavedKind::Exact || form != Form::Exact {
+                return Ok(kept);
+            }
         }
         let site = sites[0];
-        let saved = Arc::new(match self.policy.plan(sites, tensor.rows(), tensor.cols()) {
+        let saved = Arc::new(match form {
             Form::Exact => Saved::exact(tensor, site),
             Form::LowRank { rank, test_matrix } => {
                 let seed = self.stream(site as u64 | self.place_tag()).next_u64();
@@ -286,6 +292,8 @@ impl<'m> Tape<'m> {
         while let Some(node) = nodes.pop() {
             if let Some(dy) = pass.values.remove(&node.output) {
                 ledger.set_op(node.op);
+                same(node.op, "rows of the output and of its gradient", node.shape.0, dy.rows())?;
+                same(node.op, "features of the output and of its gradient", node.shape.1, dy.cols())?;
                 node.backward.backward(dy, &mut pass).map_err(|error| at_layer(error, node.layer))?;
             }
         }
@@ -391,6 +399,10 @@ impl Backward for SegmentNode<'_> {
         if let Some(gradient) = inputs.take(leaf) {
             pass.accumulate(input, gradient);
         }
-        Ok(())
+        if inputs.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::NoGradient { op: "segment", what: "a value from outside it, other than its input" })
+        }
     }
 }

@@ -164,11 +164,17 @@ pub struct TrainArgs {
     pub sites: Option<Vec<String>>,
 }
 
+/// More threads than any machine's cores; starting them would take the machine down.
+const MOST_THREADS: usize = 1024;
+
 /// The threads asked for, or as many as there are cores; also makes the pool.
 pub fn use_threads(asked: Option<usize>) -> Result<usize, Error> {
     let threads = asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     if threads == 0 {
         return Err(setting("threads", "0; the least is 1"));
+    }
+    if threads > MOST_THREADS {
+        return Err(setting("threads", format!("{threads}; the most is {MOST_THREADS}")));
     }
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)

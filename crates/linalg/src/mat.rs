@@ -197,7 +197,10 @@ impl<T: Copy + Default> Mat<T> {
 impl<T> Mat<T> {
     /// Element (i, j) is `f(i, j)`.
     pub fn from_fn(rows: usize, cols: usize, mut f: impl FnMut(usize, usize) -> T) -> Self {
-        let data = (0..rows * cols).map(|at| f(at / cols, at % cols)).collect();
+        let mut data = Vec::with_capacity(rows * cols);
+        for i in 0..rows {
+            data.extend((0..cols).map(|j| f(i, j)));
+        }
         Self { data, rows, cols }
     }
     /// Number of rows.

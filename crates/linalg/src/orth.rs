@@ -1,51 +1,70 @@
 //! Orthonormal basis of the columns of a tall matrix, at near matrix-product speed.
 //!
-//! Cholesky QR in f64 with pivoting, a second pass, and deferral of the columns that a pass cannot resolve:
+//! Cholesky QR in f64 with pivoting, a second pass where the first is not enough, and deferral of the columns that a pass
+//! cannot resolve:
 //!
 //! 1. scale every column to unit norm (outlier channels cost nothing);
-//! 2. Gram matrix in f64, Cholesky with diagonal pivoting, stopped at a pivot of [`PIVOT_STOP`] (squared): the columns
-//!    so far have a condition number near 1e5 at most, so the first pass is orthonormal to 1e-6 and the second to 1e-15;
-//! 3. project the deferred columns against the basis (twice), scale, and go on with them at 2.
+//! 2. Gram matrix in f64, Cholesky with diagonal pivoting, stopped at a squared pivot of [`PIVOT_STOP`]: the columns so
+//!    far have a condition number near 1e5 at most;
+//! 3. columns · R⁻¹. Its defect is about k·eps/pivot in f64: below [`PIVOT_GOOD`] a second pass (Gram matrix, Cholesky,
+//!    product) brings it to rounding;
+//! 4. project the deferred columns against the basis (twice), scale, and go on with them at 2.
 //!
 //! A column whose remainder falls below [`NEGLIGIBLE`] of its own norm is dropped: it lies in the span of the others as
 //! exactly as f64 can tell. So a basis of `Y` has **at most** `Y.cols()` columns and fewer when `Y` is rank deficient in
 //! that sense (a zero column, a repeated column); none for a zero matrix. When the dependence holds only up to f32
 //! rounding, the surplus columns stay, orthonormal to the rest, and products with them are rounding noise.
 //!
-//! Cost for n×k: four f64 products of 2nk², more only for badly conditioned input; memory 3nk f64.
-//! Source: pivoted and shifted Cholesky QR, Fukaya et al., SIAM J. Sci. Comput. 42 (2020). Deviations: (1) column
-//! scaling first; (2) deferral by projection in place of a shift.
+//! Cost for n×k: a Gram matrix (5/8 of 2nk², the lower triangle left out by blocks) and a product of 2nk², in f64; twice
+//! that for condition numbers above about 1e3, more above 1e5; memory 2nk to 3nk f64. Source: pivoted and shifted
+//! Cholesky QR, Fukaya et al., SIAM J. Sci. Comput. 42 (2020). Deviations: (1) column scaling first; (2) deferral by
+//! projection in place of a shift.
+
+use rayon::prelude::*;
 
 use crate::gemm::{Accum, Par, matmul};
-use crate::mat::{Mat, MatRef};
+use crate::mat::{Mat, MatMut, MatRef};
 
 /// Squared pivot, relative to a unit column, at which a pass stops.
 const PIVOT_STOP: f64 = 1e-10;
+/// Squared pivot from which one pass is orthonormal to f32 rounding for any k that fits in memory.
+const PIVOT_GOOD: f64 = 1e-6;
 /// Remainder of a unit column below which it counts as dependent.
 const NEGLIGIBLE: f64 = 1e-13;
 
 /// Orthonormal columns spanning those of `y` (n×k, k ≤ n gives the best speed); see the module's contract.
 pub fn orthonormal_basis(y: MatRef<'_>, par: Par) -> Mat {
-    let (n, k) = (y.rows(), y.cols());
-    let mut pending = Mat::from_fn(n, k, |i, j| f64::from(y.get(i, j)));
+    let n = y.rows();
+    let mut pending = Mat::from_fn(n, y.cols(), |i, j| f64::from(y.get(i, j)));
     unit_columns(&mut pending, 0.0);
     let mut basis: Mat<f64> = Mat::zeros(n, 0);
     while pending.cols() > 0 && basis.cols() < n {
-        let gram = gram(&pending, par);
-        let (order, factor) = pivoted_cholesky(gram);
+        let (order, factor, least) = pivoted_cholesky(gram(&pending, par));
         let accepted = factor.rows().min(n - basis.cols());
         if accepted == 0 {
             break;
         }
-        let first = times(&select(&pending, &order[..accepted]), &inverse_upper(&factor, accepted), par);
-        let second = pivoted_cholesky_in_place_order(self::gram(&first, par));
-        let fresh = times(&first, &inverse_upper(&second, accepted), par);
-        basis = beside(&basis, &fresh);
-        pending = select(&pending, &order[accepted..]);
+        // The order of the columns goes into the small factor: nothing of size n is moved.
+        let inverse = inverse_upper(&factor, accepted);
+        let mut ordered = Mat::zeros(pending.cols(), accepted);
+        for (row, &column) in order[..accepted].iter().enumerate() {
+            ordered.data_mut()[column * accepted..(column + 1) * accepted]
+                .copy_from_slice(&inverse.data()[row * accepted..(row + 1) * accepted]);
+        }
+        let mut fresh = times(&pending, &ordered, par);
+        if least < PIVOT_GOOD {
+            let second = cholesky(gram(&fresh, par));
+            fresh = times(&fresh, &inverse_upper(&second, accepted), par);
+        }
+        let rest = &order[accepted..];
+        pending = Mat::from_fn(n, rest.len(), |i, j| pending[(i, rest[j])]);
+        basis = if basis.cols() == 0 { fresh } else { beside(&basis, &fresh) };
         // Twice is enough (Kahan, Parlett): the second projection removes what rounding left of the first.
-        for threshold in [NEGLIGIBLE, 0.5] {
-            project_out(&mut pending, &basis, par);
-            unit_columns(&mut pending, threshold.min(NEGLIGIBLE));
+        for _ in 0..2 {
+            if pending.cols() > 0 {
+                project_out(&mut pending, &basis, par);
+                unit_columns(&mut pending, NEGLIGIBLE);
+            }
         }
     }
     Mat::from_fn(n, basis.cols(), |i, j| basis[(i, j)] as f32)
@@ -53,20 +72,37 @@ pub fn orthonormal_basis(y: MatRef<'_>, par: Par) -> Mat {
 
 /// Scales the columns to norm 1 and drops those whose norm is at most `negligible`.
 fn unit_columns(a: &mut Mat<f64>, negligible: f64) {
-    let mut norms = vec![0.0f64; a.cols()];
-    for i in 0..a.rows() {
-        for (j, norm) in norms.iter_mut().enumerate() {
-            *norm += a[(i, j)] * a[(i, j)];
-        }
+    let cols = a.cols();
+    let mut norms = vec![0.0f64; cols];
+    for row in a.data().chunks_exact(cols.max(1)) {
+        norms.iter_mut().zip(row).for_each(|(norm, x)| *norm += x * x);
     }
     norms.iter_mut().for_each(|x| *x = x.sqrt());
-    let kept: Vec<usize> = (0..a.cols()).filter(|&j| norms[j] > negligible).collect();
-    *a = Mat::from_fn(a.rows(), kept.len(), |i, j| a[(i, kept[j])] / norms[kept[j]]);
+    if norms.iter().any(|&norm| norm <= negligible) {
+        let kept: Vec<usize> = (0..cols).filter(|&j| norms[j] > negligible).collect();
+        *a = Mat::from_fn(a.rows(), kept.len(), |i, j| a[(i, kept[j])] / norms[kept[j]]);
+        return;
+    }
+    let factors: Vec<f64> = norms.iter().map(|norm| 1.0 / norm).collect();
+    a.data_mut().par_chunks_mut(cols.max(1)).with_min_len(64).for_each(|row| {
+        row.iter_mut().zip(&factors).for_each(|(x, factor)| *x *= factor);
+    });
 }
 
+/// Blocks of columns of a Gram matrix; those below the diagonal are left out.
+const GRAM_BLOCKS: usize = 4;
+
+/// The upper triangle of AᵀA; what is below may be anything.
 fn gram(a: &Mat<f64>, par: Par) -> Mat<f64> {
-    let mut g = Mat::zeros(a.cols(), a.cols());
-    matmul(g.view_mut(), Accum::Replace, a.view().t(), a.view(), 1.0, par);
+    let k = a.cols();
+    let mut g = Mat::zeros(k, k);
+    let step = k.div_ceil(GRAM_BLOCKS).max(16);
+    for start in (0..k).step_by(step) {
+        let end = (start + step).min(k);
+        let block = MatMut::with_strides(&mut g.data_mut()[start * k + start..], end - start, k - start, k, 1);
+        let lhs = a.view().col_range(start..end).t();
+        matmul(block, Accum::Replace, lhs, a.view().col_range(start..k), 1.0, par);
+    }
     g
 }
 
@@ -74,10 +110,6 @@ fn times(a: &Mat<f64>, b: &Mat<f64>, par: Par) -> Mat<f64> {
     let mut c = Mat::zeros(a.rows(), b.cols());
     matmul(c.view_mut(), Accum::Replace, a.view(), b.view(), 1.0, par);
     c
-}
-
-fn select(a: &Mat<f64>, cols: &[usize]) -> Mat<f64> {
-    Mat::from_fn(a.rows(), cols.len(), |i, j| a[(i, cols[j])])
 }
 
 fn beside(a: &Mat<f64>, b: &Mat<f64>) -> Mat<f64> {
@@ -92,44 +124,55 @@ fn project_out(a: &mut Mat<f64>, basis: &Mat<f64>, par: Par) {
     matmul(a.view_mut(), Accum::Add, basis.view(), onto.view(), -1.0, par);
 }
 
-/// Order of the columns and the upper factor R (rank×k, columns in that order) with R'R = G, by largest pivot.
-fn pivoted_cholesky(mut g: Mat<f64>) -> (Vec<usize>, Mat<f64>) {
+/// Order of the columns, the upper factor R (rank×k, columns in that order) with RᵀR = G, by largest pivot, and the
+/// smallest pivot squared. Reads the upper triangle of G.
+fn pivoted_cholesky(mut g: Mat<f64>) -> (Vec<usize>, Mat<f64>, f64) {
     let k = g.rows();
     let mut order: Vec<usize> = (0..k).collect();
-    let mut rank = 0;
+    let (mut rank, mut least) = (0, f64::INFINITY);
     while rank < k {
         let best = (rank..k).fold(rank, |b, j| if g[(j, j)] > g[(b, b)] { j } else { b });
-        if g[(best, best)] <= PIVOT_STOP {
+        let pivot = g[(best, best)];
+        if pivot <= PIVOT_STOP || pivot.is_nan() {
             break;
         }
-        if best != rank {
-            order.swap(rank, best);
-            for i in 0..k {
-                let t = g[(rank, i)];
-                g[(rank, i)] = g[(best, i)];
-                g[(best, i)] = t;
-            }
-            for i in 0..k {
-                let t = g[(i, rank)];
-                g[(i, rank)] = g[(i, best)];
-                g[(i, best)] = t;
-            }
-        }
+        least = least.min(pivot);
+        order.swap(rank, best);
+        swap_symmetric(&mut g, rank, best);
         eliminate(&mut g, rank);
         rank += 1;
     }
-    let factor = Mat::from_fn(rank, k, |i, j| if j < i { 0.0 } else { g[(i, j)] });
-    (order, factor)
+    (order, Mat::from_fn(rank, k, |i, j| if j < i { 0.0 } else { g[(i, j)] }), least)
+}
+
+/// Exchanges rows and columns p < q of a symmetric matrix of which only the upper triangle is stored, and of the rows of
+/// R above it.
+fn swap_symmetric(g: &mut Mat<f64>, p: usize, q: usize) {
+    if p == q {
+        return;
+    }
+    let k = g.rows();
+    let data = g.data_mut();
+    for i in 0..p {
+        data.swap(i * k + p, i * k + q);
+    }
+    for i in p + 1..q {
+        data.swap(p * k + i, i * k + q);
+    }
+    for j in q + 1..k {
+        data.swap(p * k + j, q * k + j);
+    }
+    data.swap(p * k + p, q * k + q);
 }
 
 /// The upper factor of a Gram matrix that is near the identity; no pivoting needed.
-fn pivoted_cholesky_in_place_order(mut g: Mat<f64>) -> Mat<f64> {
+fn cholesky(mut g: Mat<f64>) -> Mat<f64> {
     let k = g.rows();
     (0..k).for_each(|step| eliminate(&mut g, step));
-    Mat::from_fn(k, k, |i, j| if j < i { 0.0 } else { g[(i, j)] })
+    g
 }
 
-/// One step of right-looking Cholesky: row `p` becomes the row of R, the block below and right is updated.
+/// One step of right-looking Cholesky on the upper triangle: row `p` becomes the row of R, the triangle below is updated.
 fn eliminate(g: &mut Mat<f64>, p: usize) {
     let k = g.rows();
     let root = g[(p, p)].sqrt();
@@ -137,12 +180,9 @@ fn eliminate(g: &mut Mat<f64>, p: usize) {
     data[p * k + p..(p + 1) * k].iter_mut().for_each(|x| *x /= root);
     let (above, below) = data.split_at_mut((p + 1) * k);
     let pivot_row = &above[p * k..];
-    for (i, row) in below.chunks_exact_mut(k).enumerate() {
-        let i = i + p + 1;
+    for (i, row) in (p + 1..k).zip(below.chunks_exact_mut(k)) {
         let scale = pivot_row[i];
-        for (x, &r) in row[p + 1..].iter_mut().zip(&pivot_row[p + 1..]) {
-            *x -= scale * r;
-        }
+        row[i..].iter_mut().zip(&pivot_row[i..]).for_each(|(x, &r)| *x -= scale * r);
     }
 }
 

@@ -5,6 +5,8 @@
 //! pass for free. *Gaussian* draws the test matrix Ω instead: Y = Aᵀ·Ω or A·Ω (Halko, Martinsson, Tropp 2011, algorithm
 //! 4.1). Both cost one product of 2mnk.
 
+use rayon::prelude::*;
+
 use crate::gemm::{Accum, Par, matmul};
 use crate::mat::{Mat, MatRef};
 use crate::rng::Rng;
@@ -39,5 +41,9 @@ pub(crate) fn sketch_rows(a: MatRef<'_>, k: usize, test: TestMatrix, scale: f32,
 
 /// `scale · a[:, columns]`, m×k.
 fn gather_columns(a: MatRef<'_>, columns: &[usize], scale: f32) -> Mat {
-    Mat::from_fn(a.rows(), columns.len(), |i, j| scale * a.get(i, columns[j]))
+    let mut out = Mat::zeros(a.rows(), columns.len());
+    out.data_mut().par_chunks_mut(columns.len().max(1)).with_min_len(64).enumerate().for_each(|(i, row)| {
+        row.iter_mut().zip(columns).for_each(|(x, &j)| *x = scale * a.get(i, j));
+    });
+    out
 }

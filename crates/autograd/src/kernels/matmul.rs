@@ -23,7 +23,7 @@ fn for_panels(w: &Weight, memory: &Memory, mut f: impl FnMut(Range<usize>, MatRe
             None => frozen,
         },
     };
-    let step = (PANEL / cols.max(1)).next_multiple_of(64).min(rows.max(1));
+    let step = (PANEL / cols.max(1)).max(1).next_multiple_of(64).min(rows.max(1));
     let mut panel = memory.stale(step, cols, Category::Transient);
     for start in (0..rows).step_by(step) {
         let range = start..(start + step).min(rows);

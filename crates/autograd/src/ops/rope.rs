@@ -44,7 +44,7 @@ pub fn rope(tape: &mut Tape<'_>, x: Var, table: &Arc<RopeTable>, positions: &Arc
     let entered = tape.enter("rope", x.needs_grad());
     let (rows, cols) = (x.tensor().rows(), x.tensor().cols());
     same(entered.op, "rows against positions", rows, positions.len())?;
-    same(entered.op, "features left over by whole heads", cols % table.head_dim, 0)?;
+    same(entered.op, "features left over by whole heads", cols.checked_rem(table.head_dim).unwrap_or(cols), 0)?;
     let last = positions.iter().copied().max().unwrap_or(0) as usize;
     if last >= table.positions && rows > 0 {
         return Err(Error::Shape {

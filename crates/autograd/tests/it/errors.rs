@@ -7,10 +7,11 @@ use loract_autograd::ops::{
     swiglu,
 };
 use loract_autograd::{
-    Category, Compress, Error, Frozen, Memory, Param, Policy, Rank, Recompute, Site, StepKey, Tape, Var, Vector, Weight,
+    Category, Compress, Error, Frozen, Grads, Memory, Param, Policy, Rank, Recompute, Site, StepKey, Tape, Var, Vector,
+    Weight,
 };
 
-use crate::harness::{EPS, Matrix, Result, compressed, lora, param};
+use crate::harness::{EPS, KEY, Matrix, Result, compressed, lora, param};
 
 fn frozen(memory: &Memory, outputs: usize, inputs: usize) -> Result<Weight> {
     Ok(Weight::Frozen(Frozen::from_f32(memory, outputs, inputs, &vec![1.0; outputs * inputs])?))
@@ -29,7 +30,7 @@ fn shapes_that_do_not_fit_are_named_with_both_sides() -> Result {
     let memory = &Memory::new();
     let weight = vector(memory, 5);
     let mut tape = Tape::new(memory, Policy::exact(), StepKey::default());
-    let mut x = |rows, cols| tape.input(Matrix::random(rows, cols, 1).tensor(memory), true);
+    let x = |rows, cols| tape.input(Matrix::random(rows, cols, 1).tensor(memory), true);
     let (x46, x48, x36) = (x(4, 6), x(4, 8), x(3, 6));
     let t = &mut tape;
     let check = |got: String, want: &str| assert_eq!(got, want);
@@ -197,5 +198,32 @@ fn rank_zero_is_refused() -> Result {
     let x = tape.input(Matrix::random(20, 6, 1).tensor(memory), true);
     let got = message(linear(&mut tape, &x, &layer, Site::AttnIn));
     assert_eq!(got, "save: rank 0 for a tensor: 20 against 6");
+    Ok(())
+}
+
+#[test]
+fn a_seed_of_another_shape_than_the_output_is_refused() -> Result {
+    let memory = Memory::new();
+    let mut tape = Tape::new(&memory, Policy::exact(), KEY);
+    let input = |rows| tape.input(Matrix::random(rows, 3, 1).tensor(&memory), true);
+    let (x, y) = (input(2), input(2));
+    let z = add(&mut tape, x, &y)?;
+    let seed = Matrix::random(2, 4, 2).tensor(&memory);
+    let error = tape.backward(z.id(), seed, &mut Grads::new()).err().map(|e| e.to_string());
+    assert_eq!(error.as_deref(), Some("add: features of the output and of its gradient: 3 against 4"));
+    Ok(())
+}
+
+#[test]
+fn a_segment_that_uses_a_value_from_outside_is_refused_in_backward() -> Result {
+    let memory = Memory::new();
+    let policy = Policy { recompute: Recompute::Layer, ..Policy::exact() };
+    let mut tape = Tape::new(&memory, policy, KEY);
+    let input = |seed| tape.input(Matrix::random(2, 3, seed).tensor(&memory), true);
+    let (x, outside) = (input(1), input(2));
+    let y = tape.segment(Site::CkptLayer, x, Box::new(move |tape, x| add(tape, x, &outside)))?;
+    let seed = Matrix::random(2, 3, 3).tensor(&memory);
+    let error = tape.backward(y.id(), seed, &mut Grads::new()).err().map(|e| e.to_string());
+    assert_eq!(error.as_deref(), Some("segment has no gradient for a value from outside it, other than its input"));
     Ok(())
 }

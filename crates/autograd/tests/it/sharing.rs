@@ -220,3 +220,19 @@ fn numbers_changed_in_place_are_not_taken_for_what_was_kept() -> Result {
     assert_close("dA of the second", &[run(full)?], &[want], tolerance);
     Ok(())
 }
+
+/// A tensor kept coarsely at one site and needed exactly at another is kept again, exactly.
+#[test]
+fn a_coarse_form_does_not_stand_in_for_an_exact_one() -> Result {
+    let memory = Memory::new();
+    let (coarse, exact) = (with_lora(&memory, N, N)?, with_lora(&memory, N, N)?);
+    let policy = Policy { sites: [Site::AttnIn].into(), ..low_rank() };
+    let mut tape = Tape::new(&memory, policy, KEY);
+    let x = tape.input(Matrix::random(M, N, 3).tensor(&memory), true);
+    linear(&mut tape, &x, &coarse, Site::AttnIn)?;
+    linear(&mut tape, &x, &exact, Site::MlpIn)?;
+    let kept = kept(&memory);
+    assert_eq!(kept.get(&(Site::AttnIn, SavedKind::LowRank)), Some(&(4 * K * (M + N))));
+    assert_eq!(kept.get(&(Site::MlpIn, SavedKind::Exact)), Some(&(4 * M * N)));
+    Ok(())
+}
