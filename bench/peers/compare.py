@@ -1,0 +1,99 @@
+"""Time loract's presets against PyTorch + PEFT on this machine, in turn, and print one table.
+
+    python bench/peers/compare.py --loract target/release/loract --model SmolLM2.gguf --python PYTHON_WITH_TORCH
+
+PyTorch builds a random model of SmolLM2-135M's shapes (torch_peft_step.py); loract trains the model file given, which must
+have the same shapes. Both: LoRA r 16, alpha 32, all seven projections, B x T random tokens, f32 arithmetic, AdamW, the same
+number of threads. Each round runs every contestant once (a warm-up step, then --steps counted ones); the table has medians
+over all counted steps, and ratios to PyTorch of the same round, with their smallest and largest.
+"""
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PRESETS = ["exact", "checkpoint", "loract-paper", "loract-sublayer", "loract-layer"]
+
+
+def run_torch(args, checkpoint):
+    command = [args.python, str(HERE / "torch_peft_step.py"), "--batch-size", str(args.batch_size)]
+    command += ["--seq-len", str(args.seq_len), "--steps", str(args.steps), "--warmup", "1", "--threads", str(args.threads)]
+    command += ["--checkpoint"] if checkpoint else []
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = json.loads(done.stdout.strip().splitlines()[-1])
+    return {"seconds": result["all"][-args.steps :], "over_baseline": result["peak_over_baseline_bytes"], "peak": result["peak_bytes"]}
+
+
+def run_loract(args, preset, data, out):
+    command = [args.loract, "train", "--model", args.model, "--data", data, "--out", out, "--steps", str(args.steps + 1)]
+    command += ["--batch-size", str(args.batch_size), "--threads", str(args.threads), "--activations", preset]
+    subprocess.run(command, capture_output=True, text=True, check=True)
+    steps = [json.loads(line) for line in (Path(out) / "metrics.jsonl").read_text().splitlines()]
+    report = json.loads((Path(out) / "report.json").read_text())
+    return {
+        "seconds": [step["seconds"] for step in steps[1:]],
+        "over_baseline": report["process_peak_bytes"] - report["process_resident_before_bytes"],
+        "peak": report["process_peak_bytes"],
+        "saved": steps[-1]["saved_bytes"],
+        "activations": steps[-1]["peak_activation_bytes"],
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--loract", default="target/release/loract")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--python", default="python3")
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--seq-len", type=int, default=512)
+    parser.add_argument("--vocabulary", type=int, default=49152)
+    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--presets", default=",".join(PRESETS))
+    args = parser.parse_args()
+
+    presets = args.presets.split(",")
+    names = ["PyTorch + PEFT", "PyTorch + PEFT, checkpointed"] + [f"loract {preset}" for preset in presets]
+    rounds = {name: [] for name in names}
+    with tempfile.TemporaryDirectory() as folder:
+        data = os.path.join(folder, "tokens.jsonl")
+        draw = random.Random(1)
+        with open(data, "w") as file:
+            for _ in range(4 * args.batch_size):
+                ids = [draw.randrange(args.vocabulary) for _ in range(args.seq_len)]
+                file.write(json.dumps({"input_ids": ids}) + "\n")
+        for number in range(args.rounds):
+            for name in names:
+                if name.startswith("PyTorch"):
+                    result = run_torch(args, "checkpointed" in name)
+                else:
+                    result = run_loract(args, name.split()[1], data, os.path.join(folder, name.split()[1]))
+                rounds[name].append(result)
+                print(f"round {number + 1} {name}: {statistics.median(result['seconds']):.2f} s, load {os.getloadavg()[0]:.1f}", flush=True)
+
+    def mb(bytes_):
+        return f"{bytes_ / 1e6:,.0f} MB" if bytes_ is not None else "–"
+
+    print(f"\nB={args.batch_size} T={args.seq_len}, {args.threads} threads, {args.rounds} rounds of {args.steps} steps")
+    print("| | s a step (median) | ÷ PyTorch of the same round (min–max) | saved after forward | peak activations | process over baseline | process peak |")
+    print("|---|---|---|---|---|---|---|")
+    for name in names:
+        results = rounds[name]
+        seconds = statistics.median([s for r in results for s in r["seconds"]])
+        ratios = [statistics.median(r["seconds"]) / statistics.median(t["seconds"]) for r, t in zip(results, rounds[names[0]])]
+        first = results[0]
+        print(
+            f"| {name} | {seconds:.2f} | {statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f}) "
+            f"| {mb(first.get('saved'))} | {mb(first.get('activations'))} | {mb(first['over_baseline'])} | {mb(first['peak'])} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

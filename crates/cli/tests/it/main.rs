@@ -1,0 +1,15 @@
+//! The command-line contract, tested on the program itself with tiny golden models: what it writes and prints, and what
+//! it says to bad input.
+
+mod bad_adapter;
+mod bad_data;
+mod bad_model;
+mod bad_usage;
+mod damage;
+mod golden;
+mod harness;
+mod not_finite;
+mod output;
+mod presets;
+mod settings;
+mod text_rows;
