@@ -4,7 +4,7 @@ use anyhow::Result;
 use loract_autograd::Memory;
 use loract_models::{Decoder, ModelSource, adapter};
 use loract_train::data::{Dataset, Reader};
-use loract_train::evaluate;
+use loract_train::{Error, evaluate};
 
 use crate::args::{EvalArgs, use_threads};
 use crate::output;
@@ -17,11 +17,16 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     use_threads(args.threads)?;
     let memory = Memory::new();
     let source = ModelSource::open(&args.model)?;
+    let context = source.config.context;
+    if let Some(seq_len) = args.seq_len.filter(|&t| t > context) {
+        let what = format!("{seq_len} is more than the model's context of {context}");
+        return Err(Error::Setting { key: "seq-len", what }.into());
+    }
     let reader = Reader {
         tokenizer: source.tokenizer.as_ref(),
         vocabulary: source.config.vocab_size,
-        context: source.config.context,
-        cut_to: args.seq_len.map(|t| t.min(source.config.context)),
+        context,
+        cut_to: args.seq_len,
     };
     let data = Dataset::read(&args.data, &reader)?;
     let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
