@@ -63,17 +63,7 @@ impl Run {
         RunDir::check(&config.out, config.save_every > 0)?;
         let memory = Memory::new();
         let source = ModelSource::open(&config.model)?;
-        let context = source.config.context;
-        if let Some(seq_len) = config.seq_len.filter(|&t| t > context) {
-            let what = format!("{seq_len} is more than the model's context of {context}");
-            return Err(Error::Setting { key: "seq-len", what });
-        }
-        let reader = Reader {
-            tokenizer: source.tokenizer.as_ref(),
-            vocabulary: source.config.vocab_size,
-            context,
-            cut_to: config.seq_len,
-        };
+        let reader = Reader::new(&source, config.seq_len)?;
         let data = Dataset::read(&config.data, &reader)?;
         let eval_data = config.eval_data.as_ref().map(|path| Dataset::read(path, &reader)).transpose()?;
         let mut decoder = Decoder::load(&memory, source.config, source.weights)?;

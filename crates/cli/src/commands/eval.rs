@@ -4,7 +4,7 @@ use anyhow::Result;
 use loract_autograd::Memory;
 use loract_models::{Decoder, ModelSource, adapter};
 use loract_train::data::{Dataset, Reader};
-use loract_train::{Error, evaluate};
+use loract_train::evaluate;
 
 use crate::args::{EvalArgs, use_threads};
 use crate::output;
@@ -17,17 +17,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     use_threads(args.threads)?;
     let memory = Memory::new();
     let source = ModelSource::open(&args.model)?;
-    let context = source.config.context;
-    if let Some(seq_len) = args.seq_len.filter(|&t| t > context) {
-        let what = format!("{seq_len} is more than the model's context of {context}");
-        return Err(Error::Setting { key: "seq-len", what }.into());
-    }
-    let reader = Reader {
-        tokenizer: source.tokenizer.as_ref(),
-        vocabulary: source.config.vocab_size,
-        context,
-        cut_to: args.seq_len,
-    };
+    let reader = Reader::new(&source, args.seq_len)?;
     let data = Dataset::read(&args.data, &reader)?;
     let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
     if let Some(folder) = &args.adapter {
