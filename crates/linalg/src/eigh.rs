@@ -1,16 +1,16 @@
-//! Eigenvalues and eigenvectors of a symmetric matrix (n×n, f64): Householder tridiagonalisation, then implicit QL.
+//! Eigenvalues and eigenvectors of a symmetric matrix (n×n, f64): tridiagonal form, then implicit QL.
 //!
-//! Cost: 2n³ operations for the tridiagonal form, in one pass over the trailing matrix per step; about 3n³ for the
-//! rotations, gathered into batches that are applied to [`STRIP`] columns of the eigenvectors at a time; 2n²·wanted for
-//! the way back. Memory: 2n² f64. Absolute accuracy: about eps·‖G‖. Source: Golub and Van Loan, "Matrix Computations",
-//! 4th ed., sections 8.3.1 and 8.3.3–8.3.5; EISPACK `tred2` and `imtql2`. Deviations: (1) the update of a step and the
-//! product of the next are one pass; (2) batched rotations; (3) only the wanted eigenvectors are transformed back.
+//! Cost: 2n³ operations for the tridiagonal form; about 3n³ for the rotations, gathered into batches that are applied to
+//! [`STRIP`] columns of the eigenvectors at a time; 2n²·wanted for the way back. Memory: 2n² f64. Absolute accuracy:
+//! about eps·‖G‖. Source: Golub and Van Loan, "Matrix Computations", 4th ed., section 8.3; EISPACK `imtql2`. Deviations:
+//! (1) batched rotations; (2) only the wanted eigenvectors are transformed back.
 //! Written here because faer, which has a faster one for large n, takes 100 s of processor time to build.
 
 use crate::gemm::Par;
 use crate::owned::Mat;
 use crate::panels::for_each;
-use crate::simd::{axpy, dispatch, dot, rotate};
+use crate::simd::{rotate, run};
+use crate::tridiagonal::tridiagonal;
 
 /// Columns of the eigenvectors that a batch of rotations is applied to at a time: the strip stays in the cache.
 const STRIP: usize = 32;
@@ -18,9 +18,6 @@ const STRIP: usize = 32;
 const BATCH: usize = 1 << 17;
 /// QL steps per eigenvalue; two are usual. What has not converged by then is taken as it is.
 const MAX_STEPS: usize = 80;
-/// Rows of a task, and elements below which no other thread is woken.
-const TASK_ROWS: usize = 32;
-const SERIAL_BELOW: usize = 200 * 200;
 
 /// All eigenvalues of `g`, descending, and eigenvectors of the first `wanted`, one a row (wanted×n). Reads the upper
 /// triangle of `g`.
@@ -43,95 +40,6 @@ pub(crate) fn eigh(g: Mat<f64>, wanted: usize, par: Par) -> (Vec<f64>, Mat<f64>)
     drop(strips);
     for_each(par, vectors.data_mut().chunks_mut(n * 8).collect(), |_, rows| form.transform_back(rows));
     (values, vectors)
-}
-
-/// G = H·T·Hᵀ with T tridiagonal and H a product of reflections.
-struct Tridiagonal {
-    diagonal: Vec<f64>,
-    off: Vec<f64>,
-    /// Reflection j is 1 − tau_j·v·vᵀ with v in row j, from column j+1 on.
-    reflections: Mat<f64>,
-    tau: Vec<f64>,
-}
-
-fn tridiagonal(mut a: Mat<f64>, par: Par) -> Tridiagonal {
-    let n = a.rows();
-    let (mut diagonal, mut off, mut tau) = (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
-    // The update that the last step owes: A −= v·wᵀ + w·vᵀ.
-    let (mut v, mut w) = (vec![0.0; n], vec![0.0; n]);
-    let mut p = vec![0.0; n];
-    for j in 0..n {
-        let (above, below) = a.data_mut().split_at_mut((j + 1) * n);
-        let row = &mut above[j * n..];
-        dispatch(|| {
-            axpy(&mut row[j..], -v[j], &w[j..]);
-            axpy(&mut row[j..], -w[j], &v[j..]);
-        });
-        diagonal[j] = row[j];
-        if j + 1 == n {
-            break;
-        }
-        let next = &mut row[j + 1..];
-        (tau[j], off[j]) = reflect(next);
-        let next = &*next;
-        let trailing = n - j - 1;
-        let task = |start: usize, rows: &mut [f64], p: &mut [f64]| {
-            dispatch(|| {
-                for (i, (row, p)) in rows.chunks_exact_mut(n).zip(p).enumerate() {
-                    let row = &mut row[j + 1..];
-                    axpy(row, -v[start + i], &w[j + 1..]);
-                    axpy(row, -w[start + i], &v[j + 1..]);
-                    *p = dot(row, next);
-                }
-            });
-        };
-        if par == Par::Serial || trailing * trailing < SERIAL_BELOW {
-            task(j + 1, below, &mut p[j + 1..]);
-        } else {
-            let tasks = below.chunks_mut(TASK_ROWS * n).zip(p[j + 1..].chunks_mut(TASK_ROWS)).collect();
-            for_each(par, tasks, |c, (rows, p)| task(j + 1 + c * TASK_ROWS, rows, p));
-        }
-        dispatch(|| {
-            let scale = -0.5 * tau[j] * tau[j] * dot(&p[j + 1..], next);
-            v[j + 1..].copy_from_slice(next);
-            for ((w, &p), &v) in w[j + 1..].iter_mut().zip(&p[j + 1..]).zip(next) {
-                *w = tau[j] * p + scale * v;
-            }
-        });
-    }
-    Tridiagonal { diagonal, off, reflections: a, tau }
-}
-
-/// Turns x into v with v_0 = 1 such that (1 − tau·v·vᵀ)·x = (beta, 0, …); (tau, beta).
-pub(crate) fn reflect(x: &mut [f64]) -> (f64, f64) {
-    let rest = dispatch(|| dot(&x[1..], &x[1..]));
-    if rest == 0.0 {
-        let beta = x[0];
-        x[0] = 1.0;
-        return (0.0, beta);
-    }
-    let beta = -(x[0] * x[0] + rest).sqrt().copysign(x[0]);
-    let tau = (beta - x[0]) / beta;
-    let factor = 1.0 / (x[0] - beta);
-    x.iter_mut().for_each(|x| *x *= factor);
-    x[0] = 1.0;
-    (tau, beta)
-}
-
-impl Tridiagonal {
-    /// Applies H to the vectors in `rows`.
-    fn transform_back(&self, rows: &mut [f64]) {
-        let n = self.tau.len();
-        for j in (0..n.saturating_sub(1)).rev() {
-            let v = &self.reflections.data()[j * n + j + 1..(j + 1) * n];
-            dispatch(|| {
-                for row in rows.chunks_exact_mut(n) {
-                    let along = dot(&row[j + 1..], v);
-                    axpy(&mut row[j + 1..], -self.tau[j] * along, v);
-                }
-            });
-        }
-    }
 }
 
 /// A rotation of eigenvectors i and i+1.
@@ -197,14 +105,16 @@ fn ql_step(d: &mut [f64], e: &mut [f64], l: usize, m: usize, batch: &mut Vec<Rot
 fn apply(batch: &[Rotation], strips: &mut [Mat<f64>], par: Par) {
     for_each(par, strips.iter_mut().collect(), |_, strip| {
         let width = strip.cols();
-        let data = strip.data_mut();
-        dispatch(|| {
-            for r in batch {
-                let (x, y) = data[r.i * width..(r.i + 2) * width].split_at_mut(width);
-                rotate(x, y, r.c, -r.s);
-            }
-        });
+        run(rotate_rows, (batch, strip.data_mut(), width));
     });
+}
+
+#[inline(always)]
+fn rotate_rows((batch, data, width): (&[Rotation], &mut [f64], usize)) {
+    for r in batch {
+        let (x, y) = data[r.i * width..(r.i + 2) * width].split_at_mut(width);
+        rotate(x, y, r.c, -r.s);
+    }
 }
 
 #[cfg(test)]

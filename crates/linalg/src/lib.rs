@@ -52,6 +52,8 @@ mod rng;
 mod simd;
 pub mod sketch;
 pub mod svd;
+mod tridiagonal;
+mod work;
 
 pub use error::Error;
 pub use gemm::{Accum, Par, Real, matmul};

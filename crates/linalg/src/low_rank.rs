@@ -13,7 +13,7 @@ use crate::gemm::{Accum, Par, matmul};
 use crate::mat::{MatMut, MatRef};
 use crate::norms::squared_norm;
 use crate::owned::Mat;
-use crate::panels;
+use crate::panels::Panels;
 use crate::residual::{Residual, squared_distance};
 
 /// Rows of a bf16 factor that are widened together.
@@ -164,7 +164,7 @@ impl<T: Storage> LowRank<T> {
         for (i, row) in self.u.data().chunks_exact(self.rank().max(1)).enumerate() {
             cross += row.iter().enumerate().map(|(p, &x)| x.into() * f64::from(projected[(p, i)])).sum::<f64>();
         }
-        let (left, right) = (panels::gram(self.u.view(), par), panels::gram(self.v.view().t(), par));
+        let (left, right) = (Panels::new(par).gram(self.u.view()), Panels::new(par).gram(self.v.view().t()));
         let mut own = 0.0;
         for i in 0..self.rank() {
             own += left[(i, i)] * right[(i, i)];

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::gemm::Par;
 use crate::mat::MatRef;
 use crate::panels::for_each;
-use crate::simd::{dispatch, square};
+use crate::simd::{dispatch, run, square};
 
 /// Rows summed by one task.
 pub(crate) const CHUNK: usize = 64;
@@ -29,7 +29,7 @@ pub(crate) fn squared_norm(a: MatRef<'_>, par: Par) -> Result<f64, Error> {
 #[inline]
 pub(crate) fn row_square(a: MatRef<'_>, i: usize) -> f64 {
     match a.row(i) {
-        Some(row) => dispatch(|| square(row)),
+        Some(row) => run(square, row),
         None => (0..a.cols()).map(|j| f64::from(a.get(i, j)).powi(2)).sum(),
     }
 }

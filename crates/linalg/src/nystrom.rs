@@ -15,7 +15,7 @@ use crate::low_rank::LowRank;
 use crate::mat::MatRef;
 use crate::norms::{squared_column_norms, squared_norm};
 use crate::owned::Mat;
-use crate::panels::{self, Shape};
+use crate::panels::{Panels, Shape};
 use crate::rng::Rng;
 use crate::svd::small_svd;
 
@@ -98,8 +98,8 @@ pub fn nystrom(a: MatRef<'_>, params: &NystromParams) -> Result<(LowRank, Nystro
     s.truncate(rank);
     let y = Mat::from_fn(sampled, s.len(), |i, j| y[(i, j)] / s[j]);
     let x = Mat::from_fn(sampled, s.len(), |i, j| x[(i, j)]);
-    let u = panels::times(a, &cols, &y, Shape::Full, par);
-    let v = panels::times(a.t(), &rows, &x, Shape::Full, par).transposed();
+    let u = Panels::new(par).times(a, &cols, &y, Shape::Full);
+    let v = Panels::new(par).times(a.t(), &rows, &x, Shape::Full).transposed();
     let core_condition = s.last().map_or(1.0, |last| s[0] / last);
     Ok((LowRank::new(u, v), NystromInfo { rank: s.len(), sampled, norm: energy.sqrt(), core_condition }))
 }

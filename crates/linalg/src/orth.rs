@@ -28,13 +28,15 @@ use crate::chol::{cholesky, inverse_upper, pivoted_cholesky};
 use crate::gemm::Par;
 use crate::mat::MatRef;
 use crate::owned::Mat;
-use crate::panels::{self, Shape, Work};
+use crate::panels::{PANEL, Panels, Shape, groups};
 use crate::simd::dispatch;
+use crate::work::Work;
 
 /// Squared pivot, relative to a unit column, at which a pass stops.
 const PIVOT_STOP: f64 = 1e-10;
-/// ‖R⁻¹‖² (Frobenius, columns of unit norm) up to which one pass is orthonormal to f32 rounding: eps(f32)/(4·eps(f64)).
-const ONE_PASS: f64 = 1.3e8;
+/// One pass is orthonormal to f32 rounding up to ‖R⁻¹‖² (Frobenius, columns of unit norm) of this times √k. The defect was
+/// 0.1 to 2.7 times eps(f64)·‖R⁻¹‖² for k = 16 and 0.1 to 0.5 times for k = 192, over spectra of condition 1e3 to 3e5.
+const ONE_PASS: f64 = 0.25 * f32::EPSILON as f64 / f64::EPSILON;
 /// Remainder of a unit column below which it counts as dependent.
 const NEGLIGIBLE: f64 = 1e-13;
 
@@ -58,8 +60,8 @@ pub struct OrthScratch {
 /// Scratch of [`orthonormal_basis`] for `y` n×k with `threads` threads: of the order of 8·(8·k² + threads·128·k) bytes,
 /// independent of n, and up to 32·n·k more at worst.
 pub fn orthonormal_basis_scratch_bytes(n: usize, k: usize, threads: usize) -> OrthScratch {
-    let small = (panels::groups(n, k * k) + 4) * k * k + 4 * k;
-    let panel = threads * 3 * panels::PANEL * k;
+    let small = (groups(n, k * k) + 4) * k * k + 4 * k;
+    let panel = PANEL * k * groups(n, k * k).max(4 * threads);
     let usual = 8 * (small + panel);
     // Basis and deferred columns in f64, each a second time while columns move from one to the other.
     OrthScratch { usual, worst: usual + 8 * (4 * n * k) }
@@ -73,18 +75,19 @@ pub fn orthonormal_basis(y: MatRef<'_>, par: Par) -> Mat {
 
 /// The same, and which columns it was made of in which order.
 pub(crate) fn basis(y: MatRef<'_>, par: Par) -> Basis {
+    let panels = &mut Panels::new(par);
     let (n, k) = (y.rows(), y.cols());
-    let found = factor(y, n, par);
+    let found = factor(y, n, panels);
     let width = found.inverse.rows();
     let order = found.order[..width].to_vec();
     if width == k || width == n || width == 0 {
-        return Basis { q: form(y, &found, par), order };
+        return Basis { q: form(y, &found, panels), order };
     }
     // Deferred columns are told from dependent ones by what is left of them after projection, so the basis must not be
     // rounded before.
     let rest: Vec<usize> = found.order[width..].to_vec();
-    let q: Mat<f64> = form(y, &found, par);
-    complete(q, order, Pending::new(y, rest, &found.norms), par)
+    let q: Mat<f64> = form(y, &found, panels);
+    complete(q, order, Pending::new(y, rest, &found.norms), panels)
 }
 
 /// `q` with columns beside it that span what `y` adds to its span: orthonormal, as long as `q` is.
@@ -92,7 +95,7 @@ pub(crate) fn extend(q: &Mat, y: MatRef<'_>, par: Par) -> Mat {
     let norm = |j: usize| (0..y.rows()).map(|i| f64::from(y.get(i, j)).powi(2)).sum::<f64>().sqrt();
     let norms: Vec<f64> = (0..y.cols()).map(norm).collect();
     let wide = Mat::from_fn(q.rows(), q.cols(), |i, j| f64::from(q[(i, j)]));
-    complete(wide, vec![0; q.cols()], Pending::new(y, (0..y.cols()).collect(), &norms), par).q
+    complete(wide, vec![0; q.cols()], Pending::new(y, (0..y.cols()).collect(), &norms), &mut Panels::new(par)).q
 }
 
 /// Columns that are not in the basis yet, of norm 1, and their numbers.
@@ -116,9 +119,9 @@ impl Pending {
     }
 
     /// Projects against `q`, scales to norm 1, drops what is at most `negligible` by then.
-    fn project(&mut self, q: &Mat<f64>, negligible: f64, par: Par) {
-        let onto = panels::inner(q.view(), self.columns.view(), par);
-        panels::subtract_product(&mut self.columns, q.view(), &onto, par);
+    fn project(&mut self, q: &Mat<f64>, negligible: f64, panels: &mut Panels) {
+        let onto = panels.inner(q.view(), self.columns.view());
+        panels.subtract_product(&mut self.columns, q.view(), &onto);
         let cols = self.names.len();
         let mut norms = vec![0.0f64; cols];
         dispatch(|| {
@@ -133,19 +136,19 @@ impl Pending {
 }
 
 /// Step 4 of the module's contract.
-fn complete(mut q: Mat<f64>, mut order: Vec<usize>, mut pending: Pending, par: Par) -> Basis {
+fn complete(mut q: Mat<f64>, mut order: Vec<usize>, mut pending: Pending, panels: &mut Panels) -> Basis {
     let n = q.rows();
     while !pending.names.is_empty() && q.cols() < n {
         // Twice is enough (Kahan, Parlett): the second projection removes what rounding left of the first. A column that
         // loses half of itself there was rounding within the span.
-        pending.project(&q, NEGLIGIBLE, par);
-        pending.project(&q, 0.5, par);
-        let found = factor(pending.columns.view(), n - q.cols(), par);
+        pending.project(&q, NEGLIGIBLE, panels);
+        pending.project(&q, 0.5, panels);
+        let found = factor(pending.columns.view(), n - q.cols(), panels);
         let accepted = found.inverse.rows();
         if accepted == 0 {
             break;
         }
-        let fresh = form(pending.columns.view(), &found, par);
+        let fresh = form(pending.columns.view(), &found, panels);
         q = Mat::beside(&q, &fresh);
         order.extend(found.order[..accepted].iter().map(|&p| pending.names[p]));
         pending.keep(&found.order[accepted..], &vec![1.0; pending.names.len()]);
@@ -156,9 +159,10 @@ fn complete(mut q: Mat<f64>, mut order: Vec<usize>, mut pending: Pending, par: P
 /// Makes the columns of `y` (n×k, nearly orthogonal already) orthonormal by Gram–Schmidt in their own order, through
 /// the Gram matrix: column j changes by what the columns before it take. Stops before a column that depends on those.
 pub(crate) fn orthonormalise_in_order(y: Mat, par: Par) -> Mat {
+    let panels = &mut Panels::new(par);
     let mut q = y;
     for _ in 0..2 {
-        let mut g = panels::gram(q.view(), par);
+        let mut g = panels.gram(q.view());
         let norms = unit_diagonal(&mut g);
         let mut width = q.cols();
         let factor = loop {
@@ -171,7 +175,7 @@ pub(crate) fn orthonormalise_in_order(y: Mat, par: Par) -> Mat {
         let mut inverse = inverse_upper(&factor, width);
         scale_rows(&mut inverse, |i| norms[i]);
         let order: Vec<usize> = (0..width).collect();
-        q = panels::times(q.view(), &order, &inverse, Shape::Upper, par);
+        q = panels.times(q.view(), &order, &inverse, Shape::Upper);
         let defect = g.data().iter().enumerate().filter(|(at, _)| at % norms.len() > at / norms.len());
         if defect.fold(0.0f64, |worst, (_, x)| worst.max(x.abs())) < 1e-5 {
             break;
@@ -192,8 +196,8 @@ struct Factor {
     norms: Vec<f64>,
 }
 
-fn factor<T: Copy + Into<f64> + Sync>(y: MatRef<'_, T>, limit: usize, par: Par) -> Factor {
-    let mut g = panels::gram(y, par);
+fn factor<T: Copy + Into<f64> + Sync>(y: MatRef<'_, T>, limit: usize, panels: &mut Panels) -> Factor {
+    let mut g = panels.gram(y);
     let norms = unit_diagonal(&mut g);
     let (order, r) = pivoted_cholesky(g, PIVOT_STOP);
     let mut inverse = inverse_upper(&r, r.rows().min(limit));
@@ -204,22 +208,23 @@ fn factor<T: Copy + Into<f64> + Sync>(y: MatRef<'_, T>, limit: usize, par: Par) 
 
 /// Step 3. An f64 result is computed in f64 throughout. For an f32 one, the products need no more than f32 when a second
 /// pass follows: what rounding does to Q there is what it did to Y before.
-fn form<T: Copy + Into<f64> + Sync, O: Work>(y: MatRef<'_, T>, found: &Factor, par: Par) -> Mat<O> {
+fn form<T: Copy + Into<f64> + Sync, O: Work>(y: MatRef<'_, T>, found: &Factor, panels: &mut Panels) -> Mat<O> {
     let accepted = found.inverse.rows();
     let order = &found.order[..accepted];
-    let second = |q: &Mat<O>| Some(inverse_upper(&cholesky(panels::gram(q.view(), par), PIVOT_STOP)?, accepted));
-    if found.amplification > ONE_PASS && O::EPSILON > f64::EPSILON {
-        let mut q = panels::times(y, order, &rounded(&found.inverse), Shape::Upper, par);
-        if let Some(inverse) = second(&q) {
-            panels::times_in_place(&mut q, &rounded(&inverse), Shape::Upper, par);
+    let one_pass = found.amplification <= ONE_PASS * (accepted as f64).sqrt();
+    let second = |g: Mat<f64>| Some(inverse_upper(&cholesky(g, PIVOT_STOP)?, accepted));
+    if !one_pass && O::EPSILON > f64::EPSILON {
+        let mut q = panels.times(y, order, &rounded(&found.inverse), Shape::Upper);
+        if let Some(inverse) = second(panels.gram(q.view())) {
+            panels.times_in_place(&mut q, &rounded(&inverse), Shape::Upper);
         }
         return q;
     }
-    let mut q = panels::times(y, order, &found.inverse, Shape::Upper, par);
-    if (found.amplification > ONE_PASS || O::EPSILON == f64::EPSILON)
-        && let Some(inverse) = second(&q)
+    let mut q = panels.times(y, order, &found.inverse, Shape::Upper);
+    if (!one_pass || O::EPSILON == f64::EPSILON)
+        && let Some(inverse) = second(panels.gram(q.view()))
     {
-        panels::times_in_place(&mut q, &inverse, Shape::Upper, par);
+        panels.times_in_place(&mut q, &inverse, Shape::Upper);
     }
     q
 }

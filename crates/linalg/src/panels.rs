@@ -8,10 +8,11 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::gemm::{Accum, Par, Real, matmul};
+use crate::gemm::{Accum, Par, matmul};
 use crate::mat::{MatMut, MatRef};
 use crate::owned::Mat;
 use crate::simd::dispatch;
+use crate::work::Work;
 
 /// Groups of rows with a partial sum of their own, at most.
 const MAX_GROUPS: usize = 8;
@@ -40,28 +41,6 @@ fn block_cols(k: usize) -> usize {
     k.div_ceil(MAX_BLOCKS).next_multiple_of(32).max(LEAST_BLOCK)
 }
 
-/// The type that a product is carried out in.
-pub(crate) trait Work: Real + Default + Send + Sync + Into<f64> {
-    /// Its rounding unit.
-    const EPSILON: f64;
-    /// Nearest number.
-    fn of(x: f64) -> Self;
-}
-impl Work for f32 {
-    const EPSILON: f64 = f32::EPSILON as f64;
-    #[inline(always)]
-    fn of(x: f64) -> Self {
-        x as f32
-    }
-}
-impl Work for f64 {
-    const EPSILON: f64 = f64::EPSILON;
-    #[inline(always)]
-    fn of(x: f64) -> Self {
-        x
-    }
-}
-
 /// `f` for every item, in order or in parallel.
 pub(crate) fn for_each<I: Send>(par: Par, items: Vec<I>, f: impl Fn(usize, I) + Sync) {
     match par {
@@ -72,82 +51,34 @@ pub(crate) fn for_each<I: Send>(par: Par, items: Vec<I>, f: impl Fn(usize, I) + 
 
 /// Rows `rows` and columns `order` of `source`, row-major.
 fn load<T: Copy + Into<f64>, P: Work>(source: MatRef<'_, T>, rows: Range<usize>, order: &[usize], panel: &mut [P]) {
-    for (i, out) in rows.zip(panel.chunks_exact_mut(order.len().max(1))) {
-        match source.row(i) {
-            Some(row) => dispatch(|| out.iter_mut().zip(order).for_each(|(x, &j)| *x = P::of(row[j].into()))),
-            None => out.iter_mut().zip(order).for_each(|(x, &j)| *x = P::of(source.get(i, j).into())),
+    let width = order.len().max(1);
+    if source.col_stride() == 1 {
+        for (row, out) in rows.filter_map(|i| source.row(i)).zip(panel.chunks_exact_mut(width)) {
+            dispatch(|| out.iter_mut().zip(order).for_each(|(x, &j)| *x = P::of(row[j].into())));
+        }
+        return;
+    }
+    for (p, &j) in order.iter().enumerate() {
+        for (at, i) in rows.clone().enumerate() {
+            panel[at * width + p] = P::of(source.get(i, j).into());
         }
     }
 }
 
 /// Rows `rows` of `source` as f64, row-major.
 fn load_all<T: Copy + Into<f64>>(source: MatRef<'_, T>, rows: Range<usize>, panel: &mut [f64]) {
-    for (i, out) in rows.zip(panel.chunks_exact_mut(source.cols().max(1))) {
-        match source.row(i) {
-            Some(row) => dispatch(|| out.iter_mut().zip(row).for_each(|(x, &y)| *x = y.into())),
-            None => out.iter_mut().enumerate().for_each(|(j, x)| *x = source.get(i, j).into()),
+    let width = source.cols().max(1);
+    if source.col_stride() == 1 {
+        for (row, out) in rows.filter_map(|i| source.row(i)).zip(panel.chunks_exact_mut(width)) {
+            dispatch(|| out.iter_mut().zip(row).for_each(|(x, &y)| *x = y.into()));
+        }
+        return;
+    }
+    for j in 0..source.cols() {
+        for (at, i) in rows.clone().enumerate() {
+            panel[at * width + j] = source.get(i, j).into();
         }
     }
-}
-
-/// Sums `add(rows, panel, partial)` over the panels of n rows into a rows×cols matrix; `panel` has `width` numbers a row.
-fn accumulate(
-    n: usize,
-    shape: (usize, usize),
-    width: usize,
-    par: Par,
-    add: impl Fn(Range<usize>, &mut [f64], &mut Mat<f64>) + Sync,
-) -> Mat<f64> {
-    let count = groups(n, shape.0 * shape.1).max(1);
-    let step = n.div_ceil(count).next_multiple_of(8);
-    let mut parts: Vec<Mat<f64>> = (0..count).map(|_| Mat::zeros(shape.0, shape.1)).collect();
-    for_each(par, parts.iter_mut().collect(), |g, part| {
-        let end = ((g + 1) * step).min(n);
-        let mut panel = vec![0.0; PANEL.min(step) * width];
-        for start in (g * step..end).step_by(PANEL) {
-            let rows = start..(start + PANEL).min(end);
-            let size = rows.len() * width;
-            add(rows, &mut panel[..size], part);
-        }
-    });
-    let mut parts = parts.into_iter();
-    let mut total = parts.next().unwrap_or_else(|| Mat::zeros(shape.0, shape.1));
-    for part in parts {
-        total.data_mut().iter_mut().zip(part.data()).for_each(|(x, y)| *x += y);
-    }
-    total
-}
-
-/// The upper triangle of YᵀY (k×k) for Y n×k; what is below may be anything. About 5/8 of 2nk² operations in f64.
-pub(crate) fn gram<T: Copy + Into<f64> + Sync>(y: MatRef<'_, T>, par: Par) -> Mat<f64> {
-    let k = y.cols();
-    let step = block_cols(k);
-    accumulate(y.rows(), (k, k), k, par, |rows, panel, part| {
-        load_all(y, rows.clone(), panel);
-        let panel = MatRef::row_major(panel, rows.len(), k);
-        for start in (0..k).step_by(step) {
-            let end = (start + step).min(k);
-            let block = MatMut::with_strides(&mut part.data_mut()[start * k + start..], end - start, k - start, k, 1);
-            let lhs = panel.col_range(start..end).t();
-            matmul(block, Accum::Add, lhs, panel.col_range(start..k), 1.0, Par::Serial);
-        }
-    })
-}
-
-/// XᵀY (k×l) for X n×k and Y n×l, in f64.
-pub(crate) fn inner<S, T>(x: MatRef<'_, S>, y: MatRef<'_, T>, par: Par) -> Mat<f64>
-where
-    S: Copy + Into<f64> + Sync,
-    T: Copy + Into<f64> + Sync,
-{
-    accumulate(x.rows(), (x.cols(), y.cols()), x.cols() + y.cols(), par, |rows, panel, part| {
-        let (left, right) = panel.split_at_mut(rows.len() * x.cols());
-        load_all(x, rows.clone(), left);
-        load_all(y, rows.clone(), right);
-        let left = MatRef::row_major(left, rows.len(), x.cols());
-        let right = MatRef::row_major(right, rows.len(), y.cols());
-        matmul(part.view_mut(), Accum::Add, left.t(), right, 1.0, Par::Serial);
-    })
 }
 
 /// Whether a small factor has zeros below its diagonal that can be skipped.
@@ -157,6 +88,148 @@ pub(crate) enum Shape {
     Full,
     /// Upper triangle.
     Upper,
+}
+
+/// Who computes, and scratch that one product leaves to the next: fresh memory costs as much as a pass over it.
+pub(crate) struct Panels {
+    par: Par,
+    partials: Vec<f64>,
+    tasks: Vec<f64>,
+}
+
+impl Panels {
+    pub(crate) fn new(par: Par) -> Self {
+        Self { par, partials: Vec::new(), tasks: Vec::new() }
+    }
+
+    /// Sums `add(rows, panel, accum, partial)` over the panels of n rows into a rows×cols matrix; `panel` has `width` numbers
+    /// a row.
+    fn accumulate(
+        &mut self,
+        n: usize,
+        (rows, cols): (usize, usize),
+        width: usize,
+        add: impl Fn(Range<usize>, &mut [f64], Accum, &mut [f64]) + Sync,
+    ) -> Mat<f64> {
+        let size = rows * cols;
+        if n == 0 || size == 0 {
+            return Mat::zeros(rows, cols);
+        }
+        let step = n.div_ceil(groups(n, size)).next_multiple_of(8);
+        let (count, panel) = (n.div_ceil(step), PANEL.min(step) * width);
+        let partials = at_least(&mut self.partials, count * size);
+        let tasks = at_least(&mut self.tasks, count * panel);
+        let items = partials.chunks_exact_mut(size).zip(tasks.chunks_exact_mut(panel)).take(count).collect();
+        for_each(self.par, items, |g, (part, panel)| {
+            let end = ((g + 1) * step).min(n);
+            for start in (g * step..end).step_by(PANEL) {
+                let rows = start..(start + PANEL).min(end);
+                let accum = if start == g * step { Accum::Replace } else { Accum::Add };
+                let size = rows.len() * width;
+                add(rows, &mut panel[..size], accum, part);
+            }
+        });
+        let (total, others) = partials[..count * size].split_at_mut(size);
+        for part in others.chunks_exact(size) {
+            dispatch(|| total.iter_mut().zip(part).for_each(|(x, y)| *x += y));
+        }
+        Mat::from_vec(total.to_vec(), rows, cols)
+    }
+
+    /// The upper triangle of YᵀY (k×k) for Y n×k; what is below may be anything. About 5/8 of 2nk² operations in f64.
+    pub(crate) fn gram<T: Copy + Into<f64> + Sync>(&mut self, y: MatRef<'_, T>) -> Mat<f64> {
+        let k = y.cols();
+        let step = block_cols(k);
+        self.accumulate(y.rows(), (k, k), k, |rows, panel, accum, part| {
+            load_all(y, rows.clone(), panel);
+            let panel = MatRef::row_major(panel, rows.len(), k);
+            for start in (0..k).step_by(step) {
+                let end = (start + step).min(k);
+                let block = MatMut::with_strides(&mut part[start * k + start..], end - start, k - start, k, 1);
+                let lhs = panel.col_range(start..end).t();
+                matmul(block, accum, lhs, panel.col_range(start..k), 1.0, Par::Serial);
+            }
+        })
+    }
+
+    /// XᵀY (k×l) for X n×k and Y n×l, in f64.
+    pub(crate) fn inner<S, T>(&mut self, x: MatRef<'_, S>, y: MatRef<'_, T>) -> Mat<f64>
+    where
+        S: Copy + Into<f64> + Sync,
+        T: Copy + Into<f64> + Sync,
+    {
+        let (k, l) = (x.cols(), y.cols());
+        self.accumulate(x.rows(), (k, l), k + l, |rows, panel, accum, part| {
+            let (left, right) = panel.split_at_mut(rows.len() * k);
+            load_all(x, rows.clone(), left);
+            load_all(y, rows.clone(), right);
+            let left = MatRef::row_major(left, rows.len(), k);
+            let right = MatRef::row_major(right, rows.len(), l);
+            matmul(MatMut::row_major(part, k, l), accum, left.t(), right, 1.0, Par::Serial);
+        })
+    }
+
+    /// `Y[:, order]·small`, computed in `small`'s type and rounded once.
+    pub(crate) fn times<T, P, O>(&mut self, y: MatRef<'_, T>, order: &[usize], small: &Mat<P>, shape: Shape) -> Mat<O>
+    where
+        T: Copy + Into<f64> + Sync,
+        P: Work,
+        O: Work,
+    {
+        let mut out = Mat::zeros(y.rows(), small.cols());
+        self.each_task(&mut out, small, shape, |rows, panel, _| load(y, rows, order, panel));
+        out
+    }
+
+    /// `Q ← Q·small`, in place, computed in `small`'s type.
+    pub(crate) fn times_in_place<P: Work, O: Work>(&mut self, q: &mut Mat<O>, small: &Mat<P>, shape: Shape) {
+        self.each_task(q, small, shape, |_, panel, old| {
+            dispatch(|| panel.iter_mut().zip(old).for_each(|(x, &y)| *x = P::of(y.into())));
+        });
+    }
+
+    /// Overwrites each panel of `out` with what `load(rows, panel, old content)` puts into `panel`, times `small`.
+    fn each_task<P: Work, O: Work>(
+        &mut self,
+        out: &mut Mat<O>,
+        small: &Mat<P>,
+        shape: Shape,
+        load: impl Fn(Range<usize>, &mut [P], &[O]) + Sync,
+    ) {
+        let (n, depth, cols) = (out.rows(), small.rows(), small.cols());
+        if n == 0 || cols == 0 {
+            return;
+        }
+        // Rows do not depend on each other: as many tasks as keep the threads busy.
+        let most = if self.par == Par::Rayon { 2 * rayon::current_num_threads() } else { 1 };
+        let rows_per_task = n.div_ceil(most).next_multiple_of(PANEL);
+        let scratch = PANEL * (depth + cols);
+        let tasks = at_least(&mut self.tasks, n.div_ceil(rows_per_task) * scratch);
+        let items = out.data_mut().chunks_mut(rows_per_task * cols).zip(tasks.chunks_exact_mut(scratch)).collect();
+        for_each(self.par, items, |t, (task, scratch)| {
+            let scratch: &mut [P] = bytemuck::cast_slice_mut(scratch);
+            let (panel, wide) = scratch.split_at_mut(PANEL * depth);
+            for (p, chunk) in task.chunks_mut(PANEL * cols).enumerate() {
+                let (first, height) = (t * rows_per_task + p * PANEL, chunk.len() / cols);
+                let panel = &mut panel[..height * depth];
+                load(first..first + height, panel, chunk);
+                panel_times(panel, small, shape, &mut wide[..chunk.len()], chunk);
+            }
+        });
+    }
+
+    /// `P ← P − Q·small`, in f64.
+    pub(crate) fn subtract_product(&self, p: &mut Mat<f64>, q: MatRef<'_, f64>, small: &Mat<f64>) {
+        let cols = p.cols();
+        if cols == 0 || q.cols() == 0 {
+            return;
+        }
+        for_each(self.par, p.data_mut().chunks_mut(PANEL * cols).collect(), |g, chunk| {
+            let rows = g * PANEL..g * PANEL + chunk.len() / cols;
+            let dst = MatMut::row_major(chunk, rows.len(), cols);
+            matmul(dst, Accum::Add, q.row_range(rows), small.view(), -1.0, Par::Serial);
+        });
+    }
 }
 
 /// `out = panel·small`, rounded; `wide` is scratch of the size of `out`.
@@ -175,62 +248,10 @@ fn panel_times<P: Work, O: Work>(panel: &[P], small: &Mat<P>, shape: Shape, wide
     dispatch(|| out.iter_mut().zip(&*wide).for_each(|(x, &y)| *x = O::of(y.into())));
 }
 
-/// Rows of a task of [`times`]: a few panels, which share their scratch.
-fn task_rows(n: usize) -> usize {
-    n.div_ceil(MAX_GROUPS).next_multiple_of(PANEL)
-}
-
-/// `Y[:, order]·small`, computed in `small`'s type and rounded once.
-pub(crate) fn times<T: Copy + Into<f64> + Sync, P: Work, O: Work>(
-    y: MatRef<'_, T>,
-    order: &[usize],
-    small: &Mat<P>,
-    shape: Shape,
-    par: Par,
-) -> Mat<O> {
-    let (n, depth, cols) = (y.rows(), small.rows(), small.cols());
-    let mut out = Mat::zeros(n, cols);
-    if cols == 0 {
-        return out;
+/// The first `size` numbers of `scratch`, which grows if it must; their values are arbitrary.
+fn at_least(scratch: &mut Vec<f64>, size: usize) -> &mut [f64] {
+    if scratch.len() < size {
+        *scratch = vec![0.0; size];
     }
-    for_each(par, out.data_mut().chunks_mut(task_rows(n) * cols).collect(), |t, task| {
-        let (mut panel, mut wide) = (vec![P::default(); PANEL * depth], vec![P::default(); PANEL * cols]);
-        for (p, chunk) in task.chunks_mut(PANEL * cols).enumerate() {
-            let first = t * task_rows(n) + p * PANEL;
-            let rows = first..first + chunk.len() / cols;
-            let panel = &mut panel[..rows.len() * depth];
-            load(y, rows, order, panel);
-            panel_times(panel, small, shape, &mut wide[..chunk.len()], chunk);
-        }
-    });
-    out
-}
-
-/// `Q ← Q·small`, in place, computed in `small`'s type.
-pub(crate) fn times_in_place<P: Work, O: Work>(q: &mut Mat<O>, small: &Mat<P>, shape: Shape, par: Par) {
-    let cols = q.cols();
-    if cols == 0 {
-        return;
-    }
-    let step = task_rows(q.rows()) * cols;
-    for_each(par, q.data_mut().chunks_mut(step).collect(), |_, task| {
-        let (mut panel, mut wide) = (vec![P::default(); PANEL * cols], vec![P::default(); PANEL * cols]);
-        for chunk in task.chunks_mut(PANEL * cols) {
-            panel.iter_mut().zip(&*chunk).for_each(|(x, &y)| *x = P::of(y.into()));
-            panel_times(&panel[..chunk.len()], small, shape, &mut wide[..chunk.len()], chunk);
-        }
-    });
-}
-
-/// `P ← P − Q·small`, in f64.
-pub(crate) fn subtract_product(p: &mut Mat<f64>, q: MatRef<'_, f64>, small: &Mat<f64>, par: Par) {
-    let (cols, depth) = (p.cols(), q.cols());
-    if cols == 0 || depth == 0 {
-        return;
-    }
-    for_each(par, p.data_mut().chunks_mut(PANEL * cols).collect(), |g, chunk| {
-        let rows = g * PANEL..g * PANEL + chunk.len() / cols;
-        let dst = MatMut::row_major(chunk, rows.len(), cols);
-        matmul(dst, Accum::Add, q.row_range(rows), small.view(), -1.0, Par::Serial);
-    });
+    &mut scratch[..size]
 }

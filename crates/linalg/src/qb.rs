@@ -24,7 +24,7 @@ use crate::mat::MatRef;
 use crate::norms::{finite_or_named, squared_norm};
 use crate::orth::orthonormal_basis_scratch_bytes;
 use crate::owned::Mat;
-use crate::panels::{self, Shape};
+use crate::panels::{Panels, Shape};
 use crate::params::QbParams;
 use crate::range_finder::{Plan, Range, Start, find};
 use crate::residual::{CANCELLATION, Residual};
@@ -121,8 +121,8 @@ fn decompose(a: MatRef<'_>, params: &QbParams, warm: Option<Start<'_>>) -> Resul
     let Cut { vectors, dropped, .. } = cut(&range, rank, tolerance, params.par);
     let residual = range.residual(dropped);
     let order: Vec<usize> = (0..width).collect();
-    let long = panels::times(range.b(), &order, &vectors, Shape::Full, params.par);
-    let short = panels::times(range.q.view(), &order, &vectors, Shape::Full, params.par);
+    let long = Panels::new(params.par).times(range.b(), &order, &vectors, Shape::Full);
+    let short = Panels::new(params.par).times(range.q.view(), &order, &vectors, Shape::Full);
     let factors = if right { LowRank::new(long, short.transposed()) } else { LowRank::new(short, long.transposed()) };
     Ok((factors, facts(vectors.cols(), width, products, energy, residual)))
 }
@@ -163,7 +163,7 @@ pub(crate) struct Cut {
 /// The best directions of `range`, at most `rank`, and no more than the tolerance needs.
 pub(crate) fn cut(range: &Range, rank: usize, tolerance: Option<f64>, par: Par) -> Cut {
     let width = range.q.cols();
-    let (squares, rows) = eigh(panels::gram(range.b(), par), width, par);
+    let (squares, rows) = eigh(Panels::new(par).gram(range.b()), width, par);
     let mut squares: Vec<f64> = squares.into_iter().map(|x| x.max(0.0)).collect();
     let mut keep = rank.min(width);
     if let Some(tolerance) = tolerance {

@@ -13,7 +13,7 @@ use crate::mat::MatRef;
 use crate::norms::squared_norm;
 use crate::orth::{Basis, basis};
 use crate::owned::Mat;
-use crate::panels;
+use crate::panels::Panels;
 
 /// `A[:, order] = Q·R`.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,7 +36,7 @@ pub fn thin_qr(a: MatRef<'_>, par: Par) -> Result<Qr, Error> {
     let mut used = vec![false; a.cols()];
     order.iter().for_each(|&j| used[j] = true);
     order.extend((0..a.cols()).filter(|&j| !used[j]));
-    let projected = panels::inner(q.view(), a, par);
+    let projected = Panels::new(par).inner(q.view(), a);
     let r = Mat::from_fn(q.cols(), a.cols(), |i, j| if j < i { 0.0 } else { projected[(i, order[j])] as f32 });
     Ok(Qr { q, r, order })
 }

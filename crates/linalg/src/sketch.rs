@@ -12,10 +12,10 @@
 //!   the last term grows by max‖A_j‖²·n/‖A‖². So it helps where column norms are uneven (outlier channels) and is the
 //!   same where they are even; it costs one more pass over A, for the norms. Draws without replacement after Efraimidis
 //!   and Spirakis (Inf. Process. Lett. 97 (2006)): the l largest of ln(u_j)/‖A_j‖². Deviations: (1) without replacement;
-//!   (2) the columns are not rescaled: only their span matters. What that bound promises is the spread of the *sketch*;
-//!   when few heavy columns are near copies of each other, uniform draws are the better ones (docs/decompositions.md).
+//!   (2) the columns are not rescaled: only their span matters.
 //! - *Gaussian*: independent standard normal numbers (Halko, Martinsson, Tropp, SIAM Rev. 53 (2011), algorithm 4.1). The
-//!   error does not depend on coherence at all, and is the larger one where the spectrum decays slowly.
+//!   error does not depend on coherence, and without power passes was larger than that of sampled vectors on every
+//!   spectrum measured (docs/decompositions.md).
 
 use crate::error::Error;
 use crate::gemm::Par;
@@ -141,8 +141,15 @@ fn gaussian(rng: Rng, drawn: usize, rows: usize, count: usize, par: Par) -> Omeg
     let mut data = Mat::zeros(rows, count);
     for_each(par, data.data_mut().chunks_mut((CHUNK * count).max(1)).collect(), |c, chunk| {
         for (i, row) in chunk.chunks_exact_mut(count.max(1)).enumerate() {
-            let place = (c * CHUNK + i) as u64;
-            row.iter_mut().enumerate().for_each(|(j, x)| *x = rng.normal_at(place << 24 | (drawn + j) as u64));
+            let place = ((c * CHUNK + i) as u64) << 32;
+            let mut pair = [0.0; 2];
+            for (j, x) in row.iter_mut().enumerate() {
+                let column = drawn + j;
+                if j == 0 || column.is_multiple_of(2) {
+                    pair = rng.normal_pair_at(place | (column / 2) as u64);
+                }
+                *x = pair[column % 2];
+            }
         }
     });
     Omega { data, transposed: false }

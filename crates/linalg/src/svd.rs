@@ -23,7 +23,7 @@ use crate::mat::MatRef;
 use crate::norms::squared_norm;
 use crate::orth::orthonormalise_in_order;
 use crate::owned::Mat;
-use crate::panels::{self, Shape};
+use crate::panels::{Panels, Shape};
 use crate::params::QbParams;
 use crate::qb::{QbInfo, cut, range_of};
 use crate::qr::thin_qr;
@@ -74,9 +74,9 @@ impl Svd {
         let (u, s, v) = small_svd(&core, f64::from(f32::EPSILON));
         let all = |count: usize| (0..count).collect::<Vec<_>>();
         Ok(Self {
-            u: panels::times(left.q.view(), &all(u.rows()), &u, Shape::Full, par),
+            u: Panels::new(par).times(left.q.view(), &all(u.rows()), &u, Shape::Full),
             s,
-            v: panels::times(right.q.view(), &all(v.rows()), &v, Shape::Full, par).transposed(),
+            v: Panels::new(par).times(right.q.view(), &all(v.rows()), &v, Shape::Full).transposed(),
         })
     }
 }
@@ -139,7 +139,7 @@ pub fn truncated_svd(a: MatRef<'_>, rank: usize, method: SvdMethod, par: Par) ->
     let eps = short as f64 * f64::EPSILON;
     let (squares, vectors, least) = match method {
         SvdMethod::Gram => {
-            let (squares, vectors) = eigh(panels::gram(tall, par), rank, par);
+            let (squares, vectors) = eigh(Panels::new(par).gram(tall), rank, par);
             (squares, vectors, eps)
         }
         SvdMethod::Direct => {
@@ -152,7 +152,7 @@ pub fn truncated_svd(a: MatRef<'_>, rank: usize, method: SvdMethod, par: Par) ->
     let s: Vec<f64> = squares[..keep].iter().map(|x| x.sqrt()).collect();
     let over_sigma = Mat::from_fn(short, keep, |i, j| vectors[(j, i)] / s[j]);
     let order: Vec<usize> = (0..short).collect();
-    let long = orthonormalise_in_order(panels::times(tall, &order, &over_sigma, Shape::Full, par), par);
+    let long = orthonormalise_in_order(Panels::new(par).times(tall, &order, &over_sigma, Shape::Full), par);
     let v = Mat::from_fn(long.cols(), short, |i, j| vectors[(i, j)] as f32);
     let left_over: f64 = squares[long.cols()..].iter().map(|x| x.max(0.0)).sum();
     let square = if energy > 0.0 { left_over / energy } else { 0.0 };
@@ -183,9 +183,9 @@ pub fn randomised_svd(a: MatRef<'_>, params: &QbParams) -> Result<(Svd, QbInfo),
     let s: Vec<f64> = found.squares[..keep].iter().map(|x| x.sqrt()).collect();
     let order: Vec<usize> = (0..width).collect();
     let over_sigma = Mat::from_fn(width, keep, |i, j| found.vectors[(i, j)] / s[j]);
-    let long = orthonormalise_in_order(panels::times(range.b(), &order, &over_sigma, Shape::Full, par), par);
+    let long = orthonormalise_in_order(Panels::new(par).times(range.b(), &order, &over_sigma, Shape::Full), par);
     let leading = Mat::from_fn(width, long.cols(), |i, j| found.vectors[(i, j)]);
-    let short = panels::times(range.q.view(), &order, &leading, Shape::Full, par).transposed();
+    let short = Panels::new(par).times(range.q.view(), &order, &leading, Shape::Full).transposed();
     let Residual { relative, trustworthy } = range.residual(found.dropped);
     let info = QbInfo {
         rank: long.cols(),

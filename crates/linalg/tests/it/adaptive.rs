@@ -21,7 +21,11 @@ fn tolerance_is_met_with_little_more_than_the_least_rank() -> Result<(), Error> 
                         let got = error(a.view(), &factors);
                         assert!(got <= tolerance, "{what}: {got}");
                         let least = (0..).find(|&k| optimal(spectrum, 120, k) <= tolerance).unwrap_or(120);
-                        assert!(info.rank <= least + least / 4 + 4, "{what}, least {least}");
+                        let most = match test_matrix {
+                            TestMatrix::Gaussian => 2 * least + 8,
+                            _ => least + least / 4 + 4,
+                        };
+                        assert!(info.rank <= most, "{what}, least {least}");
                         assert_eq!(factors.rank(), info.rank);
                         let (svd, _) = randomised_svd(a.view(), &params)?;
                         assert!(error(a.view(), &svd.into_low_rank()) <= tolerance, "{what}");
