@@ -1,18 +1,24 @@
 //! Randomised low-rank decompositions of dense matrices.
 //!
 //! The crate finds, for an m×n matrix A and a rank k, factors U (m×k) and V (k×n) with A ≈ U·V, at the price of two
-//! matrix products and one thin orthonormalisation. It is usable alone: no tensors, no files, no global state.
+//! matrix products and one thin orthonormalisation. It is usable alone: no tensors, no files, no global state. Each module
+//! opens with the contract of its algorithm: what, cost, when it wins, source, deviations. `docs/decompositions.md` in
+//! the repository tells which method for what, with measurements.
 //!
 //! | item | is |
 //! |---|---|
-//! | [`MatRef`], [`MatMut`], [`Mat`] | strided views and an owned row-major matrix |
-//! | [`matmul`] | matrix product over the `gemm` crate, kernel chosen at run time |
-//! | [`orthonormal_basis`] | basis of the columns of a tall matrix; survives rank deficiency and bad conditioning |
-//! | [`qb`] | the sampling-based orthogonal decomposition (and its Gaussian rival) |
-//! | [`LowRank`] | the factors, and products with them that never rebuild A |
+//! | [`qb()`] ([`rqb`]) | the sampling-based orthogonal decomposition and its Gaussian rival: fixed rank, tolerance, or both |
+//! | [`qb_warm`] | the same from a known basis, for a product less |
+//! | [`truncated_svd`] | the best approximation of a rank, through the Gram matrix or directly |
+//! | [`randomised_svd`] | QB with oversampling, then the SVD of the small factor |
+//! | [`nystrom`](nystrom()) | from some columns, some rows and their core block, without any product with A |
+//! | [`orthonormal_basis`], [`thin_qr`] | basis of the columns of a tall matrix at the speed of products; survives rank deficiency and bad conditioning |
+//! | [`LowRank`], [`Svd`] | the factors (f32 or bf16), products with them that never rebuild A, relative errors |
+//! | [`MatRef`], [`MatMut`], [`Mat`], [`matmul`] | strided views, an owned row-major matrix, products over the `gemm` crate |
 //!
-//! Letters: m rows, n columns, k rank. Everything is deterministic: the same seed gives the same factors, whatever the
-//! number of threads.
+//! Letters: m rows, n columns, k rank, l vectors of a sketch. Everything is deterministic: the same seed gives the same
+//! factors to the last bit, whatever the number of threads. Input is f32 and must be finite ([`Error::NonFinite`] names
+//! the element); sums that decide something are in f64. No algorithm makes a copy of A.
 //!
 //! ```
 //! use loract_linalg::{qb, Mat, QbParams};
@@ -25,20 +31,41 @@
 //! # Ok::<(), loract_linalg::Error>(())
 //! ```
 
+mod chol;
+mod eigh;
 mod error;
 mod gemm;
-mod low_rank;
+mod jacobi;
+pub mod low_rank;
 mod mat;
-mod orth;
-mod qb;
+mod norms;
+pub mod nystrom;
+pub mod orth;
+mod owned;
+mod panels;
+pub mod params;
+pub mod qb;
+pub mod qr;
+mod range_finder;
+pub mod residual;
 mod rng;
-mod sketch;
+mod simd;
+pub mod sketch;
+pub mod svd;
+mod tridiagonal;
+mod work;
 
 pub use error::Error;
 pub use gemm::{Accum, Par, Real, matmul};
-pub use low_rank::LowRank;
-pub use mat::{Mat, MatMut, MatRef};
-pub use orth::orthonormal_basis;
-pub use qb::{QbInfo, QbParams, qb};
+pub use low_rank::{LowRank, Storage};
+pub use mat::{MatMut, MatRef};
+pub use nystrom::{Draw, NystromInfo, NystromParams, nystrom};
+pub use orth::{OrthScratch, orthonormal_basis, orthonormal_basis_scratch_bytes};
+pub use owned::Mat;
+pub use params::{QbParams, Side, Stop};
+pub use qb::{QbInfo, Warm, qb, qb_scratch_bytes, qb_warm, rqb};
+pub use qr::{Qr, thin_qr};
+pub use residual::Residual;
 pub use rng::Rng;
 pub use sketch::TestMatrix;
+pub use svd::{Svd, SvdInfo, SvdMethod, randomised_svd, truncated_svd};

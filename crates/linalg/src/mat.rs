@@ -1,6 +1,6 @@
-//! Strided views of matrices, and an owned row-major matrix.
+//! Strided views of matrices.
 
-use std::ops::{Index, IndexMut, Range};
+use std::ops::Range;
 
 /// A read-only view of a rows×cols matrix over a slice, with any two strides.
 #[derive(Debug, Clone, Copy)]
@@ -81,7 +81,7 @@ impl<'a, T> MatRef<'a, T> {
     /// The rows of `range`.
     pub fn row_range(self, range: Range<usize>) -> Self {
         assert!(range.end <= self.rows, "rows {range:?} of {}", self.rows);
-        let start = if range.is_empty() { 0 } else { range.start * self.row_stride };
+        let start = if range.is_empty() || self.cols == 0 { 0 } else { range.start * self.row_stride };
         Self::with_strides(&self.data[start..], range.len(), self.cols, self.row_stride, self.col_stride)
     }
 
@@ -146,6 +146,18 @@ impl<'a, T> MatMut<'a, T> {
     pub fn data_mut(&mut self) -> &mut [T] {
         self.data
     }
+    /// The rows of `range`, to write, while the rest waits.
+    pub fn rows_mut(&mut self, range: Range<usize>) -> MatMut<'_, T> {
+        assert!(range.end <= self.rows, "rows {range:?} of {}", self.rows);
+        let start = if range.is_empty() || self.cols == 0 { 0 } else { range.start * self.row_stride };
+        MatMut {
+            data: &mut self.data[start..],
+            rows: range.len(),
+            cols: self.cols,
+            row_stride: self.row_stride,
+            col_stride: self.col_stride,
+        }
+    }
     /// Sets every element of the view (and nothing between its rows).
     pub fn fill(&mut self, value: T)
     where
@@ -179,78 +191,10 @@ impl<'a, T> MatMut<'a, T> {
     }
 }
 
-/// An owned rows×cols matrix, row-major.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Mat<T = f32> {
-    data: Vec<T>,
-    rows: usize,
-    cols: usize,
-}
-
-impl<T: Copy + Default> Mat<T> {
-    /// All zeros.
-    pub fn zeros(rows: usize, cols: usize) -> Self {
-        Self { data: vec![T::default(); rows * cols], rows, cols }
-    }
-}
-
-impl<T> Mat<T> {
-    /// Element (i, j) is `f(i, j)`.
-    pub fn from_fn(rows: usize, cols: usize, mut f: impl FnMut(usize, usize) -> T) -> Self {
-        let mut data = Vec::with_capacity(rows * cols);
-        for i in 0..rows {
-            data.extend((0..cols).map(|j| f(i, j)));
-        }
-        Self { data, rows, cols }
-    }
-    /// Number of rows.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-    /// Number of columns.
-    pub fn cols(&self) -> usize {
-        self.cols
-    }
-    /// All elements, row after row.
-    pub fn data(&self) -> &[T] {
-        &self.data
-    }
-    /// All elements, row after row.
-    pub fn data_mut(&mut self) -> &mut [T] {
-        &mut self.data
-    }
-    /// A view.
-    pub fn view(&self) -> MatRef<'_, T> {
-        MatRef::row_major(&self.data, self.rows, self.cols)
-    }
-    /// A writable view.
-    pub fn view_mut(&mut self) -> MatMut<'_, T> {
-        MatMut::row_major(&mut self.data, self.rows, self.cols)
-    }
-    /// Bytes of the elements.
-    pub fn size_bytes(&self) -> usize {
-        self.data.len() * size_of::<T>()
-    }
-}
-
-impl<T> Index<(usize, usize)> for Mat<T> {
-    type Output = T;
-    fn index(&self, (i, j): (usize, usize)) -> &T {
-        assert!(j < self.cols);
-        &self.data[i * self.cols + j]
-    }
-}
-
-impl<T> IndexMut<(usize, usize)> for Mat<T> {
-    fn index_mut(&mut self, (i, j): (usize, usize)) -> &mut T {
-        assert!(j < self.cols);
-        &mut self.data[i * self.cols + j]
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Mat;
 
     #[test]
     fn views_of_views_address_the_same_elements() {

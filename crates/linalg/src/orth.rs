@@ -1,294 +1,254 @@
 //! Orthonormal basis of the columns of a tall matrix, at near matrix-product speed.
 //!
-//! Cholesky QR in f64 with pivoting, a second pass where the first is not enough, and deferral of the columns that a pass
-//! cannot resolve:
+//! Cholesky QR with the Gram matrix in f64, pivoted, with a second pass where the first is not enough, and deferral of
+//! the columns that a pass cannot resolve:
 //!
-//! 1. scale every column to unit norm (outlier channels cost nothing);
-//! 2. Gram matrix in f64, Cholesky with diagonal pivoting, stopped at a squared pivot of [`PIVOT_STOP`]: the columns so
-//!    far have a condition number near 1e5 at most;
-//! 3. columns · R⁻¹. Its defect is about k·eps/pivot in f64: below [`PIVOT_GOOD`] a second pass (Gram matrix, Cholesky,
-//!    product) brings it to rounding;
-//! 4. project the deferred columns against the basis (twice), scale, and go on with them at 2.
+//! 1. G = YᵀY in f64, scaled to a unit diagonal (so outlier channels cost nothing);
+//! 2. Cholesky with diagonal pivoting, stopped at a squared pivot of `PIVOT_STOP`: the columns so far have a condition
+//!    number near 1e5 at most;
+//! 3. Q = columns·R⁻¹ in f64, rounded to f32 once. What Q lacks to orthonormality is about ‖R⁻¹‖²·eps of f64; where
+//!    that is not below the rounding to f32 (`ONE_PASS`), a second pass (Gram matrix of Q, Cholesky, product in place)
+//!    brings it there;
+//! 4. project the deferred columns against the basis in f64 (twice), scale, and go on with them at 1.
 //!
-//! A column whose remainder falls below [`NEGLIGIBLE`] of its own norm is dropped: it lies in the span of the others as
+//! A column whose remainder falls below `NEGLIGIBLE` of its own norm is dropped: it lies in the span of the others as
 //! exactly as f64 can tell. So a basis of `Y` has **at most** `Y.cols()` columns and fewer when `Y` is rank deficient in
 //! that sense (a zero column, a repeated column); none for a zero matrix. When the dependence holds only up to f32
 //! rounding, the surplus columns stay, orthonormal to the rest, and products with them are rounding noise.
 //!
-//! Cost for n×k: a Gram matrix (5/8 of 2nk², the lower triangle left out by blocks) and a product of 2nk², in f64; twice
-//! that for condition numbers above about 1e3, more above 1e5; memory 2nk to 3nk f64. Source: pivoted and shifted
-//! Cholesky QR, Fukaya et al., SIAM J. Sci. Comput. 42 (2020). Deviations: (1) column scaling first; (2) deferral by
-//! projection in place of a shift.
+//! Cost for n×k: two triangular products in f64 of 5/8·2nk² each and 2k³/3 multiply-adds; the double for condition
+//! numbers above about 1e4 (of the columns scaled to unit norm), more above 1e5. Scratch:
+//! [`orthonormal_basis_scratch_bytes`]; no copy of Y is made, but of deferred columns. It wins over Householder QR by
+//! speed (all work is in matrix products), over Cholesky QR in f32 by surviving any conditioning. Source: Fukaya et al.,
+//! "Shifted Cholesky QR", SIAM J. Sci. Comput. 42 (2020); pivoting as in LAPACK `pstrf`. Deviations: (1) columns scaled
+//! to unit norm; (2) pivoting and deferral by projection in place of a shift; (3) a second pass only on need; (4) mixed
+//! precision: f64 inside, f32 stored (Yamazaki, Tomov, Dongarra, SIAM J. Sci. Comput. 37 (2015)).
 
-use rayon::prelude::*;
-
-use crate::gemm::{Accum, Par, matmul};
-use crate::mat::{Mat, MatMut, MatRef};
+use crate::chol::{cholesky, inverse_upper, pivoted_cholesky};
+use crate::gemm::Par;
+use crate::mat::MatRef;
+use crate::owned::Mat;
+use crate::panels::{PANEL, Panels, Shape, groups};
+use crate::simd::dispatch;
+use crate::work::Work;
 
 /// Squared pivot, relative to a unit column, at which a pass stops.
 const PIVOT_STOP: f64 = 1e-10;
-/// Squared pivot from which one pass is orthonormal to f32 rounding for any k that fits in memory.
-const PIVOT_GOOD: f64 = 1e-6;
+/// One pass is orthonormal to f32 rounding up to ‖R⁻¹‖² (Frobenius, columns of unit norm) of this times √k. The defect was
+/// 0.1 to 2.7 times eps(f64)·‖R⁻¹‖² for k = 16 and 0.1 to 0.5 times for k = 192, over spectra of condition 1e3 to 3e5.
+const ONE_PASS: f64 = 0.25 * f32::EPSILON as f64 / f64::EPSILON;
 /// Remainder of a unit column below which it counts as dependent.
 const NEGLIGIBLE: f64 = 1e-13;
 
-/// Orthonormal columns spanning those of `y` (n×k, k ≤ n gives the best speed); see the module's contract.
+/// A basis and the columns it was made of.
+pub(crate) struct Basis {
+    /// n×rank, orthonormal columns.
+    pub(crate) q: Mat,
+    /// Columns `order[..=j]` of Y lie in the span of the first j+1 columns of `q`, for j < rank.
+    pub(crate) order: Vec<usize>,
+}
+
+/// Bytes that [`orthonormal_basis`] allocates besides its result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OrthScratch {
+    /// For columns of a condition number below about 1e5 (when scaled to unit norm).
+    pub usual: usize,
+    /// With all but one column deferred.
+    pub worst: usize,
+}
+
+/// Scratch of [`orthonormal_basis`] for `y` n×k with `threads` threads: of the order of 8·(8·k² + threads·128·k) bytes,
+/// independent of n, and up to 32·n·k more at worst.
+pub fn orthonormal_basis_scratch_bytes(n: usize, k: usize, threads: usize) -> OrthScratch {
+    let small = (groups(n, k * k) + 4) * k * k + 4 * k;
+    let panel = PANEL * k * groups(n, k * k).max(4 * threads);
+    let usual = 8 * (small + panel);
+    // Basis and deferred columns in f64, each a second time while columns move from one to the other.
+    OrthScratch { usual, worst: usual + 8 * (4 * n * k) }
+}
+
+/// Orthonormal columns spanning those of `y` (n×k, k ≤ n gives the best speed): n×rank, rank ≤ min(n, k). See the
+/// module's contract above for cost and what happens to dependent columns. `y` must be finite.
 pub fn orthonormal_basis(y: MatRef<'_>, par: Par) -> Mat {
-    let n = y.rows();
-    let mut pending = Mat::from_fn(n, y.cols(), |i, j| f64::from(y.get(i, j)));
-    unit_columns(&mut pending, 0.0);
-    let mut basis: Mat<f64> = Mat::zeros(n, 0);
-    while pending.cols() > 0 && basis.cols() < n {
-        let (order, factor, least) = pivoted_cholesky(gram(&pending, par));
-        let accepted = factor.rows().min(n - basis.cols());
+    basis(y, par).q
+}
+
+/// The same, and which columns it was made of in which order.
+pub(crate) fn basis(y: MatRef<'_>, par: Par) -> Basis {
+    let panels = &mut Panels::new(par);
+    let (n, k) = (y.rows(), y.cols());
+    let found = factor(y, n, panels);
+    let width = found.inverse.rows();
+    let order = found.order[..width].to_vec();
+    if width == k || width == n || width == 0 {
+        return Basis { q: form(y, &found, panels), order };
+    }
+    // Deferred columns are told from dependent ones by what is left of them after projection, so the basis must not be
+    // rounded before.
+    let rest: Vec<usize> = found.order[width..].to_vec();
+    let q: Mat<f64> = form(y, &found, panels);
+    complete(q, order, Pending::new(y, rest, &found.norms), panels)
+}
+
+/// `q` with columns beside it that span what `y` adds to its span: orthonormal, as long as `q` is.
+pub(crate) fn extend(q: &Mat, y: MatRef<'_>, par: Par) -> Mat {
+    let norm = |j: usize| (0..y.rows()).map(|i| f64::from(y.get(i, j)).powi(2)).sum::<f64>().sqrt();
+    let norms: Vec<f64> = (0..y.cols()).map(norm).collect();
+    let wide = Mat::from_fn(q.rows(), q.cols(), |i, j| f64::from(q[(i, j)]));
+    complete(wide, vec![0; q.cols()], Pending::new(y, (0..y.cols()).collect(), &norms), &mut Panels::new(par)).q
+}
+
+/// Columns that are not in the basis yet, of norm 1, and their numbers.
+struct Pending {
+    columns: Mat<f64>,
+    names: Vec<usize>,
+}
+
+impl Pending {
+    fn new(y: MatRef<'_>, mut names: Vec<usize>, norms: &[f64]) -> Self {
+        names.retain(|&j| norms[j] > 0.0);
+        let columns = Mat::from_fn(y.rows(), names.len(), |i, p| f64::from(y.get(i, names[p])) / norms[names[p]]);
+        Self { columns, names }
+    }
+
+    /// Keeps the columns `kept`, divided by their `norms`.
+    fn keep(&mut self, kept: &[usize], norms: &[f64]) {
+        let from = &self.columns;
+        self.columns = Mat::from_fn(from.rows(), kept.len(), |i, p| from[(i, kept[p])] / norms[kept[p]]);
+        self.names = kept.iter().map(|&p| self.names[p]).collect();
+    }
+
+    /// Projects against `q`, scales to norm 1, drops what is at most `negligible` by then.
+    fn project(&mut self, q: &Mat<f64>, negligible: f64, panels: &mut Panels) {
+        let onto = panels.inner(q.view(), self.columns.view());
+        panels.subtract_product(&mut self.columns, q.view(), &onto);
+        let cols = self.names.len();
+        let mut norms = vec![0.0f64; cols];
+        dispatch(|| {
+            for row in self.columns.data().chunks_exact(cols.max(1)) {
+                norms.iter_mut().zip(row).for_each(|(s, x)| *s += x * x);
+            }
+        });
+        norms.iter_mut().for_each(|x| *x = x.sqrt());
+        let kept: Vec<usize> = (0..cols).filter(|&j| norms[j] > negligible).collect();
+        self.keep(&kept, &norms);
+    }
+}
+
+/// Step 4 of the module's contract.
+fn complete(mut q: Mat<f64>, mut order: Vec<usize>, mut pending: Pending, panels: &mut Panels) -> Basis {
+    let n = q.rows();
+    while !pending.names.is_empty() && q.cols() < n {
+        // Twice is enough (Kahan, Parlett): the second projection removes what rounding left of the first. A column that
+        // loses half of itself there was rounding within the span.
+        pending.project(&q, NEGLIGIBLE, panels);
+        pending.project(&q, 0.5, panels);
+        let found = factor(pending.columns.view(), n - q.cols(), panels);
+        let accepted = found.inverse.rows();
         if accepted == 0 {
             break;
         }
-        // The order of the columns goes into the small factor: nothing of size n is moved.
-        let inverse = inverse_upper(&factor, accepted);
-        let mut ordered = Mat::zeros(pending.cols(), accepted);
-        for (row, &column) in order[..accepted].iter().enumerate() {
-            ordered.data_mut()[column * accepted..(column + 1) * accepted]
-                .copy_from_slice(&inverse.data()[row * accepted..(row + 1) * accepted]);
-        }
-        let mut fresh = times(&pending, &ordered, par);
-        if least < PIVOT_GOOD {
-            let second = cholesky(gram(&fresh, par));
-            fresh = times(&fresh, &inverse_upper(&second, accepted), par);
-        }
-        let rest = &order[accepted..];
-        pending = Mat::from_fn(n, rest.len(), |i, j| pending[(i, rest[j])]);
-        basis = if basis.cols() == 0 { fresh } else { beside(&basis, &fresh) };
-        // Twice is enough (Kahan, Parlett): the second projection removes what rounding left of the first.
-        for _ in 0..2 {
-            if pending.cols() > 0 {
-                project_out(&mut pending, &basis, par);
-                unit_columns(&mut pending, NEGLIGIBLE);
+        let fresh = form(pending.columns.view(), &found, panels);
+        q = Mat::beside(&q, &fresh);
+        order.extend(found.order[..accepted].iter().map(|&p| pending.names[p]));
+        pending.keep(&found.order[accepted..], &vec![1.0; pending.names.len()]);
+    }
+    Basis { q: rounded(&q), order }
+}
+
+/// Makes the columns of `y` (n×k, nearly orthogonal already) orthonormal by Gram–Schmidt in their own order, through
+/// the Gram matrix: column j changes by what the columns before it take. Stops before a column that depends on those.
+pub(crate) fn orthonormalise_in_order(y: Mat, par: Par) -> Mat {
+    let panels = &mut Panels::new(par);
+    let mut q = y;
+    for _ in 0..2 {
+        let mut g = panels.gram(q.view());
+        let norms = unit_diagonal(&mut g);
+        let mut width = q.cols();
+        let factor = loop {
+            let leading = Mat::from_fn(width, width, |i, j| g[(i, j)]);
+            match cholesky(leading, PIVOT_STOP) {
+                Some(factor) => break factor,
+                None => width -= 1,
             }
-        }
-    }
-    Mat::from_fn(n, basis.cols(), |i, j| basis[(i, j)] as f32)
-}
-
-/// Scales the columns to norm 1 and drops those whose norm is at most `negligible`.
-fn unit_columns(a: &mut Mat<f64>, negligible: f64) {
-    let cols = a.cols();
-    let mut norms = vec![0.0f64; cols];
-    for row in a.data().chunks_exact(cols.max(1)) {
-        norms.iter_mut().zip(row).for_each(|(norm, x)| *norm += x * x);
-    }
-    norms.iter_mut().for_each(|x| *x = x.sqrt());
-    if norms.iter().any(|&norm| norm <= negligible) {
-        let kept: Vec<usize> = (0..cols).filter(|&j| norms[j] > negligible).collect();
-        *a = Mat::from_fn(a.rows(), kept.len(), |i, j| a[(i, kept[j])] / norms[kept[j]]);
-        return;
-    }
-    let factors: Vec<f64> = norms.iter().map(|norm| 1.0 / norm).collect();
-    a.data_mut().par_chunks_mut(cols.max(1)).with_min_len(64).for_each(|row| {
-        row.iter_mut().zip(&factors).for_each(|(x, factor)| *x *= factor);
-    });
-}
-
-/// Blocks of columns of a Gram matrix; those below the diagonal are left out.
-const GRAM_BLOCKS: usize = 4;
-
-/// The upper triangle of AᵀA; what is below may be anything.
-fn gram(a: &Mat<f64>, par: Par) -> Mat<f64> {
-    let k = a.cols();
-    let mut g = Mat::zeros(k, k);
-    let step = k.div_ceil(GRAM_BLOCKS).max(16);
-    for start in (0..k).step_by(step) {
-        let end = (start + step).min(k);
-        let block = MatMut::with_strides(&mut g.data_mut()[start * k + start..], end - start, k - start, k, 1);
-        let lhs = a.view().col_range(start..end).t();
-        matmul(block, Accum::Replace, lhs, a.view().col_range(start..k), 1.0, par);
-    }
-    g
-}
-
-fn times(a: &Mat<f64>, b: &Mat<f64>, par: Par) -> Mat<f64> {
-    let mut c = Mat::zeros(a.rows(), b.cols());
-    matmul(c.view_mut(), Accum::Replace, a.view(), b.view(), 1.0, par);
-    c
-}
-
-fn beside(a: &Mat<f64>, b: &Mat<f64>) -> Mat<f64> {
-    let split = a.cols();
-    Mat::from_fn(b.rows(), split + b.cols(), |i, j| if j < split { a[(i, j)] } else { b[(i, j - split)] })
-}
-
-/// `a −= basis·(basisᵀ·a)`.
-fn project_out(a: &mut Mat<f64>, basis: &Mat<f64>, par: Par) {
-    let mut onto = Mat::zeros(basis.cols(), a.cols());
-    matmul(onto.view_mut(), Accum::Replace, basis.view().t(), a.view(), 1.0, par);
-    matmul(a.view_mut(), Accum::Add, basis.view(), onto.view(), -1.0, par);
-}
-
-/// Order of the columns, the upper factor R (rank×k, columns in that order) with RᵀR = G, by largest pivot, and the
-/// smallest pivot squared. Reads the upper triangle of G.
-fn pivoted_cholesky(mut g: Mat<f64>) -> (Vec<usize>, Mat<f64>, f64) {
-    let k = g.rows();
-    let mut order: Vec<usize> = (0..k).collect();
-    let (mut rank, mut least) = (0, f64::INFINITY);
-    while rank < k {
-        let best = (rank..k).fold(rank, |b, j| if g[(j, j)] > g[(b, b)] { j } else { b });
-        let pivot = g[(best, best)];
-        if pivot <= PIVOT_STOP || pivot.is_nan() {
+        };
+        let mut inverse = inverse_upper(&factor, width);
+        scale_rows(&mut inverse, |i| norms[i]);
+        let order: Vec<usize> = (0..width).collect();
+        q = panels.times(q.view(), &order, &inverse, Shape::Upper);
+        let defect = g.data().iter().enumerate().filter(|(at, _)| at % norms.len() > at / norms.len());
+        if defect.fold(0.0f64, |worst, (_, x)| worst.max(x.abs())) < 1e-5 {
             break;
         }
-        least = least.min(pivot);
-        order.swap(rank, best);
-        swap_symmetric(&mut g, rank, best);
-        eliminate(&mut g, rank);
-        rank += 1;
     }
-    (order, Mat::from_fn(rank, k, |i, j| if j < i { 0.0 } else { g[(i, j)] }), least)
+    q
 }
 
-/// Exchanges rows and columns p < q of a symmetric matrix of which only the upper triangle is stored, and of the rows of
-/// R above it.
-fn swap_symmetric(g: &mut Mat<f64>, p: usize, q: usize) {
-    if p == q {
-        return;
+/// Steps 1 and 2 of the module's contract.
+struct Factor {
+    /// All columns; the accepted ones first.
+    order: Vec<usize>,
+    /// R⁻¹ of the accepted columns as they are, not scaled.
+    inverse: Mat<f64>,
+    /// ‖R⁻¹‖² for columns of norm 1.
+    amplification: f64,
+    /// Of all columns.
+    norms: Vec<f64>,
+}
+
+fn factor<T: Copy + Into<f64> + Sync>(y: MatRef<'_, T>, limit: usize, panels: &mut Panels) -> Factor {
+    let mut g = panels.gram(y);
+    let norms = unit_diagonal(&mut g);
+    let (order, r) = pivoted_cholesky(g, PIVOT_STOP);
+    let mut inverse = inverse_upper(&r, r.rows().min(limit));
+    let amplification: f64 = inverse.data().iter().map(|x| x * x).sum();
+    scale_rows(&mut inverse, |i| norms[order[i]]);
+    Factor { order, inverse, amplification, norms }
+}
+
+/// Step 3. An f64 result is computed in f64 throughout. For an f32 one, the products need no more than f32 when a second
+/// pass follows: what rounding does to Q there is what it did to Y before.
+fn form<T: Copy + Into<f64> + Sync, O: Work>(y: MatRef<'_, T>, found: &Factor, panels: &mut Panels) -> Mat<O> {
+    let accepted = found.inverse.rows();
+    let order = &found.order[..accepted];
+    let one_pass = found.amplification <= ONE_PASS * (accepted as f64).sqrt();
+    let second = |g: Mat<f64>| Some(inverse_upper(&cholesky(g, PIVOT_STOP)?, accepted));
+    if !one_pass && O::EPSILON > f64::EPSILON {
+        let mut q = panels.times(y, order, &rounded(&found.inverse), Shape::Upper);
+        if let Some(inverse) = second(panels.gram(q.view())) {
+            panels.times_in_place(&mut q, &rounded(&inverse), Shape::Upper);
+        }
+        return q;
     }
+    let mut q = panels.times(y, order, &found.inverse, Shape::Upper);
+    if (!one_pass || O::EPSILON == f64::EPSILON)
+        && let Some(inverse) = second(panels.gram(q.view()))
+    {
+        panels.times_in_place(&mut q, &inverse, Shape::Upper);
+    }
+    q
+}
+
+/// Scales the upper triangle of a Gram matrix to a unit diagonal; the norms of the columns. A zero column stays zero.
+fn unit_diagonal(g: &mut Mat<f64>) -> Vec<f64> {
     let k = g.rows();
-    let data = g.data_mut();
-    for i in 0..p {
-        data.swap(i * k + p, i * k + q);
+    let norms: Vec<f64> = (0..k).map(|j| g[(j, j)].sqrt()).collect();
+    let factors: Vec<f64> = norms.iter().map(|&norm| if norm > 0.0 { 1.0 / norm } else { 0.0 }).collect();
+    for (i, row) in g.data_mut().chunks_exact_mut(k.max(1)).enumerate() {
+        row[i..].iter_mut().zip(&factors[i..]).for_each(|(x, f)| *x *= factors[i] * f);
     }
-    for i in p + 1..q {
-        data.swap(p * k + i, i * k + q);
-    }
-    for j in q + 1..k {
-        data.swap(p * k + j, q * k + j);
-    }
-    data.swap(p * k + p, q * k + q);
+    norms
 }
 
-/// The upper factor of a Gram matrix that is near the identity; no pivoting needed.
-fn cholesky(mut g: Mat<f64>) -> Mat<f64> {
-    let k = g.rows();
-    (0..k).for_each(|step| eliminate(&mut g, step));
-    g
+fn rounded(a: &Mat<f64>) -> Mat {
+    Mat::from_vec(a.data().iter().map(|&x| x as f32).collect(), a.rows(), a.cols())
 }
 
-/// One step of right-looking Cholesky on the upper triangle: row `p` becomes the row of R, the triangle below is updated.
-fn eliminate(g: &mut Mat<f64>, p: usize) {
-    let k = g.rows();
-    let root = g[(p, p)].sqrt();
-    let data = g.data_mut();
-    data[p * k + p..(p + 1) * k].iter_mut().for_each(|x| *x /= root);
-    let (above, below) = data.split_at_mut((p + 1) * k);
-    let pivot_row = &above[p * k..];
-    for (i, row) in (p + 1..k).zip(below.chunks_exact_mut(k)) {
-        let scale = pivot_row[i];
-        row[i..].iter_mut().zip(&pivot_row[i..]).for_each(|(x, &r)| *x -= scale * r);
-    }
-}
-
-/// Inverse of the leading size×size upper triangle.
-fn inverse_upper(r: &Mat<f64>, size: usize) -> Mat<f64> {
-    let mut inverse: Mat<f64> = Mat::zeros(size, size);
-    for i in (0..size).rev() {
-        let pivot = 1.0 / r[(i, i)];
-        inverse[(i, i)] = pivot;
-        let (upper, lower) = inverse.data_mut().split_at_mut((i + 1) * size);
-        let row = &mut upper[i * size..];
-        for p in i + 1..size {
-            let scale = -r[(i, p)] * pivot;
-            let below = &lower[(p - i - 1) * size..(p - i) * size];
-            for (x, &b) in row[p..].iter_mut().zip(&below[p..]) {
-                *x += scale * b;
-            }
-        }
-    }
-    inverse
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Rng;
-    use loract_testkit::spectrum::{Spectrum, with_spectrum};
-
-    fn as_mat((data, rows, cols): (Vec<f32>, usize, usize)) -> Mat {
-        Mat::from_fn(rows, cols, |i, j| data[i * cols + j])
-    }
-
-    /// Largest |QᵀQ − I|, in f64.
-    fn defect(q: &Mat) -> f64 {
-        let mut worst = 0.0f64;
-        for a in 0..q.cols() {
-            for b in 0..=a {
-                let dot: f64 = (0..q.rows()).map(|i| f64::from(q[(i, a)]) * f64::from(q[(i, b)])).sum();
-                worst = worst.max((dot - f64::from(u8::from(a == b))).abs());
-            }
-        }
-        worst
-    }
-
-    /// ‖Y − Q·Qᵀ·Y‖ / ‖Y‖ (Frobenius), in f64.
-    fn outside(q: &Mat, y: &Mat) -> f64 {
-        let (mut rest, mut all) = (0.0, 0.0);
-        for j in 0..y.cols() {
-            let mut column: Vec<f64> = (0..y.rows()).map(|i| f64::from(y[(i, j)])).collect();
-            all += column.iter().map(|x| x * x).sum::<f64>();
-            for p in 0..q.cols() {
-                let dot: f64 = (0..y.rows()).map(|i| f64::from(q[(i, p)]) * column[i]).sum();
-                (0..y.rows()).for_each(|i| column[i] -= dot * f64::from(q[(i, p)]));
-            }
-            rest += column.iter().map(|x| x * x).sum::<f64>();
-        }
-        (rest / all).sqrt()
-    }
-
-    #[test]
-    fn orthonormal_and_spanning_for_every_conditioning() {
-        let eps = f64::from(f32::EPSILON);
-        for spectrum in [
-            Spectrum::Flat,
-            Spectrum::Power(2.0),
-            Spectrum::Geometric { condition: 1e4 },
-            Spectrum::Geometric { condition: 1e8 },
-            Spectrum::Geometric { condition: 1e12 },
-            Spectrum::ExactRank(7),
-        ] {
-            for (n, k) in [(300, 40), (64, 64), (33, 1)] {
-                let y = as_mat(with_spectrum(n, k, spectrum, 5));
-                let q = orthonormal_basis(y.view(), Par::Rayon);
-                assert!(defect(&q) <= 4.0 * eps, "{spectrum:?} {n}x{k}: {}", defect(&q));
-                assert!(outside(&q, &y) <= 4.0 * eps, "{spectrum:?} {n}x{k}: {}", outside(&q, &y));
-                assert!(q.cols() <= k);
-            }
-        }
-    }
-
-    #[test]
-    fn outlier_columns_of_any_scale_cost_nothing() {
-        let mut rng = Rng::new(&[3]);
-        let y = Mat::from_fn(120, 16, |_, j| rng.normal() * 10f32.powi(2 * j as i32 - 16));
-        let q = orthonormal_basis(y.view(), Par::Serial);
-        assert_eq!(q.cols(), 16);
-        assert!(defect(&q) <= 4.0 * f64::from(f32::EPSILON));
-    }
-
-    #[test]
-    fn dependent_columns_are_dropped() {
-        let mut rng = Rng::new(&[3]);
-        let base = Mat::from_fn(50, 3, |_, _| rng.normal());
-        // Column 3 repeats 0, column 4 is zero, column 5 is minus column 2.
-        let y = Mat::from_fn(50, 6, |i, j| match j {
-            3 => base[(i, 0)],
-            4 => 0.0,
-            5 => -base[(i, 2)],
-            _ => base[(i, j)],
-        });
-        assert_eq!(orthonormal_basis(y.view(), Par::Serial).cols(), 3);
-        assert_eq!(orthonormal_basis(Mat::zeros(9, 4).view(), Par::Serial).cols(), 0);
-        // More columns than rows: at most n directions exist.
-        let wide = Mat::from_fn(5, 12, |_, _| rng.normal());
-        let q = orthonormal_basis(wide.view(), Par::Serial);
-        assert_eq!(q.cols(), 5);
-        assert!(defect(&q) <= 4.0 * f64::from(f32::EPSILON));
+/// Divides row i by `norm(i)`.
+fn scale_rows(a: &mut Mat<f64>, norm: impl Fn(usize) -> f64) {
+    let cols = a.cols();
+    for (i, row) in a.data_mut().chunks_exact_mut(cols.max(1)).enumerate() {
+        let factor = 1.0 / norm(i);
+        row.iter_mut().for_each(|x| *x *= factor);
     }
 }

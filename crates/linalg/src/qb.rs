@@ -1,244 +1,182 @@
-//! The sampling-based orthogonal decomposition: A ≈ U·V with orthonormal V (m > n) or orthonormal U (m ≤ n).
+//! The sampling-based orthogonal decomposition: A ≈ U·V with orthonormal V ([`crate::Side::Right`]) or orthonormal U
+//! ([`crate::Side::Left`]); its Gaussian rival; at a fixed rank, to a tolerance, or from the basis of a step before.
 //!
-//! 1. sketch the shorter side ([`crate::TestMatrix`]): Y is min(m,n)×k;
-//! 2. `power_passes` times: Y ← A'·(A·orth(Y)), for spectra that decay slowly;
-//! 3. Q = orthonormal basis of Y, in f64 ([`crate::orthonormal_basis`]);
-//! 4. m > n: U = A·Q, V = Qᵀ; m ≤ n: U = Q, V = Qᵀ·A.
+//! For a right basis of A (m×n), with l = k + oversampling vectors:
+//! 1. sketch ([`crate::TestMatrix`]): Y is n×l; `power_passes` times Y ← Aᵀ·(A·orth(Y)), for spectra that decay slowly;
+//! 2. Q = orthonormal basis of Y, in f64 ([`crate::orthonormal_basis`]); B = A·Q;
+//! 3. l = k: U = B, V = Qᵀ. More than that: W = the k leading eigenvectors of BᵀB (l×l), U = B·W, V = (Q·W)ᵀ, the best
+//!    rank k within the basis.
 //!
-//! Cost: (2 + 2·power_passes) products of 2mnk and one orthonormalisation; k(m+n) numbers are kept. It wins over a
-//! truncated SVD by speed, over a Gaussian range finder without power passes by error. Source: LoRAct, arXiv 2509.23472
-//! (`rqb` in its reference). Deviations: (1) non-finite input is an error, not replaced by zeros; (2) the test matrix is
-//! scaled by 1/‖A‖, so huge and subnormal values stay in range; (3) the basis may be narrower than k, see there.
+//! A left basis is that of the transpose. With a tolerance the basis grows block by block until ‖A − U·V‖ ≤ tolerance·‖A‖
+//! and is then cut, as in 3, to the least rank that meets it.
+//!
+//! Cost: (2 + 2·power_passes) products of 2mnl and one orthonormalisation; k(m+n) numbers are kept; scratch
+//! [`qb_scratch_bytes`]. No copy of A is made. It wins over a truncated SVD by speed, over a Gaussian range finder
+//! without power passes by error. Source: LoRAct, arXiv 2509.23472 (`rqb` in its reference). Deviations: (1) non-finite
+//! input is an error, not replaced by zeros; (2) the test matrix is scaled where ‖A‖ is huge or tiny; (3) the basis may
+//! be narrower than k when the sketch is rank deficient; (4) side, tolerance, oversampling and warm start are ours.
 
-use rayon::prelude::*;
-
+use crate::eigh::eigh;
 use crate::error::Error;
-use crate::gemm::{Accum, Par, matmul};
+use crate::gemm::Par;
 use crate::low_rank::LowRank;
-use crate::mat::{Mat, MatRef};
-use crate::orth::orthonormal_basis;
-use crate::rng::Rng;
-use crate::sketch::{TestMatrix, sketch_rows};
+use crate::mat::MatRef;
+use crate::norms::{finite_or_named, squared_norm};
+use crate::orth::orthonormal_basis_scratch_bytes;
+use crate::owned::Mat;
+use crate::panels::{Panels, Shape};
+use crate::params::QbParams;
+use crate::range_finder::{Plan, Range, Start, find};
+use crate::residual::{CANCELLATION, Residual};
 
-/// How to decompose.
+/// What is done with the basis of a step before; see [`qb_warm`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QbParams {
-    /// Compression rank k; more than min(m,n) is taken as min(m,n), which is exact up to rounding.
-    pub rank: usize,
-    /// Default: sampled vectors, as in the paper.
-    pub test_matrix: TestMatrix,
-    /// Default 0, as in the paper's main setting.
-    pub power_passes: usize,
-    /// Names the random stream; the same seed gives the same factors.
-    pub seed: u64,
-    /// Who computes; default all threads of the pool.
-    pub par: Par,
-}
-
-impl QbParams {
-    /// The paper's setting at rank `rank`, seed 0.
-    pub fn new(rank: usize) -> Self {
-        Self { rank, test_matrix: TestMatrix::default(), power_passes: 0, seed: 0, par: Par::Rayon }
-    }
+pub enum Warm {
+    /// It takes the sketch's place as it is: one product of 2mnk in all, half of [`qb`]'s. Right while the space has hardly
+    /// moved.
+    Reuse,
+    /// One power pass from it, Q = orth(Aᵀ·(A·basis)): three products in all. Follows a space that moves, with an error
+    /// below that of any sketch without power passes.
+    Refresh,
 }
 
 /// Facts about a decomposition.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QbInfo {
-    /// Columns of U: k, or fewer when the sketch was rank deficient.
+    /// Columns of U: k, fewer when the sketch was rank deficient or the tolerance was met before.
     pub rank: usize,
+    /// Vectors of the basis before it was cut to the rank.
+    pub basis: usize,
+    /// Products with A, or with Aᵀ, that were made.
+    pub products: usize,
     /// ‖A‖ (Frobenius).
     pub norm: f64,
-    /// ‖A − U·V‖ / ‖A‖ (Frobenius), from ‖A‖² − ‖kept factor‖² without forming the difference. Cancellation makes it
-    /// useless below about 1e-3, where it is only an upper bound of that order. 0 for a zero matrix.
+    /// ‖A − U·V‖ / ‖A‖ (Frobenius), without a pass over A of its own; 0 for a zero matrix.
     pub relative_residual: f64,
+    /// Whether `relative_residual` is right to within an eighth; if not, it only says "below about 1.4e-3" ([`Residual`]).
+    pub trustworthy: bool,
 }
 
-/// Decomposes `a`; see the module's contract.
+/// Decomposes `a` (m×n); see the module's contract.
 ///
 /// # Errors
 /// [`Error::NonFinite`] if an element is NaN or infinite, [`Error::ZeroRank`].
 pub fn qb(a: MatRef<'_>, params: &QbParams) -> Result<(LowRank, QbInfo), Error> {
-    let (m, n) = (a.rows(), a.cols());
-    if params.rank == 0 {
-        return Err(Error::ZeroRank { rows: m, cols: n });
-    }
-    let norm = squared_norm(a)?.sqrt();
-    let k = params.rank.min(m).min(n);
-    let tall = if m > n { a } else { a.t() };
-    let scale = if norm > 0.0 { ((1.0 / norm) as f32).min(f32::MAX) } else { 1.0 };
-    let mut rng = Rng::new(&[params.seed]);
-    let mut y = sketch_rows(tall, k, params.test_matrix, scale, &mut rng, params.par);
-    for _ in 0..params.power_passes {
-        let q = orthonormal_basis(y.view(), params.par);
-        let mut aq = Mat::zeros(tall.rows(), q.cols());
-        matmul(aq.view_mut(), Accum::Replace, tall, q.view(), scale, params.par);
-        y = Mat::zeros(tall.cols(), q.cols());
-        matmul(y.view_mut(), Accum::Replace, tall.t(), aq.view(), 1.0, params.par);
-    }
-    let q = orthonormal_basis(y.view(), params.par);
-    let rank = q.cols();
-    let (factors, kept) = if m > n {
-        let mut u = Mat::zeros(m, rank);
-        matmul(u.view_mut(), Accum::Replace, a, q.view(), 1.0, params.par);
-        let kept = squared_norm(u.view()).unwrap_or(f64::INFINITY);
-        (LowRank::new(u, Mat::from_fn(rank, n, |i, j| q[(j, i)])), kept)
-    } else {
-        let mut v = Mat::zeros(rank, n);
-        matmul(v.view_mut(), Accum::Replace, q.view().t(), a, 1.0, params.par);
-        let kept = squared_norm(v.view()).unwrap_or(f64::INFINITY);
-        (LowRank::new(q, v), kept)
+    decompose(a, params, None)
+}
+
+/// [`qb`] under the name that the paper's reference has for it.
+///
+/// # Errors
+/// Those of [`qb`].
+pub fn rqb(a: MatRef<'_>, params: &QbParams) -> Result<(LowRank, QbInfo), Error> {
+    qb(a, params)
+}
+
+/// Decomposes `a` from a known basis: n×p for a right basis (the transpose of the last V), m×p for a left one (the last
+/// U). It need not be orthonormal, nor of the rank asked for: missing vectors, and oversampling, come from a sketch of what
+/// the basis leaves over, surplus is cut. What is done with it, and how many products that takes: [`Warm`].
+///
+/// # Errors
+/// [`Error::NonFinite`] if an element of `a` or of `basis` (shape and place tell which) is NaN or infinite,
+/// [`Error::ZeroRank`].
+///
+/// # Panics
+/// If the basis has not the rows of the side.
+pub fn qb_warm(a: MatRef<'_>, basis: MatRef<'_>, warm: Warm, params: &QbParams) -> Result<(LowRank, QbInfo), Error> {
+    let side = if params.right(a.rows(), a.cols()) { a.cols() } else { a.rows() };
+    assert_eq!(basis.rows(), side, "rows of the basis for a {}x{} matrix", a.rows(), a.cols());
+    squared_norm(basis, params.par)?;
+    decompose(a, params, Some(Start { basis, refresh: warm == Warm::Refresh }))
+}
+
+/// Bytes that [`qb`] allocates at most besides its result for m×n with a fixed rank and `threads` threads: the test
+/// matrix, the sketch and the basis, [`orthonormal_basis_scratch_bytes`], and with oversampling the uncut factors.
+pub fn qb_scratch_bytes(m: usize, n: usize, params: &QbParams, threads: usize) -> Result<usize, Error> {
+    let (rank, width, _) = params.sizes(m, n)?;
+    let (long, short) = if params.right(m, n) { (m, n) } else { (n, m) };
+    let orth = orthonormal_basis_scratch_bytes(short, width, threads).worst;
+    let cut = if width > rank { 4 * width * long + 24 * width * width } else { 0 };
+    Ok(4 * width * (long + 2 * short) + orth + cut + 8 * (m.max(n) / 8))
+}
+
+fn decompose(a: MatRef<'_>, params: &QbParams, warm: Option<Start<'_>>) -> Result<(LowRank, QbInfo), Error> {
+    let right = params.right(a.rows(), a.cols());
+    let (range, rank, tolerance) = range_of(a, params, warm)?;
+    let facts = |rank: usize, basis: usize, products: usize, energy: f64, residual: Residual| QbInfo {
+        rank,
+        basis,
+        products,
+        norm: energy.sqrt(),
+        relative_residual: residual.relative,
+        trustworthy: residual.trustworthy,
     };
-    let relative_residual = if norm > 0.0 { (1.0 - kept / (norm * norm)).max(0.0).sqrt() } else { 0.0 };
-    Ok((factors, QbInfo { rank, norm, relative_residual }))
+    let (width, products, energy) = (range.q.cols(), range.products, range.energy);
+    if width <= rank && tolerance.is_none() {
+        let residual = range.residual(0.0);
+        let (q, b) = range.into_parts();
+        let factors = if right { LowRank::new(b, q.transposed()) } else { LowRank::new(q, b) };
+        return Ok((factors, facts(width, width, products, energy, residual)));
+    }
+    let Cut { vectors, dropped, .. } = cut(&range, rank, tolerance, params.par);
+    let residual = range.residual(dropped);
+    let order: Vec<usize> = (0..width).collect();
+    let long = Panels::new(params.par).times(range.b(), &order, &vectors, Shape::Full);
+    let short = Panels::new(params.par).times(range.q.view(), &order, &vectors, Shape::Full);
+    let factors = if right { LowRank::new(long, short.transposed()) } else { LowRank::new(short, long.transposed()) };
+    Ok((factors, facts(vectors.cols(), width, products, energy, residual)))
 }
 
-/// ‖A‖² in f64, and the check that every element is finite, in one pass.
-fn squared_norm(a: MatRef<'_>) -> Result<f64, Error> {
-    let a = if a.col_stride() == 1 { a } else { a.t() };
-    // Row sums first, added in order: the same number whatever the thread count.
-    let sums: Vec<f64> = (0..a.rows())
-        .into_par_iter()
-        .with_min_len(64)
-        .map(|i| match a.row(i) {
-            Some(row) => row_square(row),
-            None => (0..a.cols()).map(|j| f64::from(a.get(i, j)).powi(2)).sum(),
-        })
-        .collect();
-    let total: f64 = sums.iter().sum();
-    if total.is_finite() {
-        return Ok(total);
-    }
-    let (rows, cols) = (a.rows(), a.cols());
-    for row in 0..rows {
-        for col in 0..cols {
-            let value = a.get(row, col);
-            if !value.is_finite() {
-                return Err(Error::NonFinite { row, col, value, rows, cols });
-            }
-        }
-    }
-    Ok(total)
+/// The basis of `a`'s wanted side, the largest rank, the tolerance.
+pub(crate) fn range_of(
+    a: MatRef<'_>,
+    params: &QbParams,
+    warm: Option<Start<'_>>,
+) -> Result<(Range, usize, Option<f64>), Error> {
+    let (rank, most, tolerance) = params.sizes(a.rows(), a.cols())?;
+    let right = params.right(a.rows(), a.cols());
+    let plan = Plan {
+        a: if right { a } else { a.t() },
+        transposed: !right,
+        most,
+        tolerance,
+        test: params.test_matrix,
+        power_passes: params.power_passes,
+        seed: params.seed,
+        par: params.par,
+    };
+    // The plan's matrix may be the transpose: the element is named in the caller's.
+    let named = |error| finite_or_named(a, f64::NAN).err().unwrap_or(error);
+    Ok((find(&plan, warm).map_err(named)?, rank, tolerance))
 }
 
-fn row_square(row: &[f32]) -> f64 {
-    let mut lanes = [0.0f64; 8];
-    let chunks = row.chunks_exact(8);
-    let rest: f64 = chunks.remainder().iter().map(|&x| f64::from(x) * f64::from(x)).sum();
-    for chunk in chunks {
-        for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            *lane += f64::from(x) * f64::from(x);
-        }
-    }
-    lanes.iter().sum::<f64>() + rest
+/// The leading directions within a basis.
+pub(crate) struct Cut {
+    /// l×k, orthonormal columns.
+    pub(crate) vectors: Mat<f64>,
+    /// The k largest eigenvalues of BᵀB, the squares of singular values.
+    pub(crate) squares: Vec<f64>,
+    /// Sum of the others.
+    pub(crate) dropped: f64,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use loract_testkit::spectrum::{Spectrum, with_spectrum};
-
-    fn matrix(rows: usize, cols: usize, spectrum: Spectrum, seed: u64) -> Mat {
-        let (data, ..) = with_spectrum(rows, cols, spectrum, seed);
-        Mat::from_fn(rows, cols, |i, j| data[i * cols + j])
-    }
-
-    /// ‖A − U·V‖ / ‖A‖, from the difference itself.
-    fn error(a: &Mat, factors: &LowRank) -> f64 {
-        let back = factors.to_dense();
-        let square = |x: f32| f64::from(x) * f64::from(x);
-        let diff: f64 = a.data().iter().zip(back.data()).map(|(x, y)| square(x - y)).sum();
-        (diff / a.data().iter().map(|&x| square(x)).sum::<f64>()).sqrt()
-    }
-
-    /// The means that the reference implementation (PyTorch) gave on 2048×512, k = 64, spectrum i^−p: within 5 %.
-    #[test]
-    fn errors_equal_those_of_the_reference() {
-        for (power, best, sampled, gaussian) in
-            [(0.5, 0.551, 0.602, 0.694), (1.0, 0.091, 0.102, 0.144), (2.0, 0.0011, 0.0014, 0.0023)]
-        {
-            let a = matrix(2048, 512, Spectrum::Power(power), 11);
-            let mean = |test_matrix| {
-                let run = |seed| qb(a.view(), &QbParams { test_matrix, seed, ..QbParams::new(64) });
-                (0..5).map(|seed| run(seed).map_or(f64::NAN, |(f, _)| error(&a, &f))).sum::<f64>() / 5.0
-            };
-            for (test_matrix, want) in [(TestMatrix::SampledVectors, sampled), (TestMatrix::Gaussian, gaussian)] {
-                // Half a unit of the table's last digit on top: 0.0014 has two digits.
-                let got = mean(test_matrix);
-                assert!((got - want).abs() <= 0.05 * want + 5e-5, "p={power} {test_matrix:?}: {got}, reference {want}");
-                assert!(got >= 0.95 * best);
-            }
+/// The best directions of `range`, at most `rank`, and no more than the tolerance needs.
+pub(crate) fn cut(range: &Range, rank: usize, tolerance: Option<f64>, par: Par) -> Cut {
+    let width = range.q.cols();
+    let (squares, rows) = eigh(Panels::new(par).gram(range.b()), width, par);
+    let mut squares: Vec<f64> = squares.into_iter().map(|x| x.max(0.0)).collect();
+    let mut keep = rank.min(width);
+    if let Some(tolerance) = tolerance {
+        let found = range.residual(0.0);
+        let slack = if range.is_measured() { 0.0 } else { CANCELLATION };
+        let target = tolerance.max(0.0).powi(2) * range.energy;
+        let mut left = (found.relative.powi(2) + slack) * range.energy + squares[keep..].iter().sum::<f64>();
+        while keep > 0 && left + squares[keep - 1] <= target {
+            keep -= 1;
+            left += squares[keep];
         }
     }
-
-    #[test]
-    fn full_rank_and_exact_rank_reproduce_the_matrix_on_both_sides() -> Result<(), Error> {
-        for (m, n) in [(90, 40), (40, 90), (40, 40), (1, 30), (30, 1)] {
-            let a = matrix(m, n, Spectrum::Flat, 2);
-            let (full, info) = qb(a.view(), &QbParams::new(1000))?;
-            assert!(info.rank <= m.min(n));
-            assert!(error(&a, &full) < 1e-5, "{m}x{n}: {}", error(&a, &full));
-            let thin = matrix(m, n, Spectrum::ExactRank(5), 2);
-            let (factors, _) = qb(thin.view(), &QbParams::new(9))?;
-            assert!(error(&thin, &factors) < 1e-5, "{m}x{n}: {}", error(&thin, &factors));
-        }
-        Ok(())
-    }
-
-    /// Token embeddings look so: few distinct rows, repeated; full rank asked for.
-    #[test]
-    fn repeated_rows_at_full_rank_are_reproduced() -> Result<(), Error> {
-        for distinct in [1, 7, 29, 31, 32, 40] {
-            let base = matrix(64, 32, Spectrum::Flat, 8);
-            let a = Mat::from_fn(48, 32, |i, j| 0.02 * base[(i * 5 % distinct, j)]);
-            for k in [32, 31] {
-                let (factors, info) = qb(a.view(), &QbParams::new(k))?;
-                let bound = if k >= distinct.min(32) { 1e-5 } else { 0.5 };
-                assert!(error(&a, &factors) < bound, "{distinct} rows, k={k}: {} {info:?}", error(&a, &factors));
-            }
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn reported_residual_is_the_true_one() -> Result<(), Error> {
-        for (m, n) in [(200, 80), (80, 200)] {
-            let a = matrix(m, n, Spectrum::Power(0.7), 3);
-            let (factors, info) = qb(a.view(), &QbParams { power_passes: 1, ..QbParams::new(12) })?;
-            assert!((info.relative_residual - error(&a, &factors)).abs() < 1e-3);
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn huge_subnormal_and_zero_values_are_no_special_case() -> Result<(), Error> {
-        for scale in [1e30f32, 1e-30, 1e-40] {
-            let unit = matrix(60, 20, Spectrum::ExactRank(3), 4);
-            let a = Mat::from_fn(60, 20, |i, j| unit[(i, j)] * scale);
-            let (factors, _) = qb(a.view(), &QbParams::new(6))?;
-            assert!(error(&a, &factors) < 1e-2, "{scale}: {}", error(&a, &factors));
-        }
-        let (factors, info) = qb(Mat::zeros(8, 5).view(), &QbParams::new(3))?;
-        assert_eq!((info.rank, info.relative_residual), (0, 0.0));
-        assert_eq!(factors.to_dense(), Mat::zeros(8, 5));
-        Ok(())
-    }
-
-    #[test]
-    fn bad_input_is_named() {
-        let mut a = Mat::zeros(4, 3);
-        assert_eq!(qb(a.view(), &QbParams::new(0)).err(), Some(Error::ZeroRank { rows: 4, cols: 3 }));
-        a[(2, 1)] = f32::INFINITY;
-        let message = qb(a.view(), &QbParams::new(2)).err().map(|e| e.to_string());
-        assert_eq!(message.as_deref(), Some("non-finite value inf at row 2, column 1 of a 4x3 matrix"));
-    }
-
-    #[test]
-    fn same_seed_same_factors_other_seed_others() -> Result<(), Error> {
-        let a = matrix(70, 50, Spectrum::Power(0.5), 5);
-        let run = |seed, par| qb(a.view(), &QbParams { seed, par, ..QbParams::new(8) });
-        assert_eq!(run(1, Par::Rayon)?, run(1, Par::Serial)?);
-        assert_ne!(run(1, Par::Rayon)?.0, run(2, Par::Rayon)?.0);
-        Ok(())
-    }
+    let dropped = squares[keep..].iter().sum();
+    squares.truncate(keep);
+    Cut { vectors: Mat::from_fn(width, keep, |i, j| rows[(j, i)]), squares, dropped }
 }

@@ -1,0 +1,78 @@
+//! Run-time choice of vector instructions for our own loops.
+//!
+//! A loop inside [`dispatch`] is compiled for AVX-512, AVX2+FMA, NEON and plain code, and the best that the processor has
+//! runs. Whatever the loop calls must be `#[inline(always)]`. A closure cannot be so marked, and a long one is left a
+//! function of its own, without vectors: such loops are functions, given to [`run`]. Sums keep [`LANES`] running sums side by side, so that they
+//! vectorise, which also fixes the order of additions.
+
+/// Running sums of a reduction.
+const LANES: usize = 16;
+
+/// Runs `f` compiled for the best instruction set of this processor.
+#[inline(always)]
+pub(crate) fn dispatch<R>(f: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(f)
+}
+
+/// Runs `f(arguments)` compiled for the best instruction set; `f` must be `#[inline(always)]`.
+#[inline(always)]
+pub(crate) fn run<A, R>(f: impl FnOnce(A) -> R, arguments: A) -> R {
+    struct Call<F, A>(F, A);
+    impl<A, R, F: FnOnce(A) -> R> pulp::NullaryFnOnce for Call<F, A> {
+        type Output = R;
+        #[inline(always)]
+        fn call(self) -> R {
+            (self.0)(self.1)
+        }
+    }
+    pulp::Arch::new().dispatch(Call(f, arguments))
+}
+
+/// Σ f(x_i, y_i).
+#[inline(always)]
+pub(crate) fn sum2<T: Copy>(x: &[T], y: &[T], f: impl Fn(T, T) -> f64) -> f64 {
+    let mut lanes = [0.0f64; LANES];
+    let (xs, ys) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
+    let mut rest = 0.0;
+    for (&a, &b) in xs.remainder().iter().zip(ys.remainder()) {
+        rest += f(a, b);
+    }
+    for (a, b) in xs.zip(ys) {
+        for ((lane, &a), &b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += f(a, b);
+        }
+    }
+    lanes.iter().sum::<f64>() + rest
+}
+
+/// Σ x_i·y_i in f64.
+#[inline(always)]
+pub(crate) fn dot(x: &[f64], y: &[f64]) -> f64 {
+    sum2(x, y, |a, b| a * b)
+}
+
+/// [`dot`] in the form that [`run`] takes.
+#[inline(always)]
+pub(crate) fn pair_dot((x, y): (&[f64], &[f64])) -> f64 {
+    dot(x, y)
+}
+
+/// Σ x_i² of f32 numbers, in f64.
+#[inline(always)]
+pub(crate) fn square(x: &[f32]) -> f64 {
+    sum2(x, x, |a, _| f64::from(a) * f64::from(a))
+}
+
+/// `y += alpha·x`.
+#[inline(always)]
+pub(crate) fn axpy(y: &mut [f64], alpha: f64, x: &[f64]) {
+    y.iter_mut().zip(x).for_each(|(y, &x)| *y += alpha * x);
+}
+
+/// `(x, y) ← (c·x + s·y, c·y − s·x)`.
+#[inline(always)]
+pub(crate) fn rotate(x: &mut [f64], y: &mut [f64], c: f64, s: f64) {
+    for (x, y) in x.iter_mut().zip(y) {
+        (*x, *y) = (c * *x + s * *y, c * *y - s * *x);
+    }
+}
