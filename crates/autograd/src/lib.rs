@@ -29,6 +29,9 @@ pub use kernels::optimise;
 pub use ledger::{Category, Claim, Ledger, Peak, Phase};
 pub use loract_linalg::Rng;
 pub use param::{Grads, Param, ParamId, Vector, Weight};
-pub use saved::{Compress, Form, Policy, Rank, Recompute, SavedKind, SavedRef, Site};
-pub use tape::{InputGrads, Observer, Segment, StepKey, Tape, Var, VarId};
+pub use saved::{
+    Compress, FactorType, Factored, Form, Planned, PlannedFactors, Policy, Quant, QuantRange, Rank, Recompute,
+    Rounding, SavedKind, SavedRef, Site,
+};
+pub use tape::{InputGrads, Observer, Segment, SiteError, StepKey, Tape, Var, VarId};
 pub use tensor::{BufferId, Memory, Tensor};

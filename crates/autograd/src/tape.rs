@@ -7,17 +7,17 @@
 //! [`Tape::segment`] records one node for a whole stretch of a model, keeps its input only, and runs it forward again in
 //! backward, on a tape of its own.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 
-use loract_linalg::{QbParams, Rng, qb};
+use loract_linalg::Rng;
 
 use crate::error::{Error, same};
 use crate::kernels;
 use crate::ledger::{Category, Phase};
 use crate::param::Grads;
-use crate::saved::{Form, Policy, Saved, SavedKind, SavedRef, Site};
+use crate::saved::{Compressed, Planned, Policy, Recompute, Saved, SavedKind, SavedRef, Site, WeakRef};
 use crate::tensor::{BufferId, Memory, Tensor};
 
 /// Identity of a value on a tape.
@@ -37,8 +37,27 @@ impl VarId {
 #[derive(Debug, Clone)]
 pub struct Var {
     id: VarId,
-    tensor: Tensor,
+    value: Value,
     needs_grad: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Value {
+    Dense(Tensor),
+    /// Known as factors; multiplied out for the first op that needs elements.
+    Factored {
+        factors: Factors,
+        dense: OnceCell<Tensor>,
+        memory: Memory,
+    },
+}
+
+/// X = U·V with U m×k and V k×n, and what it was made from.
+#[derive(Debug, Clone)]
+pub(crate) struct Factors {
+    pub u: Tensor,
+    pub v: Tensor,
+    pub saved: SavedRef,
 }
 
 impl Var {
@@ -48,7 +67,31 @@ impl Var {
     }
     /// The numbers.
     pub fn tensor(&self) -> &Tensor {
-        &self.tensor
+        match &self.value {
+            Value::Dense(tensor) => tensor,
+            Value::Factored { factors, dense, memory } => dense.get_or_init(|| factors.saved.to_dense(memory)),
+        }
+    }
+    /// m.
+    pub fn rows(&self) -> usize {
+        match &self.value {
+            Value::Dense(tensor) => tensor.rows(),
+            Value::Factored { factors, .. } => factors.u.rows(),
+        }
+    }
+    /// n.
+    pub fn cols(&self) -> usize {
+        match &self.value {
+            Value::Dense(tensor) => tensor.cols(),
+            Value::Factored { factors, .. } => factors.v.cols(),
+        }
+    }
+    /// Its factors, if it is known as such.
+    pub(crate) fn factors(&self) -> Option<&Factors> {
+        match &self.value {
+            Value::Dense(_) => None,
+            Value::Factored { factors, .. } => Some(factors),
+        }
     }
     /// Whether something trained lies above it.
     pub fn needs_grad(&self) -> bool {
@@ -59,7 +102,10 @@ impl Var {
         self.needs_grad.then_some(self.id)
     }
     pub(crate) fn into_tensor(self) -> Tensor {
-        self.tensor
+        match self.value {
+            Value::Dense(tensor) => tensor,
+            Value::Factored { .. } => self.tensor().clone(),
+        }
     }
 }
 
@@ -98,14 +144,19 @@ struct Node<'m> {
     backward: Box<dyn Backward + 'm>,
 }
 
-/// A saved tensor that later saves of the same numbers share.
-struct Known {
-    saved: Weak<Saved>,
-    column_scale: Option<Tensor>,
-}
-
 /// A stretch of a model that can run again: from its input to its output.
 pub type Segment<'m> = Box<dyn Fn(&mut Tape<'m>, Var) -> Result<Var, Error> + 'm>;
+
+/// How closely a compressed tensor was kept.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SiteError {
+    /// Where.
+    pub site: Site,
+    /// Layer, counted from 0.
+    pub layer: Option<usize>,
+    /// ‖X − X̃‖/‖X‖, estimated while compressing, without another pass over X.
+    pub relative: f32,
+}
 
 /// Looks at tensors as they are saved: site, layer, and the dense numbers.
 pub type Observer<'m> = Box<dyn FnMut(Site, Option<usize>, &Tensor) + 'm>;
@@ -118,8 +169,13 @@ pub struct Tape<'m> {
     mode: Mode,
     layer: Option<usize>,
     nodes: Vec<Node<'m>>,
-    known: HashMap<BufferId, Known>,
+    known: HashMap<BufferId, WeakRef>,
     observer: Option<Observer<'m>>,
+    errors: Vec<SiteError>,
+    /// The segment that this tape runs again.
+    rerun: Option<Site>,
+    /// Whether what follows only makes the segment's output, which nobody reads when it runs again.
+    closing: bool,
 }
 
 impl<'m> Tape<'m> {
@@ -144,6 +200,9 @@ impl<'m> Tape<'m> {
             nodes: Vec::new(),
             known: HashMap::new(),
             observer: None,
+            errors: Vec::new(),
+            rerun: None,
+            closing: false,
         }
     }
 
@@ -167,6 +226,22 @@ impl<'m> Tape<'m> {
         self.observer = Some(observer);
     }
 
+    /// How closely each compressed tensor was kept so far.
+    pub fn errors(&self) -> &[SiteError] {
+        &self.errors
+    }
+
+    /// Tells that what follows only makes the output of the segment saved at one of `sites`: when that runs again in
+    /// backward, its output is not computed.
+    pub fn closes(&mut self, sites: &[Site]) {
+        self.closing = self.rerun.is_some_and(|site| sites.contains(&site));
+    }
+
+    /// Whether nobody reads the output of this op.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing
+    }
+
     /// Whether dropout and the like are on.
     pub(crate) fn is_training(&self) -> bool {
         self.mode != Mode::Evaluate
@@ -175,6 +250,12 @@ impl<'m> Tape<'m> {
     /// A value that no op made.
     pub fn input(&self, tensor: Tensor, needs_grad: bool) -> Var {
         self.value(tensor, needs_grad)
+    }
+
+    /// A value that no op made, known as factors.
+    fn factored_input(&self, factors: Factors, needs_grad: bool) -> Var {
+        let value = Value::Factored { factors, dense: OnceCell::new(), memory: self.memory.clone() };
+        Var { id: VarId::fresh(), value, needs_grad }
     }
 
     /// The random stream of something in the current layer, named by `tag`; the same when a segment runs again.
@@ -192,7 +273,8 @@ impl<'m> Tape<'m> {
 
     /// Ends an op that does not record.
     pub(crate) fn value(&self, tensor: Tensor, needs_grad: bool) -> Var {
-        Var { id: VarId::fresh(), tensor, needs_grad: needs_grad && self.mode != Mode::Evaluate }
+        let value = Value::Dense(tensor);
+        Var { id: VarId::fresh(), value, needs_grad: needs_grad && self.mode != Mode::Evaluate }
     }
 
     /// Ends an op that saves nothing: records `backward` if it must.
@@ -217,30 +299,32 @@ impl<'m> Tape<'m> {
     /// [`Error::NonFinite`] if it is to be compressed and holds NaN or infinity.
     pub(crate) fn save(&mut self, sites: &[Site], tensor: &Tensor) -> Result<SavedRef, Error> {
         let id = tensor.buffer_id();
-        let form = self.policy.plan(sites, tensor.rows(), tensor.cols());
-        if let Some(known) = self.known.get(&id)
-            && let Some(saved) = known.saved.upgrade()
+        let planned = self.policy.plan(sites, tensor.rows(), tensor.cols());
+        if let Some(kept) = self.known.get(&id).and_then(WeakRef::upgrade)
+            && (kept.is_computed() || kept.kind() == SavedKind::Exact || planned != Planned::Exact)
         {
-            let kept = SavedRef { saved, column_scale: known.column_scale.clone() };
-            if kept.kind() == SavedKind::Exact || form != Form::Exact {
-                return Ok(kept);
-            }
+            return Ok(kept);
         }
         let site = sites[0];
         if let Some(observer) = &mut self.observer {
             observer(site, self.layer, tensor);
         }
-        let saved = Arc::new(match form {
-            Form::Exact => Saved::exact(tensor, site),
-            Form::LowRank { rank, test_matrix } => {
-                let seed = self.stream(site as u64 | self.place_tag()).next_u64();
-                let params = QbParams { test_matrix, seed, ..QbParams::new(rank) };
-                let (factors, _) = qb(tensor.view(), &params).map_err(|error| self.non_finite(site, error))?;
-                Saved::low_rank(factors, site, &self.memory)
+        let saved = match planned {
+            Planned::Exact => Saved::exact(tensor, site),
+            _ if self.memory.is_hollow() => {
+                Saved::Compressed(Compressed::hollow(tensor.rows(), tensor.cols(), site, &planned, &self.memory))
             }
-        });
-        self.known.insert(id, Known { saved: Arc::downgrade(&saved), column_scale: None });
-        Ok(SavedRef { saved, column_scale: None })
+            _ => {
+                let stream = self.stream(site as u64 | self.place_tag());
+                let kept = Compressed::new(tensor, site, &planned, stream, &self.memory)
+                    .map_err(|error| self.non_finite(site, error))?;
+                self.errors.push(SiteError { site, layer: self.layer, relative: kept.relative_error() });
+                Saved::Compressed(kept)
+            }
+        };
+        let saved = SavedRef::new(saved);
+        self.known.insert(id, saved.downgrade());
+        Ok(saved)
     }
 
     /// Sites are few; what distinguishes two saves at one site of one layer (gate and up) is their place among the saves.
@@ -259,15 +343,19 @@ impl<'m> Tape<'m> {
         }
     }
 
-    /// Lets later saves of `output` = X·diag(`column_scale`) share what `saved` keeps of X.
-    pub(crate) fn share(&mut self, output: &Tensor, saved: &SavedRef, column_scale: &Tensor) {
-        let known = Known { saved: Arc::downgrade(&saved.saved), column_scale: Some(column_scale.clone()) };
-        self.known.insert(output.buffer_id(), known);
+    /// Lets later saves of `output` share `saved`, from which it can be had.
+    pub(crate) fn share(&mut self, output: &Tensor, saved: &SavedRef) {
+        self.known.insert(output.buffer_id(), saved.downgrade());
+    }
+
+    /// Whether a tensor of `site` is to be computed again from others.
+    pub(crate) fn is_computed_again(&self, site: Site) -> bool {
+        self.policy.form(site) == crate::saved::Form::Again
     }
 
     /// Keeps a small tensor that is always exact (row statistics, x·A).
     pub(crate) fn save_exact(&mut self, site: Site, tensor: &Tensor) -> SavedRef {
-        SavedRef { saved: Arc::new(Saved::exact(tensor, site)), column_scale: None }
+        SavedRef::new(Saved::exact(tensor, site))
     }
 
     /// Whether the policy recomputes the segments saved at `site`.
@@ -275,8 +363,8 @@ impl<'m> Tape<'m> {
         self.policy.recomputes(site)
     }
 
-    /// Runs `segment` from `x`. If the policy recomputes at `site`, only `x` is kept (in the form planned for the site)
-    /// and backward runs the segment again from it.
+    /// Runs `segment` from `x`. If the policy recomputes at `site`, only `x` is kept (in the form planned for the site;
+    /// for [`Site::AttnQkv`] in that of the projections' input) and backward runs the segment again from it.
     ///
     /// # Errors
     /// Those of the segment's ops and of saving `x`.
@@ -287,7 +375,8 @@ impl<'m> Tape<'m> {
         let (input, layer) = (x.grad_id(), self.layer);
         // Saved before it runs: compressed, its dense numbers need not outlive the segment's first use of them.
         self.memory.ledger().set_op("segment");
-        let saved = self.save(&[site], &x.tensor)?;
+        let kept_at = if site == Site::AttnQkv { Site::AttnIn } else { site };
+        let saved = self.save(&[kept_at], x.tensor())?;
         self.mode = Mode::Dry;
         let output = segment(self, x);
         self.mode = Mode::Record;
@@ -295,8 +384,9 @@ impl<'m> Tape<'m> {
         if !output.needs_grad {
             return Ok(output);
         }
-        let node = SegmentNode { saved, input, segment, layer, key: self.key };
-        Ok(self.record("segment", output.tensor, node))
+        let factored = self.policy.recompute == Recompute::Factored;
+        let node = SegmentNode { saved, input, segment, layer, key: self.key, site, factored };
+        Ok(self.record("segment", output.into_tensor(), node))
     }
 
     /// Runs backward from `output`, whose gradient is `seed`: adds to `grads`, frees everything kept, and returns the
@@ -400,19 +490,25 @@ struct SegmentNode<'m> {
     segment: Segment<'m>,
     layer: Option<usize>,
     key: StepKey,
+    site: Site,
+    /// Whether the input stays factored until an op needs elements.
+    factored: bool,
 }
 
 impl Backward for SegmentNode<'_> {
     fn backward(self: Box<Self>, dy: Tensor, pass: &mut Backprop<'_>) -> Result<(), Error> {
         let ledger = pass.memory.ledger().clone();
         let before = ledger.set_phase(Phase::Recompute);
-        let SegmentNode { saved, input, segment, layer, key } = *self;
+        let SegmentNode { saved, input, segment, layer, key, site, factored } = *self;
         let mut tape = Tape::with_mode(&pass.memory, Policy::inside_segment(), key, Mode::Record);
         tape.set_layer(layer);
+        tape.rerun = Some(site);
         ledger.set_op("segment");
-        let dense = saved.to_dense(&pass.memory);
-        drop(saved);
-        let x = tape.input(dense, input.is_some());
+        let factors = if factored { saved.factors(&pass.memory) } else { None };
+        let x = match factors {
+            Some((u, v)) => tape.factored_input(Factors { u, v, saved }, input.is_some()),
+            None => tape.input(saved.to_dense(&pass.memory), input.is_some()),
+        };
         let leaf = x.id;
         let output = segment(&mut tape, x)?.id;
         let mut inputs = tape.backward(output, dy, pass.params)?;

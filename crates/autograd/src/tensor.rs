@@ -86,12 +86,24 @@ impl Pool {
 pub struct Memory {
     ledger: Ledger,
     pool: Arc<Mutex<Pool>>,
+    hollow: bool,
 }
 
 impl Memory {
     /// An empty ledger and pool.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A memory whose tensors have shapes and bytes in the ledger but no numbers: ops on them compute nothing, so a step
+    /// tells what it would take without taking it.
+    pub fn hollow() -> Self {
+        Self { hollow: true, ..Self::default() }
+    }
+
+    /// Whether tensors have no numbers.
+    pub fn is_hollow(&self) -> bool {
+        self.hollow
     }
 
     /// The book of bytes.
@@ -101,6 +113,9 @@ impl Memory {
 
     /// A rows×cols tensor whose numbers are unspecified (what an earlier tensor left): every element must be written.
     pub(crate) fn stale(&self, rows: usize, cols: usize, category: Category) -> Tensor {
+        if self.hollow {
+            return self.wrap(rows, cols, Vec::new(), category);
+        }
         let len = rows * cols;
         let reused = self.pool.lock().unwrap_or_else(PoisonError::into_inner).take(len);
         self.wrap(rows, cols, reused.unwrap_or_else(|| vec![0.0; len]), category)
@@ -120,6 +135,9 @@ impl Memory {
     /// # Panics
     /// If there are not rows·cols of them.
     pub fn tensor(&self, rows: usize, cols: usize, data: Vec<f32>, category: Category) -> Tensor {
+        if self.hollow {
+            return self.wrap(rows, cols, Vec::new(), category);
+        }
         assert_eq!(data.len(), rows * cols, "{} numbers for a {rows}x{cols} tensor", data.len());
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         pool.live_len += data.len();
@@ -128,8 +146,15 @@ impl Memory {
         self.wrap(rows, cols, data, category)
     }
 
+    /// A tensor that has a shape but neither numbers nor bytes: the output of an op that nobody reads.
+    pub(crate) fn absent(&self, rows: usize, cols: usize) -> Tensor {
+        let claim = Mutex::new(self.ledger.claim(Category::Transient, 0));
+        let buffer = Buffer { id: BufferId::fresh(), data: Vec::new(), claim, pool: Arc::clone(&self.pool) };
+        Tensor { rows, cols, buffer: Arc::new(buffer) }
+    }
+
     fn wrap(&self, rows: usize, cols: usize, data: Vec<f32>, category: Category) -> Tensor {
-        let claim = Mutex::new(self.ledger.claim(category, data.len() * size_of::<f32>()));
+        let claim = Mutex::new(self.ledger.claim(category, rows * cols * size_of::<f32>()));
         let id = BufferId::fresh();
         Tensor { rows, cols, buffer: Arc::new(Buffer { id, data, claim, pool: Arc::clone(&self.pool) }) }
     }

@@ -1,11 +1,12 @@
 //! Arguments as typed, on the command line or in a configuration file: the same keys, every one optional. Flags win.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
-use loract_autograd::{Policy, Rank, Site};
+use loract_autograd::{Compress, Factored, Form, Policy, Quant, Rank, Recompute, Site};
 use loract_train::{Activations, Error, Named, RunConfig, parse_name};
 use serde::Deserialize;
 
@@ -144,22 +145,24 @@ pub struct TrainArgs {
     /// Layers that get a LoRA pair [default: q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj]
     #[arg(long, value_delimiter = ',')]
     pub lora_targets: Option<Vec<String>>,
-    /// Preset: exact, checkpoint, loract, loract-paper, loract-sublayer, loract-layer [default: loract]
+    /// Preset: exact, checkpoint, loract, loract-paper, loract-sublayer, loract-layer, loract-fast [default: loract]
     #[arg(long)]
     pub activations: Option<String>,
-    /// Segments that run again in backward: none, sublayer, layer
+    /// Segments that run again in backward: none, sublayer, factored (sublayer, straight from the factors), layer
     #[arg(long)]
     pub recompute: Option<String>,
-    /// Compression of what is kept: none, rqb, gauss
+    /// Low-rank factors of what is kept: none, rqb, gauss, rsvd, tsvd, nystrom
     #[arg(long)]
     pub compress: Option<String>,
-    /// Compression rank k, as a number or a fraction of an activation's features [default: 1/8]
+    /// Compression rank: a number, a fraction of an activation's features (1/8), or auto@0.1 (the least whose relative
+    /// error stays under it)
     #[arg(long)]
     pub rank: Option<String>,
-    /// Bits of a quantised residual; only 0 in this version
+    /// Bits of what the factors leave over, or of all if there are none: 0 (dropped), 2, 3, 4, 8
     #[arg(long)]
     pub residual_bits: Option<u8>,
-    /// Compressed sites: norm, attn_in, attn_out, mlp_in, act_fn, mlp_out, ckpt_attn, ckpt_mlp, ckpt_layer
+    /// Compressed sites, each alone or with its form: norm,act_fn=rqb:1/16+q4,mlp_out=again. Sites: norm, attn_in,
+    /// attn_qkv, attn_out, mlp_in, act_fn, mlp_out, ckpt_attn, ckpt_mlp, ckpt_layer; all, terminal, propagating
     #[arg(long, value_delimiter = ',')]
     pub sites: Option<Vec<String>>,
 }
@@ -281,10 +284,7 @@ impl TrainArgs {
             lora_dropout: self.lora_dropout.unwrap_or(0.0),
             lora_targets: self.lora_targets.unwrap_or_else(|| targets.map(String::from).into()),
             recompute: policy.recompute,
-            compress: policy.compress,
-            rank: policy.rank,
-            residual_bits: self.residual_bits.unwrap_or(0),
-            sites: policy.sites,
+            sites: policy.forms,
         };
         config.check()?;
         Ok(config)
@@ -292,25 +292,73 @@ impl TrainArgs {
 
     /// The preset, with what is given apart changed in it.
     fn policy(&self) -> Result<Policy, Error> {
-        let preset = parsed::<Activations>("activations", self.activations.as_deref())?;
-        let mut policy = preset.unwrap_or(Activations::Loract).policy();
-        let recompute = named("recompute", self.recompute.as_deref())?;
-        let compress = named("compress", self.compress.as_deref())?;
-        if let Some(rank) = parsed::<Rank>("rank", self.rank.as_deref())? {
-            policy.rank = rank;
+        let preset = parsed::<Activations>("activations", self.activations.as_deref())?.unwrap_or(Activations::Loract);
+        let method = parsed::<Compress>("compress", self.compress.as_deref())?;
+        let rank = parsed::<Rank>("rank", self.rank.as_deref())?;
+        let mut common = preset.common();
+        if method == Some(Compress::None) {
+            common.bits = 0;
         }
-        policy.recompute = recompute.unwrap_or(policy.recompute);
-        policy.compress = compress.unwrap_or(policy.compress);
+        common.method = method.unwrap_or(common.method);
+        common.rank = rank.unwrap_or(common.rank);
+        common.bits = self.residual_bits.map_or(common.bits, usize::from);
+        let form = common.form().ok_or_else(|| {
+            setting("residual-bits", format!("{} is not offered; possible: 0 (none), 2, 3, 4, 8", common.bits))
+        })?;
+        let mut policy = preset.policy();
+        let recompute = named("recompute", self.recompute.as_deref())?.unwrap_or(policy.recompute);
         if let Some(sites) = &self.sites {
-            let read = sites.iter().filter(|s| !s.is_empty()).map(|s| s.parse::<Site>());
-            policy.sites = read.collect::<Result<_, _>>().map_err(|what| setting("sites", what))?;
-        } else if policy.compress == loract_autograd::Compress::None {
-            policy.sites.clear();
-        } else if recompute.is_some() || policy.sites.is_empty() {
-            policy.sites = Policy::sites_of(policy.recompute);
+            policy.forms = site_forms(sites, recompute, form)?;
+        } else if recompute != policy.recompute || policy.forms.is_empty() || form == Form::Exact {
+            policy = Policy::uniform(recompute, Policy::sites_of(recompute).iter().copied(), form);
+        } else {
+            let quant = self.residual_bits.map(|bits| Quant::new(bits.into()));
+            policy.forms.values_mut().for_each(|form| *form = changed(*form, method, rank, quant));
         }
+        policy.recompute = recompute;
+        policy.forms.retain(|_, form| *form != Form::Exact);
         Ok(policy)
     }
+}
+
+/// `form` with another method, rank or quantisation where given; what is neither factors nor codes stays.
+fn changed(form: Form, method: Option<Compress>, rank: Option<Rank>, quant: Option<Option<Quant>>) -> Form {
+    let (factors, old) = match form {
+        Form::Exact | Form::Bf16 | Form::Again => return form,
+        Form::Quantised(quant) => (None, Some(quant)),
+        Form::LowRank(factors) => (Some(factors), None),
+        Form::Hybrid(factors, quant) => (Some(factors), Some(quant)),
+    };
+    let factors = factors.filter(|_| method != Some(Compress::None)).map(|f| Factored {
+        method: method.unwrap_or(f.method),
+        rank: rank.unwrap_or(f.rank),
+        ..f
+    });
+    Form::of(factors, quant.unwrap_or(old))
+}
+
+/// Reads `site`, `site=form`, and the words all, terminal and propagating for several sites; later entries win.
+fn site_forms(entries: &[String], recompute: Recompute, common: Form) -> Result<BTreeMap<Site, Form>, Error> {
+    let mut forms = BTreeMap::new();
+    for entry in entries.iter().filter(|entry| !entry.is_empty()) {
+        let (name, form) = match entry.split_once('=') {
+            None => (entry.as_str(), common),
+            Some((name, form)) => (name, form.parse().map_err(|what| setting("sites", format!("{entry}: {what}")))?),
+        };
+        let existing = Site::COMPRESSIBLE.into_iter().filter(|site| Policy::allows(recompute, *site));
+        match name {
+            "all" => forms.extend(existing.map(|site| (site, form))),
+            "terminal" => forms.extend(existing.filter(|s| !s.propagates()).map(|site| (site, form))),
+            "propagating" => forms.extend(existing.filter(|s| s.propagates()).map(|site| (site, form))),
+            site => {
+                forms.insert(site.parse().map_err(|what| setting("sites", what))?, form);
+            }
+        }
+    }
+    if common == Form::Exact && !forms.is_empty() && forms.values().all(|form| *form == Form::Exact) {
+        return Err(setting("sites", "sites are named but --compress is none; choose a method, such as rqb"));
+    }
+    Ok(forms)
 }
 
 fn parsed<T: FromStr<Err = String>>(key: &'static str, text: Option<&str>) -> Result<Option<T>, Error> {
@@ -330,7 +378,6 @@ fn read_file(path: &Path) -> Result<TrainArgs, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use loract_autograd::{Compress, Recompute};
 
     fn train(flags: &[&str]) -> Result<RunConfig, Error> {
         let base = ["loract", "train", "--model", "m", "--data", "d", "--out", "o"];

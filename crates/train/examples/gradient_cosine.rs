@@ -10,7 +10,7 @@
 
 use std::path::Path;
 
-use loract_autograd::{Grads, Memory, Policy, Rank, Rng};
+use loract_autograd::{Form, Grads, Memory, Policy, Rng};
 use loract_models::{Decoder, LoraConfig, ModelSource, TokenBatch, adapter};
 use loract_train::data::{Dataset, Reader};
 use loract_train::{Activations, Schedule, ScheduleKind, Trainer};
@@ -23,16 +23,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (_, _, batch) = open(model, data, rows.parse()?, adapter.first())?;
     println!("one micro-batch of {} tokens", batch.tokens());
     let (exact, reference, saved) = gradient(&args, Policy::exact())?;
-    println!("{:<24} cosine 1        norm 1        saved {:>7.1} MB", "exact", saved as f64 / 1e6);
-    for (name, preset) in &Activations::ALL[1..] {
-        let ranks: &[(usize, usize)] =
-            if preset.policy().sites.is_empty() { &[(1, 8)] } else { &[(1, 4), (1, 8), (1, 16)] };
-        if *name == "loract" {
-            continue;
-        }
-        for &(num, den) in ranks {
-            let policy = Policy { rank: Rank::Fraction { num, den }, ..preset.policy() };
-            let label = if policy.sites.is_empty() { (*name).to_owned() } else { format!("{name} {num}/{den}") };
+    println!("{:<28} cosine 1        norm 1        saved {:>7.1} MB", "exact", saved as f64 / 1e6);
+    for (label, policy) in contestants()? {
+        {
             let (trainer, grads, saved) = gradient(&args, policy)?;
             let (mut dot, mut a2, mut b2) = (0.0f64, 0.0f64, 0.0f64);
             for (p, q) in exact.decoder().params().into_iter().zip(trainer.decoder().params()) {
@@ -44,7 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 }
             }
             println!(
-                "{label:<24} cosine {:<8.4} norm {:<8.3} saved {:>7.1} MB",
+                "{label:<28} cosine {:<8.4} norm {:<8.3} saved {:>7.1} MB",
                 dot / (a2 * b2).sqrt(),
                 (b2 / a2).sqrt(),
                 saved as f64 / 1e6
@@ -52,6 +45,24 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     Ok(())
+}
+
+/// Each preset at three ranks and, where they mean something, with residuals; and plain quantisation.
+fn contestants() -> Result<Vec<(String, Policy)>, String> {
+    let mut all = Vec::new();
+    for (name, preset) in &Activations::ALL[1..] {
+        if [Activations::Checkpoint, Activations::Loract].contains(preset) {
+            all.push(((*name).to_owned(), preset.policy()));
+            continue;
+        }
+        for form in ["rqb:1/4", "rqb:1/8", "rqb:1/16", "rqb:1/16+q2", "rqb:1/16+q3", "rqb:1/16+q4", "q4", "q8"] {
+            let parsed: Form = form.parse()?;
+            if *preset != Activations::LoractFast || matches!(parsed, Form::LowRank(_)) {
+                all.push((format!("{name} {form}"), preset.policy().map_forms(|_| parsed)));
+            }
+        }
+    }
+    Ok(all)
 }
 
 fn open(

@@ -1,11 +1,11 @@
 //! The settings of a run, resolved: nothing is left to be guessed, and what is written as `config.toml` runs it again.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use loract_autograd::{Compress, Policy, Rank, Recompute, Site};
+use loract_autograd::{Compress, Factored, Form, Policy, Quant, Rank, Recompute, Site};
 use loract_models::LoraConfig;
 use serde::{Serialize, Serializer};
 
@@ -19,7 +19,7 @@ pub enum Activations {
     Exact,
     /// Each layer recomputed from its exact input: gradient checkpointing.
     Checkpoint,
-    /// The recommended preset; until there is one of our own, the same as `loract-paper`.
+    /// The recommended one: factors and a quantised residual where errors propagate (`docs/memory.md`).
     Loract,
     /// The paper's sites compressed, nothing recomputed.
     LoractPaper,
@@ -27,44 +27,100 @@ pub enum Activations {
     LoractSublayer,
     /// Each layer recomputed from its compressed input (the reference's `layer`).
     LoractLayer,
+    /// Attention and MLP recomputed straight from the factors of x̂: `loract-sublayer`'s gradients in less time.
+    LoractFast,
 }
 
 impl Activations {
     /// All presets with their names.
-    pub const ALL: [(&'static str, Activations); 6] = [
+    pub const ALL: [(&'static str, Activations); 7] = [
         ("exact", Activations::Exact),
         ("checkpoint", Activations::Checkpoint),
         ("loract", Activations::Loract),
         ("loract-paper", Activations::LoractPaper),
         ("loract-sublayer", Activations::LoractSublayer),
         ("loract-layer", Activations::LoractLayer),
+        ("loract-fast", Activations::LoractFast),
     ];
 
-    /// Compression and recomputation that the preset stands for.
-    pub fn parts(self) -> (Compress, Recompute) {
+    /// What is recomputed.
+    pub fn recompute(self) -> Recompute {
         match self {
-            Activations::Exact => (Compress::None, Recompute::None),
-            Activations::Checkpoint => (Compress::None, Recompute::Layer),
-            Activations::Loract | Activations::LoractPaper => (Compress::Rqb, Recompute::None),
-            Activations::LoractSublayer => (Compress::Rqb, Recompute::Sublayer),
-            Activations::LoractLayer => (Compress::Rqb, Recompute::Layer),
+            Activations::Exact | Activations::Loract | Activations::LoractPaper => Recompute::None,
+            Activations::Checkpoint | Activations::LoractLayer => Recompute::Layer,
+            Activations::LoractSublayer => Recompute::Sublayer,
+            Activations::LoractFast => Recompute::Factored,
         }
     }
 
-    /// The policy of the preset at the paper's rank, ρ = 1/8.
+    /// Method, rank and residual bits of a site that is named without its form.
+    pub fn common(self) -> Common {
+        let (method, rank, bits) = match self {
+            Activations::Exact | Activations::Checkpoint => (Compress::None, 8, 0),
+            Activations::Loract => (Compress::Rqb, 16, 4),
+            _ => (Compress::Rqb, 8, 0),
+        };
+        Common { method, rank: Rank::Fraction { num: 1, den: rank }, bits }
+    }
+
+    /// The policy of the preset; the paper's forms at its rank, ρ = 1/8.
     pub fn policy(self) -> Policy {
-        let (compress, recompute) = self.parts();
-        let sites = if compress == Compress::None { BTreeSet::new() } else { Policy::sites_of(recompute) };
-        Policy { compress, recompute, sites, ..Policy::exact() }
+        let recompute = self.recompute();
+        match (self, self.common().form()) {
+            (Activations::Loract, Some(hybrid)) => Policy { recompute, forms: recommended(hybrid) },
+            (_, Some(form)) if form != Form::Exact => {
+                Policy::uniform(recompute, Policy::sites_of(recompute).iter().copied(), form)
+            }
+            _ => Policy { recompute, ..Policy::exact() },
+        }
+    }
+}
+
+/// `hybrid` where an error propagates; 4 bits where it stays in one gradient; nothing for what gate and up give again.
+fn recommended(hybrid: Form) -> BTreeMap<Site, Form> {
+    let four_bits = Quant::new(4).map_or(Form::Exact, Form::Quantised);
+    [
+        (Site::Norm, hybrid),
+        (Site::AttnIn, hybrid),
+        (Site::MlpIn, hybrid),
+        (Site::AttnQkv, four_bits),
+        (Site::ActFn, four_bits),
+        (Site::AttnOut, four_bits),
+        (Site::MlpOut, Form::Again),
+    ]
+    .into()
+}
+
+/// What sites share that have no form of their own: `--compress`, `--rank`, `--residual-bits`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Common {
+    /// Method of the factors; none = no factors.
+    pub method: Compress,
+    /// Their rank.
+    pub rank: Rank,
+    /// Bits of the residual, or of the tensor if there are no factors; 0 = none.
+    pub bits: usize,
+}
+
+impl Common {
+    /// The form; `None` if the bits are not offered.
+    pub fn form(self) -> Option<Form> {
+        let factors = (self.method != Compress::None).then_some(Factored {
+            method: self.method,
+            rank: self.rank,
+            stored: loract_autograd::FactorType::Bf16,
+        });
+        let quant = match self.bits {
+            0 => None,
+            bits => Some(Quant::new(bits)?),
+        };
+        Some(Form::of(factors, quant))
     }
 }
 
 impl FromStr for Activations {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        if text == "loract-fast" {
-            return Err("`loract-fast` is not in this version; loract-sublayer gives the same gradients, slower".into());
-        }
         Self::ALL.into_iter().find(|(name, _)| *name == text).map(|(_, preset)| preset).ok_or_else(|| {
             let known: Vec<_> = Self::ALL.iter().map(|(name, _)| *name).collect();
             format!("unknown preset `{text}`; the presets are {}", known.join(", "))
@@ -135,17 +191,9 @@ pub struct RunConfig {
     /// Recomputed segments.
     #[serde(serialize_with = "as_name")]
     pub recompute: Recompute,
-    /// Method of compression.
-    #[serde(serialize_with = "as_name")]
-    pub compress: Compress,
-    /// Compression rank k or fraction ρ.
-    #[serde(serialize_with = "as_text")]
-    pub rank: Rank,
-    /// Bits of a quantised residual; 0 = none, the only choice in this version.
-    pub residual_bits: u8,
-    /// Compressed sites.
-    #[serde(serialize_with = "as_texts")]
-    pub sites: BTreeSet<Site>,
+    /// The form of each compressed site; the others are exact.
+    #[serde(serialize_with = "as_site_forms")]
+    pub sites: BTreeMap<Site, Form>,
 }
 
 /// A word for flags and files.
@@ -155,13 +203,12 @@ pub trait Named: Copy + 'static {
 }
 
 impl Named for Recompute {
-    const NAMES: &'static [(&'static str, Self)] =
-        &[("none", Recompute::None), ("sublayer", Recompute::Sublayer), ("layer", Recompute::Layer)];
-}
-
-impl Named for Compress {
-    const NAMES: &'static [(&'static str, Self)] =
-        &[("none", Compress::None), ("rqb", Compress::Rqb), ("gauss", Compress::Gauss)];
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("none", Recompute::None),
+        ("sublayer", Recompute::Sublayer),
+        ("factored", Recompute::Factored),
+        ("layer", Recompute::Layer),
+    ];
 }
 
 impl Named for ScheduleKind {
@@ -175,9 +222,6 @@ impl Named for ScheduleKind {
 /// A message with the known words.
 pub fn parse_name<T: Named>(text: &str) -> Result<T, String> {
     let known: Vec<_> = T::NAMES.iter().map(|(name, _)| *name).collect();
-    if ["rsvd", "tsvd", "nystrom"].contains(&text) {
-        return Err(format!("`{text}` is not in this version; possible: {}", known.join(", ")));
-    }
     let found = T::NAMES.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
     found.ok_or_else(|| format!("`{text}` is none of {}", known.join(", ")))
 }
@@ -185,17 +229,14 @@ pub fn parse_name<T: Named>(text: &str) -> Result<T, String> {
 fn as_name<T: Named + PartialEq, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(T::NAMES.iter().find(|(_, v)| v == value).map_or("", |(name, _)| name))
 }
-fn as_text<T: fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
-}
-fn as_texts<S: Serializer>(values: &BTreeSet<Site>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(values.iter().map(|site| site.name()))
+fn as_site_forms<S: Serializer>(forms: &BTreeMap<Site, Form>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(forms.iter().map(|(site, form)| format!("{site}={form}")))
 }
 
 impl RunConfig {
     /// What is kept for backward.
     pub fn policy(&self) -> Policy {
-        Policy { compress: self.compress, rank: self.rank, sites: self.sites.clone(), recompute: self.recompute }
+        Policy { forms: self.sites.clone(), recompute: self.recompute }
     }
 
     /// The LoRA settings.
@@ -253,21 +294,33 @@ impl RunConfig {
         if !(0.0..1.0).contains(&self.lora_dropout) {
             return wrong("lora-dropout", format!("{} is not between 0 (included) and 1", self.lora_dropout));
         }
-        if self.residual_bits != 0 {
-            let what = format!("{} is not in this version; only 0 (no residual) is", self.residual_bits);
-            return wrong("residual-bits", what);
-        }
-        let possible = Policy::sites_of(self.recompute);
-        if let Some(site) = self.sites.iter().find(|site| !possible.contains(site)) {
-            let possible: Vec<_> = possible.iter().map(|s| s.name()).collect();
-            let word = Recompute::NAMES.iter().find(|(_, r)| *r == self.recompute).map_or("", |(name, _)| name);
+        let name = |r: Recompute| Recompute::NAMES.iter().find(|(_, x)| *x == r).map_or("", |(name, _)| *name);
+        if let Some(site) = self.sites.keys().find(|site| !Policy::allows(self.recompute, **site)) {
+            let possible = Site::COMPRESSIBLE.into_iter().filter(|site| Policy::allows(self.recompute, *site));
+            let possible: Vec<_> = possible.map(Site::name).collect();
+            let word = name(self.recompute);
             return wrong(
                 "sites",
                 format!("`{site}` does not exist with --recompute {word}; there: {}", possible.join(", ")),
             );
         }
-        if self.compress == Compress::None && !self.sites.is_empty() {
-            return wrong("sites", "sites are named but --compress is none; choose a method, such as rqb".into());
+        if self.recompute == Recompute::Factored {
+            let segments = [Site::CkptAttn, Site::CkptMlp];
+            if let Some((site, form)) =
+                segments.map(|s| (s, self.policy().form(s))).into_iter().find(|(_, f)| !matches!(f, Form::LowRank(_)))
+            {
+                let what = format!(
+                    "`{site}={form}` cannot be recomputed from factors: --recompute factored needs factors alone there \
+                     (rqb:1/8); --recompute sublayer takes any form"
+                );
+                return wrong("sites", what);
+            }
+        }
+        let again = [Site::AttnQkv, Site::MlpOut];
+        if let Some((site, _)) = self.sites.iter().find(|(s, f)| **f == Form::Again && !again.contains(s)) {
+            let what =
+                format!("`{site}=again`: only attn_qkv (from attn_in) and mlp_out (from act_fn) can be computed again");
+            return wrong("sites", what);
         }
         if self.eval_every > 0 && self.eval_data.is_none() {
             return wrong("eval-every", "needs --eval-data FILE".into());

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use loract_autograd::{Memory, Policy, Rank};
+use loract_autograd::{Compress, FactorType, Factored, Form, Memory, Policy, Rank};
 use loract_models::{Decoder, LoraConfig, ModelSource, TokenBatch, adapter};
 use loract_testkit::golden::{folder, json, relative_error, tensors};
 use loract_train::data::{Dataset, Reader};
@@ -46,9 +46,11 @@ fn trainer(case: Case, policy: Policy) -> Trainer {
     Trainer::new(case.decoder, &case.memory, policy, schedule, 0.01, 1.0, 7)
 }
 
-/// Each preset; `rank` in place of its own.
+/// Each preset, with f32 factors of `rank` alone wherever it compresses.
 fn presets(rank: Rank) -> Vec<(&'static str, Policy)> {
-    Activations::ALL.iter().map(|(name, preset)| (*name, Policy { rank, ..preset.policy() })).collect()
+    let factors = Factored { method: Compress::Rqb, rank, stored: FactorType::F32 };
+    let form = |form| if form == Form::Again { form } else { Form::LowRank(factors) };
+    Activations::ALL.iter().map(|(name, preset)| (*name, preset.policy().map_forms(form))).collect()
 }
 
 #[test]
@@ -91,7 +93,7 @@ fn every_gradient_equals_pefts_in_every_preset_at_full_rank() -> Result {
             let batch = rows(&case.data, 0..4);
             // More rows than features, or there would be nothing to compress.
             assert!(batch.tokens() > case.decoder.config().hidden_size);
-            let compresses = !policy.sites.is_empty();
+            let compresses = !policy.forms.is_empty();
             let trainer = trainer(case, policy);
             let (grads, _, report) = trainer.gradient(&[batch])?;
             let saved: Vec<String> = report.saved.keys().map(ToString::to_string).collect();

@@ -1,5 +1,8 @@
 //! Loops over numbers that look at one element at a time.
 
+use std::ops::Range;
+
+use half::bf16;
 use rayon::prelude::*;
 
 use super::simd::dispatch;
@@ -48,6 +51,35 @@ fn by_rows(x: &mut [f32], cols: usize, f: impl Fn(&mut [f32]) + Sync) {
     });
 }
 
+/// Rows of x, each multiplied by `scale`, by the calling thread.
+pub(crate) fn scale_rows_here(x: &mut [f32], scale: &[f32]) {
+    dispatch(|| {
+        for row in x.chunks_exact_mut(scale.len()) {
+            row.iter_mut().zip(scale).for_each(|(x, &s)| *x *= s);
+        }
+    });
+}
+
+/// Fills rows of `cols` numbers, a task's worth at a time, by all threads.
+pub(crate) fn fill_rows(out: &mut [f32], cols: usize, fill: impl Fn(Range<usize>, &mut [f32]) + Sync) {
+    let tile = rows_per_task(cols).max(16);
+    out.par_chunks_mut(tile * cols).enumerate().for_each(|(at, out)| {
+        fill(at * tile..at * tile + out.len() / cols, out);
+    });
+}
+
+/// x rounded to bf16 (nearest, ties to even).
+pub(crate) fn round_to_bf16(x: &[f32], out: &mut [bf16]) {
+    out.par_chunks_mut(GRAIN).zip(x.par_chunks(GRAIN)).for_each(|(out, x)| {
+        dispatch(|| out.iter_mut().zip(x).for_each(|(o, &x)| *o = bf16::from_f32(x)));
+    });
+}
+
+/// bf16 numbers as f32, by the calling thread.
+pub(crate) fn widen_bf16(x: &[bf16], out: &mut [f32]) {
+    dispatch(|| out.iter_mut().zip(x).for_each(|(o, x)| *o = x.to_f32()));
+}
+
 /// Rows of `cols` numbers that make a task.
 pub(crate) fn rows_per_task(cols: usize) -> usize {
     (GRAIN / cols.max(1)).max(1)
@@ -79,16 +111,20 @@ pub(crate) fn squared_norm(x: &[f32]) -> f64 {
 /// Multiplies x by a dropout mask: kept elements by 1/(1−p), the others by 0. Element i of the tensor is kept if the
 /// i-th number of `stream` says so; `first` is the place of x[0] in the tensor.
 pub(crate) fn dropout(x: &mut [f32], first: usize, probability: f32, stream: loract_linalg::Rng) {
+    x.par_chunks_mut(GRAIN).enumerate().for_each(|(chunk, x)| {
+        dropout_here(x, first + chunk * GRAIN, probability, stream);
+    });
+}
+
+/// The same, by the calling thread.
+pub(crate) fn dropout_here(x: &mut [f32], first: usize, probability: f32, stream: loract_linalg::Rng) {
     let keep = 1.0 / (1.0 - probability);
     // Compared as 32-bit integers: exact for every probability.
     let threshold = (f64::from(probability) * 4_294_967_296.0) as u64;
-    x.par_chunks_mut(GRAIN).enumerate().for_each(|(chunk, x)| {
-        let base = (first + chunk * GRAIN) as u64;
-        dispatch(|| {
-            for (i, x) in x.iter_mut().enumerate() {
-                let kept = (stream.at(base + i as u64) >> 32) >= threshold;
-                *x *= if kept { keep } else { 0.0 };
-            }
-        });
+    dispatch(|| {
+        for (i, x) in x.iter_mut().enumerate() {
+            let kept = (stream.at((first + i) as u64) >> 32) >= threshold;
+            *x *= if kept { keep } else { 0.0 };
+        }
     });
 }

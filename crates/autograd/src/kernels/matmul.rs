@@ -17,6 +17,7 @@ const PANEL: usize = 1 << 20;
 fn for_panels(w: &Weight, memory: &Memory, mut f: impl FnMut(Range<usize>, MatRef<'_>)) {
     let (rows, cols) = (w.rows(), w.cols());
     let frozen = match w {
+        Weight::Trained(_) if memory.is_hollow() => return,
         Weight::Trained(p) => return f(0..rows, p.value().view()),
         Weight::Frozen(frozen) => match frozen.as_f32() {
             Some(numbers) => return f(0..rows, MatRef::row_major(numbers, rows, cols)),
@@ -25,6 +26,9 @@ fn for_panels(w: &Weight, memory: &Memory, mut f: impl FnMut(Range<usize>, MatRe
     };
     let step = (PANEL / cols.max(1)).max(1).next_multiple_of(64).min(rows.max(1));
     let mut panel = memory.stale(step, cols, Category::Transient);
+    if memory.is_hollow() {
+        return;
+    }
     for start in (0..rows).step_by(step) {
         let range = start..(start + step).min(rows);
         frozen.widen_rows(range.clone(), panel.slice_mut());
@@ -39,16 +43,32 @@ fn columns(data: &mut [f32], rows: usize, cols: usize, range: Range<usize>) -> M
     MatMut::with_strides(&mut data[start..], rows, len, cols, 1)
 }
 
-/// y (m×out) = or += x (m×in) · Wᵀ.
-pub(crate) fn times_transposed(x: MatRef<'_>, w: &Weight, y: &mut [f32], accum: Accum, memory: &Memory) {
+/// y (m×out) = x (m×in) · Wᵀ.
+pub(crate) fn times_transposed(x: &Tensor, w: &Weight, y: &mut Tensor, memory: &Memory) {
+    if memory.is_hollow() {
+        return for_panels(w, memory, |_, _| {});
+    }
+    times_transposed_rows(x.view(), w, y.slice_mut(), memory);
+}
+
+/// The same for some rows of something larger.
+pub(crate) fn times_transposed_rows(x: MatRef<'_>, w: &Weight, y: &mut [f32], memory: &Memory) {
     let (m, out) = (x.rows(), w.rows());
     for_panels(w, memory, |range, panel| {
-        matmul(columns(y, m, out, range), accum, x, panel.t(), 1.0, Par::Rayon);
+        matmul(columns(y, m, out, range), Accum::Replace, x, panel.t(), 1.0, Par::Rayon);
     });
 }
 
 /// dx (m×in) = or += dy (m×out) · W.
-pub(crate) fn times(dy: MatRef<'_>, w: &Weight, dx: &mut [f32], accum: Accum, memory: &Memory) {
+pub(crate) fn times(dy: &Tensor, w: &Weight, dx: &mut Tensor, accum: Accum, memory: &Memory) {
+    if memory.is_hollow() {
+        return for_panels(w, memory, |_, _| {});
+    }
+    times_rows(dy.view(), w, dx.slice_mut(), accum, memory);
+}
+
+/// The same for some rows of something larger.
+pub(crate) fn times_rows(dy: MatRef<'_>, w: &Weight, dx: &mut [f32], accum: Accum, memory: &Memory) {
     let (m, cols) = (dy.rows(), w.cols());
     let mut accum = accum;
     for_panels(w, memory, |range, panel| {
@@ -58,6 +78,8 @@ pub(crate) fn times(dy: MatRef<'_>, w: &Weight, dx: &mut [f32], accum: Accum, me
 }
 
 /// out = or += alpha · aᵀ·b for a m×p, b m×q, out p×q.
-pub(crate) fn transposed_times(a: &Tensor, b: &Tensor, out: &mut Tensor, alpha: f32, accum: Accum) {
-    matmul(out.view_mut(), accum, a.view().t(), b.view(), alpha, Par::Rayon);
+pub(crate) fn transposed_times(a: &Tensor, b: &Tensor, out: &mut Tensor, alpha: f32, accum: Accum, memory: &Memory) {
+    if !memory.is_hollow() {
+        matmul(out.view_mut(), accum, a.view().t(), b.view(), alpha, Par::Rayon);
+    }
 }

@@ -5,6 +5,7 @@ pub(crate) mod cross_entropy;
 pub(crate) mod elementwise;
 pub(crate) mod matmul;
 pub mod optimise;
+pub(crate) mod quantise;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;
 pub(crate) mod scratch;

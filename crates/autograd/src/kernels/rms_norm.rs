@@ -35,7 +35,7 @@ pub(crate) fn weigh(x_hat: &[f32], w: &[f32], y: &mut [f32]) {
 }
 
 /// dx += rstd·(g − x̂·mean(g·x̂)) with g = dy·w. `dx` holds what other paths contributed, or zeros.
-pub(crate) fn backward(dy: &[f32], x_hat: Tiles<'_>, rstd: &[f32], w: &[f32], dx: &mut [f32]) {
+pub(crate) fn backward(dy: &[f32], x_hat: &Tiles<'_>, rstd: &[f32], w: &[f32], dx: &mut [f32]) {
     let cols = w.len();
     let tile = rows_per_task(cols).max(16);
     dx.par_chunks_mut(tile * cols).zip(dy.par_chunks(tile * cols)).zip(rstd.par_chunks(tile)).enumerate().for_each(
@@ -72,7 +72,7 @@ fn dot3(a: &[f32], b: &[f32], c: &[f32]) -> f32 {
 }
 
 /// dw += Σ_rows dy·x̂.
-pub(crate) fn weight_gradient(dy: &[f32], x_hat: Tiles<'_>, dw: &mut [f32]) {
+pub(crate) fn weight_gradient(dy: &[f32], x_hat: &Tiles<'_>, dw: &mut [f32]) {
     let cols = dw.len();
     let rows = dy.len() / cols;
     let tile = rows_per_task(cols).max(16);

@@ -9,17 +9,22 @@ use crate::saved::Tiles;
 /// h = silu(gate)·up.
 pub(crate) fn forward(gate: &[f32], up: &[f32], h: &mut [f32]) {
     h.par_chunks_mut(GRAIN).zip(gate.par_chunks(GRAIN)).zip(up.par_chunks(GRAIN)).for_each(|((h, gate), up)| {
-        simd::dispatch(|| {
-            for ((h, &g), &u) in h.iter_mut().zip(gate).zip(up) {
-                *h = g * simd::sigmoid(g) * u;
-            }
-        });
+        forward_here(gate, up, h);
+    });
+}
+
+/// The same, by the calling thread.
+pub(crate) fn forward_here(gate: &[f32], up: &[f32], h: &mut [f32]) {
+    simd::dispatch(|| {
+        for ((h, &g), &u) in h.iter_mut().zip(gate).zip(up) {
+            *h = g * simd::sigmoid(g) * u;
+        }
     });
 }
 
 /// dgate = dh·up·silu'(gate), dup = dh·silu(gate), both m×n; silu'(g) = σ(g)·(1 + g·(1 − σ(g))). `dup` holds dh when
 /// called, and is overwritten.
-pub(crate) fn backward(gate: Tiles<'_>, up: Tiles<'_>, cols: usize, dgate: &mut [f32], dup: &mut [f32]) {
+pub(crate) fn backward(gate: &Tiles<'_>, up: &Tiles<'_>, cols: usize, dgate: &mut [f32], dup: &mut [f32]) {
     let tile = rows_per_task(cols).max(16);
     dgate.par_chunks_mut(tile * cols).zip(dup.par_chunks_mut(tile * cols)).enumerate().for_each(
         |(at, (dgate, dup))| {

@@ -85,7 +85,9 @@ pub fn attention(
     let mut o = tape.memory().stale(rows, q.tensor().cols(), Category::Transient);
     let mut lse = tape.memory().stale(rows, shape.heads, Category::Transient);
     let (qd, kd, vd) = (q.tensor().data(), k.tensor().data(), v.tensor().data());
-    kernel::forward(&shape.layout(sequences), qd, kd, vd, o.slice_mut(), lse.slice_mut());
+    if !tape.memory().is_hollow() {
+        kernel::forward(&shape.layout(sequences), qd, kd, vd, o.slice_mut(), lse.slice_mut());
+    }
     if !entered.record {
         return Ok(tape.value(o, entered.needs_grad));
     }
@@ -104,14 +106,16 @@ impl Backward for Node {
         let lse = self.lse.to_dense(&pass.memory);
         let mut by_head = [(); 3].map(|()| pass.stale(rows, q_cols));
         let [mut dq, mut dk, mut dv] = [q_cols, kv_cols, kv_cols].map(|cols| pass.stale(rows, cols));
-        kernel::backward(
-            &self.shape.layout(&self.sequences),
-            Inputs { q: q.data(), k: k.data(), v: v.data(), lse: lse.data(), d_out: dy.data() },
-            by_head.each_mut().map(Tensor::slice_mut),
-            dq.slice_mut(),
-            dk.slice_mut(),
-            dv.slice_mut(),
-        );
+        if !pass.memory.is_hollow() {
+            kernel::backward(
+                &self.shape.layout(&self.sequences),
+                Inputs { q: q.data(), k: k.data(), v: v.data(), lse: lse.data(), d_out: dy.data() },
+                by_head.each_mut().map(Tensor::slice_mut),
+                dq.slice_mut(),
+                dk.slice_mut(),
+                dv.slice_mut(),
+            );
+        }
         for (id, gradient) in self.ids.into_iter().zip([dq, dk, dv]) {
             pass.accumulate(id, gradient);
         }

@@ -84,12 +84,17 @@ pub fn cross_entropy<'m>(
     let step = (CHUNK / vocabulary.max(1)).clamp(1, trained_rows.max(1));
     let mut logits = memory.stale(step, vocabulary, Category::Transient);
     let (mut nll, mut hits) = (Vec::with_capacity(trained_rows), Vec::with_capacity(trained_rows));
-    for start in (0..trained_rows).step_by(step) {
+    if memory.is_hollow() {
+        nll.resize(trained_rows, 0.0);
+        hits.resize(trained_rows, false);
+        products::times_transposed(&picked, head, &mut logits, &memory);
+    }
+    for start in (nll.len()..trained_rows).step_by(step) {
         let range = start..(start + step).min(trained_rows);
         let logits = &mut logits.slice_mut()[..range.len() * vocabulary];
         let chunk = &mut picked.slice_mut()[range.start * cols..range.end * cols];
         let view = MatRef::row_major(chunk, range.len(), cols);
-        products::times_transposed(view, head, logits, Accum::Replace, &memory);
+        products::times_transposed_rows(view, head, logits, &memory);
         let tokens = &targets.tokens[range.clone()];
         for (loss, hit) in kernel::rows(logits, vocabulary, tokens, entered.record) {
             nll.push(loss);
@@ -101,7 +106,7 @@ pub fn cross_entropy<'m>(
         }
         if wants_dx {
             // The chunk of inputs has served; its gradient takes its place.
-            products::times(d_logits, head, chunk, Accum::Replace, &memory);
+            products::times_rows(d_logits, head, chunk, Accum::Replace, &memory);
         }
     }
     drop(logits);
@@ -120,7 +125,8 @@ pub fn cross_entropy<'m>(
 
 impl Backward for Node<'_> {
     fn backward(self: Box<Self>, dy: Tensor, pass: &mut Backprop<'_>) -> Result<(), Error> {
-        let weight = dy.data()[0];
+        // A hollow loss has no number.
+        let weight = dy.data().first().copied().unwrap_or(0.0);
         if let Some((param, gradient)) = self.head {
             let gradient = gradient.to_dense(&pass.memory);
             pass.params.add(&pass.memory, param, gradient.data(), weight);

@@ -7,15 +7,17 @@
 //! dB = s·dyᵀ·(x·Aᵀ) is exact; dA = gᵀ·x straight from the saved form (factors are never multiplied out); dx = dy·W + g·A.
 //! With dropout on the LoRA branch, dA needs elements of x and takes them a tile of rows at a time.
 
-use loract_linalg::{Accum, MatMut, MatRef, Par, Rng, matmul};
+use std::ops::Range;
+
+use loract_linalg::{Accum, Par, Rng, matmul};
 
 use crate::error::{Error, same};
-use crate::kernels::{elementwise, matmul as products, scratch};
+use crate::kernels::{elementwise, matmul as products};
 use crate::ledger::Category;
 use crate::param::{Param, Vector, Weight};
-use crate::saved::{SavedRef, Site};
-use crate::tape::{Backprop, Backward, Tape, Var, VarId};
-use crate::tensor::Tensor;
+use crate::saved::{SavedRef, Site, left_mul_tiles};
+use crate::tape::{Backprop, Backward, Factors, Tape, Var, VarId};
+use crate::tensor::{Memory, Tensor};
 
 /// A LoRA pair.
 #[derive(Debug)]
@@ -65,42 +67,99 @@ struct Node<'m> {
 /// [`Error::Shape`]; [`Error::NonFinite`] if x is to be compressed and is not finite.
 pub fn linear<'m>(tape: &mut Tape<'m>, x: &Var, layer: &'m Linear, site: Site) -> Result<Var, Error> {
     let entered = tape.enter("linear", x.needs_grad() || layer.is_trained());
-    let (m, inputs, outputs) = (x.tensor().rows(), layer.weight.cols(), layer.weight.rows());
-    same(entered.op, "features of the input against the weight's", x.tensor().cols(), inputs)?;
+    let (inputs, outputs) = (layer.weight.cols(), layer.weight.rows());
+    same(entered.op, "features of the input against the weight's", x.cols(), inputs)?;
     if let Some(bias) = &layer.bias {
         same(entered.op, "bias against output features", bias.value().cols(), outputs)?;
     }
-    let memory = tape.memory().clone();
-    let mut y = memory.stale(m, outputs, Category::Transient);
-    products::times_transposed(x.tensor().view(), &layer.weight, y.slice_mut(), Accum::Replace, &memory);
-    if let Some(bias) = &layer.bias {
-        elementwise::add_bias(y.slice_mut(), bias.value().data());
-    }
-    let stream = tape.stream(layer.lora.as_ref().map_or(0, |l| l.tag));
-    let mut kept_xa = None;
     if let Some(lora) = &layer.lora {
         let (a, b) = (lora.a.value(), lora.b.value());
         same(entered.op, "input features of A against the weight's", a.cols(), inputs)?;
         same(entered.op, "output features of B against the weight's", b.rows(), outputs)?;
         same(entered.op, "ranks of A and B", a.rows(), b.cols())?;
-        let mut xa = memory.stale(m, a.rows(), Category::Transient);
-        let dropped = (lora.dropout > 0.0 && tape.is_training()).then(|| {
-            let mut copy = x.tensor().copy(&memory);
-            elementwise::dropout(copy.slice_mut(), 0, lora.dropout, stream);
-            copy
-        });
-        let input = dropped.as_ref().unwrap_or(x.tensor());
-        matmul(xa.view_mut(), Accum::Replace, input.view(), a.view().t(), 1.0, Par::Rayon);
-        matmul(y.view_mut(), Accum::Add, xa.view(), b.view().t(), lora.scale, Par::Rayon);
-        kept_xa = Some(xa);
     }
+    let stream = tape.stream(layer.lora.as_ref().map_or(0, |l| l.tag));
+    let dropout = layer.lora.as_ref().map_or(0.0, |lora| lora.dropout);
+    let (y, kept_xa) = match x.factors() {
+        Some(factors) if dropout == 0.0 => factored(tape, factors, layer),
+        _ => dense(tape, x.tensor(), layer, stream),
+    };
     if !entered.record {
         return Ok(tape.value(y, entered.needs_grad));
     }
     let needs_x = layer.lora.is_some() || layer.weight.trained().is_some();
-    let saved = needs_x.then(|| tape.save(&[site], x.tensor())).transpose()?;
+    let saved = match x.factors() {
+        Some(factors) => needs_x.then(|| factors.saved.clone()),
+        None => needs_x.then(|| tape.save(&[site], x.tensor())).transpose()?,
+    };
     let xa = kept_xa.map(|xa| tape.save_exact(Site::LoraXa, &xa));
     Ok(tape.record(entered.op, y, Node { layer, x_id: x.grad_id(), x: saved, xa, stream }))
+}
+
+/// y and x·Aᵀ from x (m×in). Of an output that nobody reads only x·Aᵀ.
+fn dense(tape: &Tape<'_>, x: &Tensor, layer: &Linear, stream: Rng) -> (Tensor, Option<Tensor>) {
+    let (memory, m, outputs) = (tape.memory(), x.rows(), layer.weight.rows());
+    let mut y = None;
+    if !tape.is_closing() {
+        let mut out = memory.stale(m, outputs, Category::Transient);
+        products::times_transposed(x, &layer.weight, &mut out, memory);
+        add_bias(&mut out, layer, memory);
+        y = Some(out);
+    }
+    let xa = layer.lora.as_ref().map(|lora| {
+        let (a, b) = (lora.a.value(), lora.b.value());
+        let mut xa = memory.stale(m, a.rows(), Category::Transient);
+        let dropped = (lora.dropout > 0.0 && tape.is_training()).then(|| {
+            let mut copy = x.copy(memory);
+            elementwise::dropout(copy.slice_mut(), 0, lora.dropout, stream);
+            copy
+        });
+        if !memory.is_hollow() {
+            let input = dropped.as_ref().unwrap_or(x);
+            matmul(xa.view_mut(), Accum::Replace, input.view(), a.view().t(), 1.0, Par::Rayon);
+            if let Some(y) = &mut y {
+                matmul(y.view_mut(), Accum::Add, xa.view(), b.view().t(), lora.scale, Par::Rayon);
+            }
+        }
+        xa
+    });
+    (y.unwrap_or_else(|| memory.absent(m, outputs)), xa)
+}
+
+/// The same from x = U·V, U m×k and V k×in: y = U·(V·Wᵀ + s·(V·Aᵀ)·Bᵀ) + b, x·Aᵀ = U·(V·Aᵀ). Instead of 2·m·in·out
+/// operations 2·k·(in + m)·out.
+fn factored(tape: &Tape<'_>, x: &Factors, layer: &Linear) -> (Tensor, Option<Tensor>) {
+    let (memory, m, outputs) = (tape.memory(), x.u.rows(), layer.weight.rows());
+    let mut inner = memory.stale(x.v.rows(), outputs, Category::Transient);
+    products::times_transposed(&x.v, &layer.weight, &mut inner, memory);
+    let xa = layer.lora.as_ref().map(|lora| {
+        let (a, b) = (lora.a.value(), lora.b.value());
+        let mut va = memory.stale(x.v.rows(), a.rows(), Category::Transient);
+        let mut xa = memory.stale(m, a.rows(), Category::Transient);
+        if !memory.is_hollow() {
+            matmul(va.view_mut(), Accum::Replace, x.v.view(), a.view().t(), 1.0, Par::Rayon);
+            matmul(inner.view_mut(), Accum::Add, va.view(), b.view().t(), lora.scale, Par::Rayon);
+            matmul(xa.view_mut(), Accum::Replace, x.u.view(), va.view(), 1.0, Par::Rayon);
+        }
+        xa
+    });
+    if tape.is_closing() {
+        return (memory.absent(m, outputs), xa);
+    }
+    let mut y = memory.stale(m, outputs, Category::Transient);
+    if !memory.is_hollow() {
+        matmul(y.view_mut(), Accum::Replace, x.u.view(), inner.view(), 1.0, Par::Rayon);
+    }
+    add_bias(&mut y, layer, memory);
+    (y, xa)
+}
+
+fn add_bias(y: &mut Tensor, layer: &Linear, memory: &Memory) {
+    if let Some(bias) = &layer.bias
+        && !memory.is_hollow()
+    {
+        elementwise::add_bias(y.slice_mut(), bias.value().data());
+    }
 }
 
 impl Backward for Node<'_> {
@@ -108,7 +167,10 @@ impl Backward for Node<'_> {
         let memory = pass.memory.clone();
         let layer = self.layer;
         if let Some(bias) = layer.bias.as_ref().and_then(Vector::trained) {
-            elementwise::add_column_sums(dy.data(), pass.params.zeroed(&memory, bias));
+            let sums = pass.params.zeroed(&memory, bias);
+            if !memory.is_hollow() {
+                elementwise::add_column_sums(dy.data(), sums);
+            }
         }
         if let (Some(weight), Some(x)) = (layer.weight.trained(), &self.x) {
             let (slot, accum) = pass.params.slot(&memory, weight);
@@ -119,30 +181,34 @@ impl Backward for Node<'_> {
             let partial = pass.take_partial(self.x_id);
             let accum = if partial.is_some() { Accum::Add } else { Accum::Replace };
             let mut dx = partial.unwrap_or_else(|| memory.stale(dy.rows(), layer.weight.cols(), Category::Transient));
-            products::times(dy.view(), &layer.weight, dx.slice_mut(), accum, &memory);
+            products::times(&dy, &layer.weight, &mut dx, accum, &memory);
             dx
         });
         if let (Some(lora), Some(x), Some(xa)) = (&layer.lora, &self.x, &self.xa) {
             let (a, b) = (lora.a.value(), lora.b.value());
             let mut g = memory.stale(dy.rows(), a.rows(), Category::Transient);
-            matmul(g.view_mut(), Accum::Replace, dy.view(), b.view(), lora.scale, Par::Rayon);
+            if !memory.is_hollow() {
+                matmul(g.view_mut(), Accum::Replace, dy.view(), b.view(), lora.scale, Par::Rayon);
+            }
             let xa = xa.to_dense(&memory);
             let (slot, accum) = pass.params.slot(&memory, &lora.b);
-            products::transposed_times(&dy, &xa, slot, lora.scale, accum);
+            products::transposed_times(&dy, &xa, slot, lora.scale, accum, &memory);
             drop(dy);
             let (slot, accum) = pass.params.slot(&memory, &lora.a);
             if lora.dropout > 0.0 {
-                left_mul_dropped(x, &g, slot, accum, lora.dropout, self.stream);
+                left_mul_dropped(x, &g, slot, accum, lora.dropout, self.stream, &memory);
             } else {
                 x.left_mul(&g, slot, accum, &memory);
             }
             if let Some(dx) = &mut dx {
                 if lora.dropout > 0.0 {
                     let mut branch = memory.stale(g.rows(), a.cols(), Category::Transient);
-                    matmul(branch.view_mut(), Accum::Replace, g.view(), a.view(), 1.0, Par::Rayon);
+                    if !memory.is_hollow() {
+                        matmul(branch.view_mut(), Accum::Replace, g.view(), a.view(), 1.0, Par::Rayon);
+                    }
                     elementwise::dropout(branch.slice_mut(), 0, lora.dropout, self.stream);
                     elementwise::add(dx.slice_mut(), branch.data());
-                } else {
+                } else if !memory.is_hollow() {
                     matmul(dx.view_mut(), Accum::Add, g.view(), a.view(), 1.0, Par::Rayon);
                 }
             }
@@ -154,29 +220,21 @@ impl Backward for Node<'_> {
     }
 }
 
-/// Rows of x rebuilt at once for the gradient through dropout.
-const TILE: usize = 64;
-
 /// gᵀ·drop(x), r×in, a tile of rows of x at a time.
-fn left_mul_dropped(x: &SavedRef, g: &Tensor, out: &mut Tensor, accum: Accum, probability: f32, stream: Rng) {
-    let (rows, cols, r) = (x.rows(), x.cols(), g.cols());
-    if accum == Accum::Replace {
-        out.slice_mut().fill(0.0);
-    }
-    for start in (0..rows).step_by(TILE) {
-        let range = start..(start + TILE).min(rows);
-        let len = range.len();
-        scratch::with(2 * TILE * cols, |buffer| {
-            let (rebuilt, dropped) = buffer.split_at_mut(TILE * cols);
-            let dropped = &mut dropped[..len * cols];
-            dropped.copy_from_slice(x.tiles().get(range.clone(), rebuilt));
-            if let Some(scale) = &x.column_scale {
-                elementwise::scale_columns(dropped, scale.data());
-            }
-            elementwise::dropout(dropped, range.start * cols, probability, stream);
-            let g = MatRef::row_major(&g.data()[range.start * r..range.end * r], len, r);
-            let out = MatMut::row_major(out.slice_mut(), r, cols);
-            matmul(out, Accum::Add, g.t(), MatRef::row_major(dropped, len, cols), 1.0, Par::Rayon);
-        });
-    }
+fn left_mul_dropped(
+    x: &SavedRef,
+    g: &Tensor,
+    out: &mut Tensor,
+    accum: Accum,
+    probability: f32,
+    stream: Rng,
+    memory: &Memory,
+) {
+    let (tiles, cols) = (x.tiles(), x.cols());
+    let fill = |rows: Range<usize>, out: &mut [f32]| {
+        let first = rows.start * cols;
+        tiles.fill(rows, out);
+        elementwise::dropout_here(out, first, probability, stream);
+    };
+    left_mul_tiles(x.rows(), cols, fill, g, out, accum, memory);
 }

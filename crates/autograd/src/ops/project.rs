@@ -1,7 +1,5 @@
 //! Logits (m×V) of hidden states (m×C): the head without a loss, for evaluation of short inputs.
 
-use loract_linalg::Accum;
-
 use crate::error::{Error, same};
 use crate::kernels::matmul as products;
 use crate::ledger::Category;
@@ -21,6 +19,6 @@ pub fn project(tape: &mut Tape<'_>, x: &Var, head: &Weight) -> Result<Var, Error
     same(entered.op, "features against the head's", x.tensor().cols(), head.cols())?;
     let memory = tape.memory().clone();
     let mut logits = memory.stale(x.tensor().rows(), head.rows(), Category::Transient);
-    products::times_transposed(x.tensor().view(), head, logits.slice_mut(), Accum::Replace, &memory);
+    products::times_transposed(x.tensor(), head, &mut logits, &memory);
     Ok(tape.value(logits, false))
 }

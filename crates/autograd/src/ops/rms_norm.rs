@@ -40,16 +40,22 @@ pub fn rms_norm<'m>(
     kernel::normalise(x.tensor().data(), n, eps, x_hat.slice_mut(), rstd.slice_mut());
     if !entered.record {
         // A value on its way: x̂ becomes y in place.
-        crate::kernels::elementwise::scale_columns(x_hat.slice_mut(), weight.value().data());
+        if !memory.is_hollow() {
+            crate::kernels::elementwise::scale_columns(x_hat.slice_mut(), weight.value().data());
+        }
         return Ok(tape.value(x_hat, entered.needs_grad));
     }
     let mut sites = vec![Site::Norm];
     sites.extend_from_slice(consumers);
     let saved = tape.save(&sites, &x_hat)?;
     let mut y = memory.stale(m, n, Category::Transient);
-    kernel::weigh(x_hat.data(), weight.value().data(), y.slice_mut());
+    if !memory.is_hollow() {
+        kernel::weigh(x_hat.data(), weight.value().data(), y.slice_mut());
+    }
     drop(x_hat);
-    tape.share(&y, &saved, weight.value());
+    if let Some(scaled) = saved.scaled(weight.value()) {
+        tape.share(&y, &scaled);
+    }
     let rstd = tape.save_exact(Site::RowStats, &rstd);
     Ok(tape.record(entered.op, y, Node { x: x.grad_id(), weight, x_hat: saved, rstd }))
 }
@@ -58,13 +64,17 @@ impl Backward for Node<'_> {
     fn backward(self: Box<Self>, dy: Tensor, pass: &mut Backprop<'_>) -> Result<(), Error> {
         if let Some(param) = self.weight.trained() {
             let dw = pass.params.zeroed(&pass.memory, param);
-            kernel::weight_gradient(dy.data(), self.x_hat.tiles(), dw);
+            if !pass.memory.is_hollow() {
+                kernel::weight_gradient(dy.data(), &self.x_hat.tiles(), dw);
+            }
         }
         if self.x.is_some() {
             let mut dx = pass.partial(self.x, dy.rows(), dy.cols());
             let rstd = self.rstd.to_dense(&pass.memory);
             let w = self.weight.value().data();
-            kernel::backward(dy.data(), self.x_hat.tiles(), rstd.data(), w, dx.slice_mut());
+            if !pass.memory.is_hollow() {
+                kernel::backward(dy.data(), &self.x_hat.tiles(), rstd.data(), w, dx.slice_mut());
+            }
             pass.accumulate(self.x, dx);
         }
         Ok(())

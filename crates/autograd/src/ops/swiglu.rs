@@ -32,6 +32,11 @@ pub fn swiglu(tape: &mut Tape<'_>, gate: Var, up: Var) -> Result<Var, Error> {
     drop(gate);
     let saved_up = tape.save(&[Site::ActFn], up.tensor())?;
     drop(up);
+    if tape.is_computed_again(Site::MlpOut)
+        && let Some(product) = SavedRef::swiglu(&saved_gate, &saved_up)
+    {
+        tape.share(&h, &product);
+    }
     Ok(tape.record(entered.op, h, Node { ids, gate: saved_gate, up: saved_up }))
 }
 
@@ -40,7 +45,7 @@ impl Backward for Node {
         let cols = dy.cols();
         let mut dgate = pass.stale(dy.rows(), cols);
         let mut dup = dy.into_unique(&pass.memory);
-        kernel::backward(self.gate.tiles(), self.up.tiles(), cols, dgate.slice_mut(), dup.slice_mut());
+        kernel::backward(&self.gate.tiles(), &self.up.tiles(), cols, dgate.slice_mut(), dup.slice_mut());
         pass.accumulate(self.ids[0], dgate);
         pass.accumulate(self.ids[1], dup);
         Ok(())

@@ -3,20 +3,25 @@
 //! An op hands a tensor to [`crate::Tape`], which asks the [`Policy`] for a form and returns a [`SavedRef`]. Backward
 //! uses the cheapest thing that a form offers: a product with the transpose, a tile of rows, or the dense tensor.
 
+mod compressed;
+mod form;
 mod policy;
 mod site;
+mod tiles;
 
-pub use policy::{Compress, Form, Policy, Rank, Recompute};
+pub(crate) use compressed::{Compressed, left_mul_tiles};
+pub use form::{Compress, FactorType, Factored, Form, Quant, QuantRange, Rank, Rounding};
+pub use policy::{Planned, PlannedFactors, Policy, Recompute};
 pub use site::Site;
+pub(crate) use tiles::Tiles;
 
 use std::fmt;
-use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use loract_linalg::{Accum, LowRank, MatMut, Par, matmul};
+use loract_linalg::{Accum, Par, matmul};
 
 use crate::kernels;
-use crate::ledger::{Category, Claim};
+use crate::ledger::Category;
 use crate::tensor::{Memory, Tensor};
 
 /// The form of something saved.
@@ -24,16 +29,32 @@ use crate::tensor::{Memory, Tensor};
 pub enum SavedKind {
     /// The tensor itself, f32.
     Exact,
-    /// Factors of rank k, f32.
+    /// Rounded to bf16.
+    Bf16,
+    /// Block-quantised.
+    Quantised,
+    /// Low-rank factors.
     LowRank,
+    /// Low-rank factors and a quantised residual.
+    Hybrid,
+}
+
+impl SavedKind {
+    /// The name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            SavedKind::Exact => "exact",
+            SavedKind::Bf16 => "bf16",
+            SavedKind::Quantised => "quantised",
+            SavedKind::LowRank => "low_rank",
+            SavedKind::Hybrid => "hybrid",
+        }
+    }
 }
 
 impl fmt::Display for SavedKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            SavedKind::Exact => "exact",
-            SavedKind::LowRank => "low_rank",
-        })
+        f.pad(self.name())
     }
 }
 
@@ -42,8 +63,8 @@ impl fmt::Display for SavedKind {
 pub(crate) enum Saved {
     /// The tensor itself; its bytes count at the site while this lives.
     Exact(Tensor),
-    /// Its factors.
-    LowRank { factors: LowRank, _claim: Claim },
+    /// A smaller form.
+    Compressed(Compressed),
 }
 
 impl Saved {
@@ -53,16 +74,17 @@ impl Saved {
         Saved::Exact(tensor.clone())
     }
 
-    /// Keeps factors, counted at `site`.
-    pub(crate) fn low_rank(factors: LowRank, site: Site, memory: &Memory) -> Self {
-        let claim = memory.ledger().claim(Category::Saved(site, SavedKind::LowRank), factors.size_bytes());
-        Saved::LowRank { factors, _claim: claim }
-    }
-
     fn shape(&self) -> (usize, usize) {
         match self {
             Saved::Exact(t) => (t.rows(), t.cols()),
-            Saved::LowRank { factors, .. } => (factors.rows(), factors.cols()),
+            Saved::Compressed(c) => c.shape(),
+        }
+    }
+
+    fn kind(&self) -> SavedKind {
+        match self {
+            Saved::Exact(_) => SavedKind::Exact,
+            Saved::Compressed(c) => c.kind(),
         }
     }
 }
@@ -76,60 +98,140 @@ impl Drop for Saved {
     }
 }
 
-/// A handle to something saved: X, or X·diag(w) where `column_scale` is w (the output of a norm whose x̂ is saved).
-///
-/// Handles to one tensor share it; the last one frees it.
+/// Where the numbers of a [`SavedRef`] come from.
 #[derive(Debug, Clone)]
-pub struct SavedRef {
-    pub(crate) saved: Arc<Saved>,
-    pub(crate) column_scale: Option<Tensor>,
+enum Source {
+    /// X, or X·diag(w) where `column_scale` is w (the output of a norm whose x̂ is saved).
+    Kept { saved: Arc<Saved>, column_scale: Option<Tensor> },
+    /// silu(gate)·up, computed again.
+    SwiGlu { gate: Arc<Saved>, up: Arc<Saved> },
+}
+
+/// A handle to something saved. Handles to one tensor share it; the last one frees it.
+#[derive(Debug, Clone)]
+pub struct SavedRef(Source);
+
+/// The same, without keeping it alive: for later saves of the same numbers.
+#[derive(Debug)]
+pub(crate) enum WeakRef {
+    Kept { saved: Weak<Saved>, column_scale: Option<Tensor> },
+    SwiGlu { gate: Weak<Saved>, up: Weak<Saved> },
+}
+
+impl WeakRef {
+    pub(crate) fn upgrade(&self) -> Option<SavedRef> {
+        Some(SavedRef(match self {
+            WeakRef::Kept { saved, column_scale } => {
+                Source::Kept { saved: saved.upgrade()?, column_scale: column_scale.clone() }
+            }
+            WeakRef::SwiGlu { gate, up } => Source::SwiGlu { gate: gate.upgrade()?, up: up.upgrade()? },
+        }))
+    }
 }
 
 impl SavedRef {
+    pub(crate) fn new(saved: Saved) -> Self {
+        SavedRef(Source::Kept { saved: Arc::new(saved), column_scale: None })
+    }
+
+    /// silu(gate)·up; `None` if one of them is itself computed again.
+    pub(crate) fn swiglu(gate: &SavedRef, up: &SavedRef) -> Option<Self> {
+        match (&gate.0, &up.0) {
+            (Source::Kept { saved: gate, column_scale: None }, Source::Kept { saved: up, column_scale: None }) => {
+                Some(SavedRef(Source::SwiGlu { gate: Arc::clone(gate), up: Arc::clone(up) }))
+            }
+            _ => None,
+        }
+    }
+
+    /// This with its columns scaled by `w` (1×n).
+    pub(crate) fn scaled(&self, w: &Tensor) -> Option<Self> {
+        match &self.0 {
+            Source::Kept { saved, column_scale: None } => {
+                Some(SavedRef(Source::Kept { saved: Arc::clone(saved), column_scale: Some(w.clone()) }))
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakRef {
+        match &self.0 {
+            Source::Kept { saved, column_scale } => {
+                WeakRef::Kept { saved: Arc::downgrade(saved), column_scale: column_scale.clone() }
+            }
+            Source::SwiGlu { gate, up } => WeakRef::SwiGlu { gate: Arc::downgrade(gate), up: Arc::downgrade(up) },
+        }
+    }
+
+    fn first(&self) -> &Saved {
+        match &self.0 {
+            Source::Kept { saved, .. } => saved,
+            Source::SwiGlu { gate, .. } => gate,
+        }
+    }
+
     /// m.
     pub fn rows(&self) -> usize {
-        self.saved.shape().0
+        self.first().shape().0
     }
     /// n.
     pub fn cols(&self) -> usize {
-        self.saved.shape().1
+        self.first().shape().1
+    }
+    /// The form it is in; of something computed again, the form of what it is computed from.
+    pub fn kind(&self) -> SavedKind {
+        self.first().kind()
+    }
+    /// Whether it is computed again from other tensors.
+    pub(crate) fn is_computed(&self) -> bool {
+        matches!(self.0, Source::SwiGlu { .. })
     }
 
-    /// The form it is in.
-    pub fn kind(&self) -> SavedKind {
-        match &*self.saved {
-            Saved::Exact(_) => SavedKind::Exact,
-            Saved::LowRank { .. } => SavedKind::LowRank,
+    /// Its scale, if it is a norm's output.
+    pub(crate) fn column_scale(&self) -> Option<&Tensor> {
+        match &self.0 {
+            Source::Kept { column_scale, .. } => column_scale.as_ref(),
+            Source::SwiGlu { .. } => None,
         }
+    }
+
+    /// U (m×k) and V·diag(w) (k×n) as tensors, if X is kept as factors alone.
+    pub(crate) fn factors(&self, memory: &Memory) -> Option<(Tensor, Tensor)> {
+        let Source::Kept { saved, column_scale } = &self.0 else { return None };
+        let Saved::Compressed(kept) = &**saved else { return None };
+        let (u, mut v) = kept.factors(memory)?;
+        if let Some(scale) = column_scale
+            && !memory.is_hollow()
+        {
+            kernels::elementwise::scale_columns(v.slice_mut(), scale.data());
+        }
+        Some((u, v))
     }
 
     /// The dense tensor, m×n. Shared, not copied, if that is how it is kept.
     pub fn to_dense(&self, memory: &Memory) -> Tensor {
-        let dense = match &*self.saved {
-            Saved::Exact(tensor) => tensor.clone(),
-            Saved::LowRank { factors, .. } => {
-                let mut out = memory.stale(self.rows(), self.cols(), Category::Transient);
-                factors.row_tile(0..self.rows(), out.view_mut(), Par::Rayon);
-                out
-            }
-        };
-        match &self.column_scale {
-            None => dense,
-            Some(scale) => {
-                let mut out = dense.into_unique(memory);
-                kernels::elementwise::scale_columns(out.slice_mut(), scale.data());
-                out
-            }
+        if let Source::Kept { saved, column_scale: None } = &self.0
+            && let Saved::Exact(tensor) = &**saved
+        {
+            return tensor.clone();
         }
+        let mut out = memory.stale(self.rows(), self.cols(), Category::Transient);
+        if !memory.is_hollow() {
+            kernels::elementwise::fill_rows(out.slice_mut(), self.cols(), |rows, out| self.tiles().fill(rows, out));
+        }
+        out
     }
 
     /// dᵀ·X, p×n for d m×p, added to or written over `out`. Factors are never multiplied out: 2kp(m+n) operations.
     pub(crate) fn left_mul(&self, d: &Tensor, out: &mut Tensor, accum: Accum, memory: &Memory) {
-        let Some(scale) = &self.column_scale else {
-            return self.left_mul_unscaled(d, out.view_mut(), accum);
+        let Some(scale) = self.column_scale() else {
+            return self.left_mul_unscaled(d, out, accum, memory);
         };
         let mut product = memory.stale(d.cols(), self.cols(), Category::Transient);
-        self.left_mul_unscaled(d, product.view_mut(), Accum::Replace);
+        self.left_mul_unscaled(d, &mut product, Accum::Replace, memory);
+        if memory.is_hollow() {
+            return;
+        }
         kernels::elementwise::scale_columns(product.slice_mut(), scale.data());
         match accum {
             Accum::Replace => out.slice_mut().copy_from_slice(product.data()),
@@ -137,49 +239,29 @@ impl SavedRef {
         }
     }
 
-    fn left_mul_unscaled(&self, d: &Tensor, out: MatMut<'_>, accum: Accum) {
-        match &*self.saved {
-            Saved::Exact(x) => matmul(out, accum, d.view().t(), x.view(), 1.0, Par::Rayon),
-            Saved::LowRank { factors, .. } => factors.left_mul(d.view(), out, accum, Par::Rayon),
-        }
-    }
-
-    /// Element access a tile of rows at a time. Not for a scaled handle's scale: tiles are of X.
-    pub(crate) fn tiles(&self) -> Tiles<'_> {
-        match &*self.saved {
-            Saved::Exact(tensor) => Tiles::Dense { data: tensor.data(), cols: tensor.cols() },
-            Saved::LowRank { factors, .. } => Tiles::Factors(factors),
-        }
-    }
-}
-
-/// Rows of something saved, rebuilt a tile at a time by whichever thread needs them.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Tiles<'a> {
-    /// Already dense.
-    Dense {
-        /// Rows side by side.
-        data: &'a [f32],
-        /// n.
-        cols: usize,
-    },
-    /// To be multiplied out.
-    Factors(&'a LowRank),
-}
-
-impl<'a> Tiles<'a> {
-    /// Rows `rows`, in place or rebuilt in `scratch` (at least rows.len()·n long).
-    pub(crate) fn get<'b>(&self, rows: Range<usize>, scratch: &'b mut [f32]) -> &'b [f32]
-    where
-        'a: 'b,
-    {
-        match *self {
-            Tiles::Dense { data, cols } => &data[rows.start * cols..rows.end * cols],
-            Tiles::Factors(factors) => {
-                let (len, cols) = (rows.len(), factors.cols());
-                factors.row_tile(rows, MatMut::row_major(scratch, len, cols), Par::Serial);
-                &scratch[..len * cols]
+    fn left_mul_unscaled(&self, d: &Tensor, out: &mut Tensor, accum: Accum, memory: &Memory) {
+        match &self.0 {
+            Source::Kept { saved, .. } => match &**saved {
+                Saved::Exact(x) => {
+                    if !memory.is_hollow() {
+                        matmul(out.view_mut(), accum, d.view().t(), x.view(), 1.0, Par::Rayon);
+                    }
+                }
+                Saved::Compressed(c) => c.left_mul(d, out, accum, memory),
+            },
+            Source::SwiGlu { .. } => {
+                let tiles = self.tiles();
+                let fill = |rows, out: &mut [f32]| tiles.fill(rows, out);
+                left_mul_tiles(self.rows(), self.cols(), fill, d, out, accum, memory);
             }
+        }
+    }
+
+    /// Element access a tile of rows at a time.
+    pub(crate) fn tiles(&self) -> Tiles<'_> {
+        match &self.0 {
+            Source::Kept { saved, column_scale } => Tiles::of(saved, column_scale.as_ref()),
+            Source::SwiGlu { gate, up } => Tiles::swiglu(Tiles::of(gate, None), Tiles::of(up, None)),
         }
     }
 }

@@ -1,24 +1,9 @@
-//! Which form a site gets: a pure function of the settings, the site and the shape.
+//! Which form a site gets: a pure function of the settings, the sites and the shape.
 
-use std::collections::BTreeSet;
-use std::fmt;
-use std::str::FromStr;
+use std::collections::BTreeMap;
 
-use loract_linalg::TestMatrix;
-
-use super::Site;
-
-/// How saved activations are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Compress {
-    /// Not at all.
-    #[default]
-    None,
-    /// Sampling-based orthogonal decomposition (the paper's).
-    Rqb,
-    /// The same with a Gaussian test matrix.
-    Gauss,
-}
+use super::form::{Compress, FactorType, Factored, Form, Quant, Rank};
+use super::{SavedKind, Site};
 
 /// Which segments run forward again in backward instead of keeping what is inside them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,137 +11,94 @@ pub enum Recompute {
     /// None.
     #[default]
     None,
-    /// Attention and MLP of each layer, from the norm's output.
+    /// Attention and MLP of each layer, from the norm's output, rebuilt.
     Sublayer,
+    /// The same straight from the factors of x̂, x̂·W = U·(V·W), without rebuilding it.
+    Factored,
     /// Each layer, from its input.
     Layer,
 }
 
-/// Compression rank k: a number, or a fraction ρ of an activation's features, k = ⌊ρ·n⌋ (at least 1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rank {
-    /// k itself.
-    Count(usize),
-    /// ρ = num / den.
-    Fraction {
-        /// Numerator.
-        num: usize,
-        /// Denominator.
-        den: usize,
-    },
-}
-
-impl Rank {
-    /// k for an activation with n features.
-    pub fn of(self, n: usize) -> usize {
-        match self {
-            Rank::Count(k) => k,
-            Rank::Fraction { num, den } => (n * num / den).max(1),
-        }
-    }
-}
-
-impl fmt::Display for Rank {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Rank::Count(k) => write!(f, "{k}"),
-            Rank::Fraction { num, den } => write!(f, "{num}/{den}"),
-        }
-    }
-}
-
-impl FromStr for Rank {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("rank `{text}` is neither a positive number (72) nor a fraction of at most 1 (1/8)");
-        let number = |t: &str| t.trim().parse::<usize>().ok().filter(|&x| x > 0 && x <= u32::MAX as usize);
-        match text.split_once('/') {
-            None => Ok(Rank::Count(number(text).ok_or_else(wrong)?)),
-            Some((num, den)) => {
-                let (num, den) = (number(num).ok_or_else(wrong)?, number(den).ok_or_else(wrong)?);
-                if num > den { Err(wrong()) } else { Ok(Rank::Fraction { num, den }) }
-            }
-        }
-    }
-}
-
-/// What becomes of a tensor that an op saves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// Kept as it is.
-    Exact,
-    /// Factors of rank `rank`, found with `test_matrix`.
-    LowRank {
-        /// k.
-        rank: usize,
-        /// Sketch.
-        test_matrix: TestMatrix,
-    },
-}
-
 /// The settings that decide memory, time and fidelity.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Policy {
-    /// Method of compression.
-    pub compress: Compress,
-    /// Compression rank.
-    pub rank: Rank,
-    /// Compressed sites.
-    pub sites: BTreeSet<Site>,
+    /// Form of each site; sites not named are exact.
+    pub forms: BTreeMap<Site, Form>,
     /// Recomputed segments.
     pub recompute: Recompute,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self::exact()
-    }
 }
 
 impl Policy {
     /// Everything kept exactly, nothing recomputed.
     pub fn exact() -> Self {
-        Self {
-            compress: Compress::None,
-            rank: Rank::Fraction { num: 1, den: 8 },
-            sites: BTreeSet::new(),
-            recompute: Recompute::None,
+        Self::default()
+    }
+
+    /// One form at all of `sites`.
+    pub fn uniform(recompute: Recompute, sites: impl IntoIterator<Item = Site>, form: Form) -> Self {
+        Self { recompute, forms: sites.into_iter().map(|site| (site, form)).collect() }
+    }
+
+    /// This with every form changed by `f`.
+    pub fn map_forms(mut self, f: impl Fn(Form) -> Form) -> Self {
+        self.forms.values_mut().for_each(|form| *form = f(*form));
+        self
+    }
+
+    /// The sites that a way of recomputing leaves to compress; without recomputation the paper's, to which `attn_qkv` can
+    /// be added.
+    pub fn sites_of(recompute: Recompute) -> &'static [Site] {
+        match recompute {
+            Recompute::None => &[Site::Norm, Site::AttnIn, Site::AttnOut, Site::MlpIn, Site::ActFn, Site::MlpOut],
+            Recompute::Sublayer | Recompute::Factored => &[Site::Norm, Site::CkptAttn, Site::CkptMlp],
+            Recompute::Layer => &[Site::CkptLayer],
         }
     }
 
-    /// The sites that a way of recomputing leaves to compress.
-    pub fn sites_of(recompute: Recompute) -> BTreeSet<Site> {
-        match recompute {
-            Recompute::None => [Site::Norm, Site::AttnIn, Site::AttnOut, Site::MlpIn, Site::ActFn, Site::MlpOut].into(),
-            Recompute::Sublayer => [Site::Norm, Site::CkptAttn, Site::CkptMlp].into(),
-            Recompute::Layer => [Site::CkptLayer].into(),
-        }
+    /// Whether `site` exists when this is recomputed.
+    pub fn allows(recompute: Recompute, site: Site) -> bool {
+        Self::sites_of(recompute).contains(&site) || (recompute == Recompute::None && site == Site::AttnQkv)
     }
 
     /// Whether the segment saved at `site` is recomputed.
     pub fn recomputes(&self, site: Site) -> bool {
         match self.recompute {
-            Recompute::None => false,
-            Recompute::Sublayer => matches!(site, Site::CkptAttn | Site::CkptMlp),
+            Recompute::None => site == Site::AttnQkv && self.form(site) == Form::Again,
+            Recompute::Sublayer | Recompute::Factored => matches!(site, Site::CkptAttn | Site::CkptMlp),
             Recompute::Layer => site == Site::CkptLayer,
         }
     }
 
+    /// The form asked for at `site`.
+    pub fn form(&self, site: Site) -> Form {
+        self.forms.get(&site).copied().unwrap_or_default()
+    }
+
     /// The form of an m×n tensor that is needed at all of `sites`.
     ///
-    /// Stored once for all of them, so it is compressed only if each of them allows it. Kept exact also if k ≥ m (fewer
-    /// rows than the rank asked for): the factors would be larger than the tensor and no less exact.
-    pub fn plan(&self, sites: &[Site], m: usize, n: usize) -> Form {
-        let test_matrix = match self.compress {
-            Compress::None => return Form::Exact,
-            Compress::Rqb => TestMatrix::SampledVectors,
-            Compress::Gauss => TestMatrix::Gaussian,
+    /// Stored once for all of them, in the finest of their forms. Kept exact if the rank is not below m (a short batch:
+    /// the factors would be larger than the tensor and no less exact), or if the codes of so narrow a tensor would be.
+    pub fn plan(&self, sites: &[Site], m: usize, n: usize) -> Planned {
+        let forms = sites.iter().map(|&site| self.form(site));
+        let finest = forms.reduce(|a, b| if b.fineness(n) > a.fineness(n) { b } else { a }).unwrap_or_default();
+        let factors = |f: Factored| PlannedFactors {
+            method: f.method,
+            rank: f.rank,
+            most: f.rank.of(n).min(n),
+            stored: f.stored,
         };
-        let rank = self.rank.of(n).min(n);
-        if rank >= m || !sites.iter().all(|site| self.sites.contains(site)) {
-            return Form::Exact;
-        }
-        Form::LowRank { rank, test_matrix }
+        let planned = match finest {
+            Form::Exact | Form::Again => Planned::Exact,
+            Form::Bf16 => Planned::Bf16,
+            Form::Quantised(quant) => Planned::Quantised(quant),
+            Form::LowRank(f) => Planned::LowRank(factors(f)),
+            Form::Hybrid(f, quant) => Planned::Hybrid(factors(f), quant),
+        };
+        let useless = match planned.factors() {
+            Some(factors) => factors.most >= m,
+            None => planned.bytes(m, n) >= Planned::Exact.bytes(m, n),
+        };
+        if useless { Planned::Exact } else { planned }
     }
 
     /// The policy inside a recomputed segment: it is short-lived, so everything is exact.
@@ -165,29 +107,105 @@ impl Policy {
     }
 }
 
+/// Factors of a tensor whose shape is known.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PlannedFactors {
+    /// How they are found.
+    pub method: Compress,
+    /// As asked for.
+    pub rank: Rank,
+    /// k; of [`Rank::Auto`] the largest.
+    pub most: usize,
+    /// What they are stored in.
+    pub stored: FactorType,
+}
+
+/// What becomes of a tensor whose shape is known.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Planned {
+    /// Kept as it is.
+    Exact,
+    /// Rounded to bf16.
+    Bf16,
+    /// Block-quantised.
+    Quantised(Quant),
+    /// Factors.
+    LowRank(PlannedFactors),
+    /// Factors, and what they leave over block-quantised.
+    Hybrid(PlannedFactors, Quant),
+}
+
+impl Planned {
+    /// Bytes that it takes for m×n; of a rank that is found, the most.
+    pub fn bytes(&self, m: usize, n: usize) -> usize {
+        let factors = self.factors().map_or(0, |f| {
+            let number = match f.stored {
+                FactorType::F32 => 4,
+                FactorType::Bf16 => 2,
+            };
+            number * f.most * (m + n)
+        });
+        // The pool gives whole f32.
+        let quant =
+            self.quant().map_or(0, |q| 4 * (m * q.code_bytes(n)).div_ceil(4) + 4 * (m * q.scales(n)).div_ceil(2));
+        match self {
+            Planned::Exact => 4 * m * n,
+            Planned::Bf16 => 4 * (m * n).div_ceil(2),
+            _ => factors + quant,
+        }
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> SavedKind {
+        match self {
+            Planned::Exact => SavedKind::Exact,
+            Planned::Bf16 => SavedKind::Bf16,
+            Planned::Quantised(_) => SavedKind::Quantised,
+            Planned::LowRank(_) => SavedKind::LowRank,
+            Planned::Hybrid(..) => SavedKind::Hybrid,
+        }
+    }
+
+    pub(crate) fn factors(&self) -> Option<PlannedFactors> {
+        match self {
+            Planned::LowRank(f) | Planned::Hybrid(f, _) => Some(*f),
+            _ => None,
+        }
+    }
+    pub(crate) fn quant(&self) -> Option<Quant> {
+        match self {
+            Planned::Quantised(quant) | Planned::Hybrid(_, quant) => Some(*quant),
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_shared_tensor_is_compressed_only_if_every_use_allows_it() {
-        let mut policy = Policy { compress: Compress::Rqb, sites: [Site::Norm].into(), ..Policy::exact() };
-        assert_eq!(policy.plan(&[Site::Norm, Site::AttnIn], 2048, 576), Form::Exact);
-        policy.sites.insert(Site::AttnIn);
-        let want = Form::LowRank { rank: 72, test_matrix: TestMatrix::SampledVectors };
-        assert_eq!(policy.plan(&[Site::Norm, Site::AttnIn], 2048, 576), want);
-        assert_eq!(policy.plan(&[Site::Norm], 72, 576), Form::Exact);
-        assert_eq!(policy.plan(&[Site::AttnQkv], 2048, 576), Form::Exact);
+    fn policy(forms: &[(Site, &str)]) -> Policy {
+        let forms = forms.iter().filter_map(|(site, form)| Some((*site, form.parse().ok()?))).collect();
+        Policy { forms, recompute: Recompute::None }
     }
 
     #[test]
-    fn ranks_are_read_and_refused() {
-        assert_eq!("1/8".parse(), Ok(Rank::Fraction { num: 1, den: 8 }));
-        assert_eq!("72".parse(), Ok(Rank::Count(72)));
-        assert_eq!(Rank::Fraction { num: 1, den: 8 }.of(570), 71);
-        assert_eq!(Rank::Fraction { num: 1, den: 8 }.of(5), 1);
-        for wrong in ["0", "9/8", "1/0", "x", "", "-1", "0.5"] {
-            assert!(wrong.parse::<Rank>().is_err(), "{wrong}");
-        }
+    fn a_shared_tensor_takes_the_finest_of_its_forms() {
+        let (norm, both) = ([Site::Norm], [Site::Norm, Site::AttnIn]);
+        let one = policy(&[(Site::Norm, "rqb:1/8")]);
+        assert_eq!(one.plan(&both, 2048, 576).kind(), SavedKind::Exact);
+        assert_eq!(one.plan(&norm, 2048, 576).factors().map(|f| f.most), Some(72));
+        assert_eq!(one.plan(&[Site::AttnQkv], 2048, 576).kind(), SavedKind::Exact);
+        let two = policy(&[(Site::Norm, "rqb:1/16+q4"), (Site::AttnIn, "rqb:1/8")]);
+        assert_eq!(two.plan(&both, 2048, 576).kind(), SavedKind::Hybrid);
+    }
+
+    #[test]
+    fn a_form_that_saves_nothing_is_not_taken() {
+        let low = policy(&[(Site::Norm, "rqb:1/8:f32")]);
+        assert_eq!(low.plan(&[Site::Norm], 72, 576), Planned::Exact);
+        let codes = policy(&[(Site::Norm, "q8")]);
+        assert_eq!(codes.plan(&[Site::Norm], 100, 4), Planned::Exact);
+        assert_eq!(codes.plan(&[Site::Norm], 100, 64).bytes(100, 64), 100 * (64 + 4));
     }
 }

@@ -24,7 +24,7 @@ pub enum Site {
     CkptMlp,
     /// Input of a recomputed layer: the residual stream (m×C).
     CkptLayer,
-    /// q, k and v (m×H·D, twice m×H_kv·D); always exact for now.
+    /// q, k and v after rope (m×H·D, twice m×H_kv·D).
     AttnQkv,
     /// x·Aᵀ of a LoRA pair (m×r); always exact, so the gradient of B is exact.
     LoraXa,
@@ -36,9 +36,10 @@ pub enum Site {
 
 impl Site {
     /// The sites that can be compressed, in the order of a layer.
-    pub const COMPRESSIBLE: [Site; 9] = [
+    pub const COMPRESSIBLE: [Site; 10] = [
         Site::Norm,
         Site::AttnIn,
+        Site::AttnQkv,
         Site::AttnOut,
         Site::MlpIn,
         Site::ActFn,
@@ -47,6 +48,12 @@ impl Site {
         Site::CkptMlp,
         Site::CkptLayer,
     ];
+
+    /// Whether an error in what is kept here changes the gradient of the op's input, and so those of every layer below.
+    /// At the other, terminal sites it changes one gradient of a LoRA pair and nothing else.
+    pub fn propagates(self) -> bool {
+        !matches!(self, Site::AttnIn | Site::AttnOut | Site::MlpIn | Site::MlpOut | Site::LoraXa)
+    }
 
     /// The name in flags, configuration and reports.
     pub fn name(self) -> &'static str {

@@ -9,8 +9,8 @@ use loract_autograd::ops::{
     rms_norm, rope, swiglu,
 };
 use loract_autograd::{
-    Category, Compress, Error, Grads, Memory, Param, Policy, Rank, Recompute, SavedKind, Site, StepKey, Tape, Tensor,
-    Var, Vector, Weight,
+    Category, Compress, Error, FactorType, Factored, Form, Grads, Memory, Param, Policy, Rank, Recompute, SavedKind,
+    Site, StepKey, Tape, Tensor, Var, Vector, Weight,
 };
 use loract_testkit::oracle;
 use loract_testkit::spectrum::{Spectrum, with_spectrum};
@@ -66,9 +66,15 @@ pub fn lora(memory: &Memory, inputs: usize, outputs: usize, r: usize, dropout: f
     Lora { a, b, scale: 0.75, dropout, tag: 5 }
 }
 
-/// Every compressible site compressed, nothing recomputed.
-pub fn compressed(compress: Compress, rank: Rank) -> Policy {
-    Policy { compress, rank, sites: Site::COMPRESSIBLE.into(), ..Policy::exact() }
+/// Every compressible site compressed to f32 factors, nothing recomputed.
+pub fn compressed(method: Compress, rank: Rank) -> Policy {
+    let factors = Factored { method, rank, stored: FactorType::F32 };
+    everywhere(if method == Compress::None { Form::Exact } else { Form::LowRank(factors) })
+}
+
+/// Every compressible site in one form, nothing recomputed.
+pub fn everywhere(form: Form) -> Policy {
+    Policy::uniform(Recompute::None, Site::COMPRESSIBLE, form)
 }
 
 pub fn recomputing(recompute: Recompute) -> Policy {

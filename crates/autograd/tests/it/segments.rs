@@ -139,7 +139,7 @@ fn a_segment_keeps_its_input_only() -> Result {
     for (kind, size) in sizes {
         let policy = |recompute| match kind {
             SavedKind::Exact => recomputing(recompute),
-            SavedKind::LowRank => Policy { recompute, ..compressed(Compress::Rqb, Rank::Count(k)) },
+            _ => Policy { recompute, ..compressed(Compress::Rqb, Rank::Count(k)) },
         };
         let layer = run(&blocks, &memory, true, policy(Recompute::Layer))?;
         assert_eq!(layer.saved, [(Category::Saved(Site::CkptLayer, kind), count * size)]);
@@ -157,7 +157,7 @@ fn compressed_inputs_of_full_rank_give_the_exact_gradients() -> Result {
     let blocks = blocks(&memory, 3)?;
     let whole = run(&blocks, &memory, true, Policy::exact())?;
     let want: Vec<_> = whole.gradients.iter().map(|g| wide(g)).collect();
-    for recompute in [Recompute::None, Recompute::Layer, Recompute::Sublayer] {
+    for recompute in [Recompute::None, Recompute::Layer, Recompute::Sublayer, Recompute::Factored] {
         for compress in [Compress::Rqb, Compress::Gauss] {
             let policy = Policy { recompute, ..compressed(compress, Rank::Fraction { num: 1, den: 1 }) };
             let got = run(&blocks, &memory, true, policy)?;
@@ -174,7 +174,7 @@ fn compressed_inputs_of_full_rank_give_the_exact_gradients() -> Result {
 fn compressed_recomputation_is_deterministic() -> Result {
     let memory = Memory::new();
     let blocks = blocks(&memory, 2)?;
-    for recompute in [Recompute::None, Recompute::Layer, Recompute::Sublayer] {
+    for recompute in [Recompute::None, Recompute::Layer, Recompute::Sublayer, Recompute::Factored] {
         let policy = || Policy { recompute, ..compressed(Compress::Rqb, Rank::Count(4)) };
         let (first, second) = (run(&blocks, &memory, true, policy())?, run(&blocks, &memory, true, policy())?);
         assert_eq!(first.gradients, second.gradients, "{recompute:?}");

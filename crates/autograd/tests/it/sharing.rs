@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use loract_autograd::ops::{AttentionShape, Targets, add, dropout};
 use loract_autograd::ops::{Linear, attention, cross_entropy, linear, rms_norm, swiglu};
 use loract_autograd::{
-    Category, Compress, Frozen, Grads, Memory, Policy, Rank, SavedKind, Site, StepKey, Tape, Var, Vector, Weight,
+    Category, Compress, Frozen, Grads, Memory, Policy, Rank, Recompute, SavedKind, Site, StepKey, Tape, Var, Vector,
+    Weight,
 };
 
 use crate::harness::{EPS, KEY, Matrix, Result, assert_close, compressed, lora, param, random, wide};
@@ -76,7 +77,7 @@ fn a_layer_keeps_what_is_counted_by_hand() -> Result {
             ((Site::AttnOut, kind), size(kind, N)),
             ((Site::ActFn, kind), 2 * size(kind, f)),
             ((Site::MlpOut, kind), size(kind, f)),
-            ((Site::AttnQkv, SavedKind::Exact), dense(N + N / 2 + N / 2)),
+            ((Site::AttnQkv, kind), size(kind, N) + 2 * size(kind, N / 2)),
             ((Site::LoraXa, SavedKind::Exact), 7 * dense(R)),
             ((Site::RowStats, SavedKind::Exact), 2 * dense(1) + dense(4)),
         ]);
@@ -121,7 +122,7 @@ fn each_tensor_is_kept_once_and_only_if_needed() -> Result {
         ("a frozen weight needs no input", |t, x, m| linear(t, x, &m.frozen, Site::AttnIn), [0, 0]),
         ("a bias needs no input", |t, x, m| linear(t, x, &m.bias, Site::AttnIn), [0, 0]),
         ("one linear", |t, x, m| linear(t, x, &m.first, Site::AttnIn), [dense + xa, factors + xa]),
-        ("a site that may not be compressed", |t, x, m| linear(t, x, &m.first, Site::AttnQkv), [dense + xa; 2]),
+        ("a site that is not compressed", |t, x, m| linear(t, x, &m.first, Site::LossGrad), [dense + xa; 2]),
         (
             "two linears of one input",
             |t, x, m| {
@@ -133,8 +134,8 @@ fn each_tensor_is_kept_once_and_only_if_needed() -> Result {
         ),
         ("gate and up that are one tensor", |t, x, _| swiglu(t, x.clone(), x.clone()), [dense, factors]),
         (
-            "a norm whose consumer may not be compressed",
-            |t, x, m| rms_norm(t, x, &m.norm, EPS, &[Site::AttnQkv]),
+            "a norm whose consumer is not compressed",
+            |t, x, m| rms_norm(t, x, &m.norm, EPS, &[Site::LossGrad]),
             [dense + 4 * M; 2],
         ),
         (
@@ -226,7 +227,7 @@ fn numbers_changed_in_place_are_not_taken_for_what_was_kept() -> Result {
 fn a_coarse_form_does_not_stand_in_for_an_exact_one() -> Result {
     let memory = Memory::new();
     let (coarse, exact) = (with_lora(&memory, N, N)?, with_lora(&memory, N, N)?);
-    let policy = Policy { sites: [Site::AttnIn].into(), ..low_rank() };
+    let policy = Policy::uniform(Recompute::None, [Site::AttnIn], low_rank().form(Site::AttnIn));
     let mut tape = Tape::new(&memory, policy, KEY);
     let x = tape.input(Matrix::random(M, N, 3).tensor(&memory), true);
     linear(&mut tape, &x, &coarse, Site::AttnIn)?;

@@ -56,14 +56,20 @@ impl Layer {
     }
 
     fn self_attn<'m>(&'m self, tape: &mut Tape<'m>, y: Var, rows: &RowsOf) -> Result<Var, Error> {
+        let rows = rows.clone();
+        let o = tape.segment(Site::AttnQkv, y, Box::new(move |tape, y| self.attend(tape, y, &rows)))?;
+        tape.closes(&[Site::CkptAttn]);
+        ops::linear(tape, &o, &self.o_proj, Site::AttnOut)
+    }
+
+    fn attend<'m>(&'m self, tape: &mut Tape<'m>, y: Var, rows: &RowsOf) -> Result<Var, Error> {
         let q = ops::linear(tape, &y, &self.q_proj, Site::AttnIn)?;
         let k = ops::linear(tape, &y, &self.k_proj, Site::AttnIn)?;
         let v = ops::linear(tape, &y, &self.v_proj, Site::AttnIn)?;
         drop(y);
         let q = ops::rope(tape, q, &rows.rope, &rows.positions)?;
         let k = ops::rope(tape, k, &rows.rope, &rows.positions)?;
-        let o = ops::attention(tape, [q, k, v], self.attention, &rows.sequences)?;
-        ops::linear(tape, &o, &self.o_proj, Site::AttnOut)
+        ops::attention(tape, [q, k, v], self.attention, &rows.sequences)
     }
 
     fn mlp<'m>(&'m self, tape: &mut Tape<'m>, y: Var) -> Result<Var, Error> {
@@ -71,6 +77,7 @@ impl Layer {
         let up = ops::linear(tape, &y, &self.up_proj, Site::MlpIn)?;
         drop(y);
         let h = ops::swiglu(tape, gate, up)?;
+        tape.closes(&[Site::CkptMlp, Site::CkptLayer]);
         ops::linear(tape, &h, &self.down_proj, Site::MlpOut)
     }
 

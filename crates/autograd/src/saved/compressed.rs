@@ -1,0 +1,369 @@
+//! X ≈ U·V + R̃: low-rank factors, what they leave over in a coarser type, or one of the two.
+//!
+//! All compressed forms are this one: bf16 and block quantisation have no factors, plain low rank has no rest. Bytes come
+//! from the expressions that allocate: [`Planned::bytes`].
+
+use std::ops::Range;
+
+use bytemuck::{cast_slice, cast_slice_mut};
+use half::bf16;
+use loract_linalg::{
+    Accum, LowRank, Mat, MatMut, MatRef, NystromParams, Par, QbParams, Rng, Stop, SvdMethod, TestMatrix, matmul,
+    nystrom, qb, randomised_svd, truncated_svd,
+};
+use rayon::prelude::*;
+
+use super::form::{Compress, FactorType, Quant, Rank};
+use super::policy::{Planned, PlannedFactors};
+use super::{SavedKind, Site};
+use crate::kernels::quantise::{self, Sums};
+use crate::kernels::{elementwise, scratch};
+use crate::ledger::{Category, Claim};
+use crate::tensor::{Memory, Tensor};
+
+/// Rows that are rebuilt together for a product.
+const TILE: usize = 256;
+
+#[derive(Debug)]
+enum Factors {
+    F32(LowRank),
+    Bf16(LowRank<bf16>),
+}
+
+/// What is kept besides factors; the bytes lie in a tensor of the pool.
+#[derive(Debug)]
+enum Rest {
+    Bf16(Tensor),
+    Codes { quant: Quant, codes: Tensor, scales: Tensor },
+}
+
+/// A tensor kept in a compressed form.
+#[derive(Debug)]
+pub(crate) struct Compressed {
+    rows: usize,
+    cols: usize,
+    kind: SavedKind,
+    factors: Option<Factors>,
+    rest: Option<Rest>,
+    /// k; 0 without factors.
+    rank: usize,
+    /// Whether there is a rest; also in a hollow one, which has the sizes only.
+    has_rest: bool,
+    relative_error: f32,
+    _claim: Claim,
+}
+
+impl Compressed {
+    /// The sizes of what [`Compressed::new`] would make.
+    pub(crate) fn hollow(rows: usize, cols: usize, site: Site, planned: &Planned, memory: &Memory) -> Self {
+        let kind = planned.kind();
+        let claim = memory.ledger().claim(Category::Saved(site, kind), planned.bytes(rows, cols));
+        let has_rest = planned.quant().is_some() || planned == &Planned::Bf16;
+        let rank = planned.factors().map_or(0, |f| f.most);
+        Self { rows, cols, kind, factors: None, rest: None, rank, has_rest, relative_error: 0.0, _claim: claim }
+    }
+
+    /// Compresses `x` for `site` as planned. `stream` names the samples and the rounding.
+    ///
+    /// # Errors
+    /// The linalg error that names the element which is not finite.
+    pub(crate) fn new(
+        x: &Tensor,
+        site: Site,
+        planned: &Planned,
+        mut stream: Rng,
+        memory: &Memory,
+    ) -> Result<Self, loract_linalg::Error> {
+        let (rows, cols, kind) = (x.rows(), x.cols(), planned.kind());
+        let category = Category::Saved(site, kind);
+        let (factors, residual) = match planned.factors() {
+            None => (None, None),
+            Some(wanted) => {
+                let (found, residual) = find_factors(x.view(), wanted, stream.next_u64())?;
+                let stored = match wanted.stored {
+                    FactorType::F32 => Factors::F32(found),
+                    FactorType::Bf16 => Factors::Bf16(found.to_bf16()),
+                };
+                (Some(stored), residual)
+            }
+        };
+        let bytes = factors.as_ref().map_or(0, Factors::size_bytes);
+        let claim = memory.ledger().claim(category, bytes);
+        let (rest, sums) = match planned.quant() {
+            Some(quant) => {
+                let (rest, sums) = quantised(x, factors.as_ref(), quant, stream, category, memory)?;
+                (Some(rest), Some(sums))
+            }
+            None if planned == &Planned::Bf16 => {
+                let mut kept = memory.stale(1, (rows * cols).div_ceil(2), category);
+                let halves: &mut [bf16] = cast_slice_mut(kept.slice_mut());
+                elementwise::round_to_bf16(x.data(), halves);
+                (Some(Rest::Bf16(kept)), None)
+            }
+            None => (None, None),
+        };
+        let relative_error = match (sums, residual) {
+            // What the factors leave over, of which the codes lose a part.
+            (Some(sums), Some(residual)) if sums.energy > 0.0 => residual * (sums.error / sums.energy).sqrt(),
+            (Some(sums), None) if sums.energy > 0.0 => (sums.error / sums.energy).sqrt(),
+            (None, Some(residual)) => residual,
+            _ => 0.0,
+        };
+        let rank = factors.as_ref().map_or(0, Factors::rank);
+        let (has_rest, relative_error) = (rest.is_some(), relative_error as f32);
+        Ok(Self { rows, cols, kind, factors, rest, rank, has_rest, relative_error, _claim: claim })
+    }
+
+    pub(crate) fn shape(&self) -> (usize, usize) {
+        (self.rows, self.cols)
+    }
+    pub(crate) fn kind(&self) -> SavedKind {
+        self.kind
+    }
+    /// ‖X − X̃‖/‖X‖ as estimated while compressing; rounding of bf16 is left out.
+    pub(crate) fn relative_error(&self) -> f32 {
+        self.relative_error
+    }
+
+    /// U (m×k) and V (k×n) in f32, if they are all that is kept.
+    pub(crate) fn factors(&self, memory: &Memory) -> Option<(Tensor, Tensor)> {
+        if self.has_rest || self.rank == 0 {
+            return None;
+        }
+        let [mut u, mut v] = [(self.rows, self.rank), (self.rank, self.cols)]
+            .map(|(rows, cols)| memory.stale(rows, cols, Category::Transient));
+        match &self.factors {
+            None => {}
+            Some(Factors::F32(f)) => {
+                u.slice_mut().copy_from_slice(f.u().data());
+                v.slice_mut().copy_from_slice(f.v().data());
+            }
+            Some(Factors::Bf16(f)) => {
+                elementwise::widen_bf16(f.u().data(), u.slice_mut());
+                elementwise::widen_bf16(f.v().data(), v.slice_mut());
+            }
+        }
+        Some((u, v))
+    }
+
+    /// dᵀ·X̃, p×n for d m×p: factors are never multiplied out (2kp(m+n) operations), the rest is widened a tile at a time.
+    pub(crate) fn left_mul(&self, d: &Tensor, out: &mut Tensor, accum: Accum, memory: &Memory) {
+        let mut accum = accum;
+        if let Some(factors) = &self.factors {
+            match factors {
+                Factors::F32(f) => f.left_mul(d.view(), out.view_mut(), accum, Par::Rayon),
+                Factors::Bf16(f) => f.left_mul(d.view(), out.view_mut(), accum, Par::Rayon),
+            }
+            accum = Accum::Add;
+        }
+        if self.has_rest {
+            let rest = TileSource { compressed: self, v: None };
+            left_mul_tiles(self.rows, self.cols, |rows, out| rest.fill(rows, out), d, out, accum, memory);
+        }
+    }
+
+    /// Rows, rebuilt by whichever thread needs them.
+    pub(crate) fn tiles(&self) -> TileSource<'_> {
+        let v = self.factors.as_ref().map(|factors| match factors {
+            Factors::F32(f) => Wide::Borrowed(f.v().view()),
+            Factors::Bf16(f) => Wide::Owned(widened(f.v().view())),
+        });
+        TileSource { compressed: self, v }
+    }
+}
+
+/// dᵀ·X for d m×p, with rows of X filled in a tile at a time.
+pub(crate) fn left_mul_tiles(
+    rows: usize,
+    cols: usize,
+    fill: impl Fn(Range<usize>, &mut [f32]) + Sync,
+    d: &Tensor,
+    out: &mut Tensor,
+    mut accum: Accum,
+    memory: &Memory,
+) {
+    let mut tile = memory.stale(TILE.min(rows), cols, Category::Transient);
+    if memory.is_hollow() {
+        return;
+    }
+    let chunk = elementwise::rows_per_task(cols).max(16);
+    for start in (0..rows).step_by(TILE) {
+        let range = start..(start + TILE).min(rows);
+        let numbers = &mut tile.slice_mut()[..range.len() * cols];
+        numbers.par_chunks_mut(chunk * cols).enumerate().for_each(|(at, numbers)| {
+            let first = start + at * chunk;
+            fill(first..first + numbers.len() / cols, numbers);
+        });
+        let x = MatRef::row_major(numbers, range.len(), cols);
+        matmul(out.view_mut(), accum, d.view().row_range(range).t(), x, 1.0, Par::Rayon);
+        accum = Accum::Add;
+    }
+}
+
+enum Wide<'a> {
+    Borrowed(MatRef<'a>),
+    Owned(Mat),
+}
+
+/// Rows of a [`Compressed`], with V widened once for all of them.
+pub(crate) struct TileSource<'a> {
+    compressed: &'a Compressed,
+    v: Option<Wide<'a>>,
+}
+
+impl TileSource<'_> {
+    /// Rows `rows` of X̃ (of the rest alone where V was not prepared) into `out`, rows.len()·n long.
+    pub(crate) fn fill(&self, rows: Range<usize>, out: &mut [f32]) {
+        let cols = self.compressed.cols;
+        if let (Some(v), Some(factors)) = (&self.v, &self.compressed.factors) {
+            let v = match v {
+                Wide::Borrowed(v) => *v,
+                Wide::Owned(v) => v.view(),
+            };
+            factors.tile(v, rows.clone(), MatMut::row_major(out, rows.len(), cols), Accum::Replace, 1.0);
+        }
+        let add = self.v.is_some();
+        match &self.compressed.rest {
+            None => {}
+            Some(Rest::Bf16(kept)) => {
+                let halves: &[bf16] = cast_slice(kept.data());
+                elementwise::widen_bf16(&halves[rows.start * cols..rows.end * cols], out);
+            }
+            Some(Rest::Codes { quant, codes, scales }) => {
+                let (codes, scales): (&[u8], &[bf16]) = (cast_slice(codes.data()), cast_slice(scales.data()));
+                let (code_bytes, scale_count) = (quant.code_bytes(cols), quant.scales(cols));
+                for (row, out) in rows.zip(out.chunks_exact_mut(cols)) {
+                    let codes = &codes[row * code_bytes..(row + 1) * code_bytes];
+                    let scales = &scales[row * scale_count..(row + 1) * scale_count];
+                    quantise::widen_row(*quant, codes, scales, out, add);
+                }
+            }
+        }
+    }
+}
+
+impl Factors {
+    fn rank(&self) -> usize {
+        match self {
+            Factors::F32(f) => f.rank(),
+            Factors::Bf16(f) => f.rank(),
+        }
+    }
+
+    fn size_bytes(&self) -> usize {
+        match self {
+            Factors::F32(f) => f.size_bytes(),
+            Factors::Bf16(f) => f.size_bytes(),
+        }
+    }
+
+    /// out = or += alpha·U[rows]·v, v being V in f32.
+    fn tile(&self, v: MatRef<'_>, rows: Range<usize>, out: MatMut<'_>, accum: Accum, alpha: f32) {
+        match self {
+            Factors::F32(f) => matmul(out, accum, f.u().view().row_range(rows), v, alpha, Par::Serial),
+            Factors::Bf16(f) => {
+                let rank = f.rank();
+                let halves = &f.u().data()[rows.start * rank..rows.end * rank];
+                scratch::with(halves.len(), |u| {
+                    elementwise::widen_bf16(halves, u);
+                    matmul(out, accum, MatRef::row_major(u, rows.len(), rank), v, alpha, Par::Serial);
+                });
+            }
+        }
+    }
+}
+
+/// The codes of x, or of what the factors leave over; and how much the codes lose.
+fn quantised(
+    x: &Tensor,
+    factors: Option<&Factors>,
+    quant: Quant,
+    stream: Rng,
+    category: Category,
+    memory: &Memory,
+) -> Result<(Rest, Sums), loract_linalg::Error> {
+    let (rows, cols) = (x.rows(), x.cols());
+    let (code_bytes, scale_count) = (rows * quant.code_bytes(cols), rows * quant.scales(cols));
+    let mut codes = memory.stale(1, code_bytes.div_ceil(4), category);
+    let mut scales = memory.stale(1, scale_count.div_ceil(2), category);
+    let v = factors.map(|factors| match factors {
+        Factors::F32(f) => f.v().clone(),
+        Factors::Bf16(f) => widened(f.v().view()),
+    });
+    let numbers = x.data();
+    let found = {
+        let codes: &mut [u8] = cast_slice_mut(codes.slice_mut());
+        let scales: &mut [bf16] = cast_slice_mut(scales.slice_mut());
+        let source = LeftOver { numbers, cols, factors: factors.zip(v.as_ref()) };
+        quantise::quantise(quant, cols, &source, stream, &mut codes[..code_bytes], &mut scales[..scale_count])
+    };
+    match found {
+        Some(sums) => Ok((Rest::Codes { quant, codes, scales }, sums)),
+        None => Err(first_not_finite(numbers, rows, cols)),
+    }
+}
+
+/// x, or x − U·V.
+struct LeftOver<'a> {
+    numbers: &'a [f32],
+    cols: usize,
+    factors: Option<(&'a Factors, &'a Mat)>,
+}
+
+impl quantise::Rows for LeftOver<'_> {
+    fn get<'s>(&'s self, rows: Range<usize>, scratch: &'s mut [f32]) -> &'s [f32] {
+        let x = &self.numbers[rows.start * self.cols..rows.end * self.cols];
+        let Some((factors, v)) = self.factors else { return x };
+        let scratch = &mut scratch[..x.len()];
+        scratch.copy_from_slice(x);
+        factors.tile(v.view(), rows.clone(), MatMut::row_major(scratch, rows.len(), self.cols), Accum::Add, -1.0);
+        scratch
+    }
+}
+
+fn first_not_finite(numbers: &[f32], rows: usize, cols: usize) -> loract_linalg::Error {
+    let at = numbers.iter().position(|x| !x.is_finite()).unwrap_or(0);
+    let value = numbers.get(at).copied().unwrap_or(f32::NAN);
+    loract_linalg::Error::NonFinite { rows, cols, row: at / cols.max(1), col: at % cols.max(1), value }
+}
+
+/// Factors of x as asked for, and the relative error that comes with them (unknown for Nyström's).
+fn find_factors(
+    x: MatRef<'_>,
+    wanted: PlannedFactors,
+    seed: u64,
+) -> Result<(LowRank, Option<f64>), loract_linalg::Error> {
+    let stop = match wanted.rank {
+        Rank::Auto { tolerance } => Stop::Either { max_rank: wanted.most, tolerance: f64::from(tolerance) },
+        Rank::Count(_) | Rank::Fraction { .. } => Stop::Rank(wanted.most),
+    };
+    let params = QbParams { seed, ..QbParams::with_stop(stop) };
+    Ok(match wanted.method {
+        Compress::None | Compress::Rqb => {
+            let (factors, info) = qb(x, &params)?;
+            (factors, Some(info.relative_residual))
+        }
+        Compress::Gauss => {
+            let (factors, info) = qb(x, &QbParams { test_matrix: TestMatrix::Gaussian, ..params })?;
+            (factors, Some(info.relative_residual))
+        }
+        Compress::Rsvd => {
+            let params = QbParams { stop, seed, ..QbParams::rsvd(wanted.most) };
+            let (svd, info) = randomised_svd(x, &params)?;
+            (svd.into_low_rank(), Some(info.relative_residual))
+        }
+        Compress::Tsvd => {
+            let (svd, info) = truncated_svd(x, wanted.most, SvdMethod::Gram, Par::Rayon)?;
+            (svd.into_low_rank(), Some(info.relative_residual))
+        }
+        Compress::Nystrom => {
+            let (factors, _) = nystrom(x, &NystromParams { seed, ..NystromParams::new(wanted.most) })?;
+            let error = factors.relative_error(x, Par::Rayon)?.relative;
+            (factors, Some(error))
+        }
+    })
+}
+
+fn widened(a: MatRef<'_, bf16>) -> Mat {
+    Mat::from_fn(a.rows(), a.cols(), |i, j| a.get(i, j).to_f32())
+}

@@ -1,0 +1,92 @@
+//! Rows of something saved, rebuilt a tile at a time by whichever thread needs them.
+
+use std::ops::Range;
+
+use super::Saved;
+use super::compressed::TileSource;
+use crate::kernels::{elementwise, scratch, swiglu};
+use crate::tensor::Tensor;
+
+/// Rows of X, X·diag(w) or silu(gate)·up, in place where they are dense already.
+pub(crate) enum Tiles<'a> {
+    /// Already dense.
+    Dense {
+        /// Rows side by side.
+        data: &'a [f32],
+        /// n.
+        cols: usize,
+    },
+    /// To be rebuilt.
+    Compressed {
+        /// Of X.
+        source: TileSource<'a>,
+        /// n.
+        cols: usize,
+    },
+    /// X·diag(w).
+    Scaled {
+        /// Of X.
+        tiles: Box<Tiles<'a>>,
+        /// w.
+        scale: &'a [f32],
+    },
+    /// silu(gate)·up.
+    SwiGlu {
+        /// Of gate and of up.
+        inputs: Box<[Tiles<'a>; 2]>,
+    },
+}
+
+impl<'a> Tiles<'a> {
+    pub(super) fn of(saved: &'a Saved, column_scale: Option<&'a Tensor>) -> Self {
+        let tiles = match saved {
+            Saved::Exact(tensor) => Tiles::Dense { data: tensor.data(), cols: tensor.cols() },
+            Saved::Compressed(c) => Tiles::Compressed { source: c.tiles(), cols: c.shape().1 },
+        };
+        match column_scale {
+            None => tiles,
+            Some(scale) => Tiles::Scaled { tiles: Box::new(tiles), scale: scale.data() },
+        }
+    }
+
+    pub(super) fn swiglu(gate: Self, up: Self) -> Self {
+        Tiles::SwiGlu { inputs: Box::new([gate, up]) }
+    }
+
+    fn cols(&self) -> usize {
+        match self {
+            Tiles::Dense { cols, .. } | Tiles::Compressed { cols, .. } => *cols,
+            Tiles::Scaled { scale, .. } => scale.len(),
+            Tiles::SwiGlu { inputs } => inputs[0].cols(),
+        }
+    }
+
+    /// Rows `rows`, in place or rebuilt in `scratch` (at least rows.len()·n long).
+    pub(crate) fn get<'b>(&'b self, rows: Range<usize>, scratch: &'b mut [f32]) -> &'b [f32] {
+        if let Tiles::Dense { data, cols } = self {
+            return &data[rows.start * cols..rows.end * cols];
+        }
+        let out = &mut scratch[..rows.len() * self.cols()];
+        self.fill(rows, out);
+        out
+    }
+
+    /// Rows `rows` into `out`, rows.len()·n long.
+    pub(crate) fn fill(&self, rows: Range<usize>, out: &mut [f32]) {
+        match self {
+            Tiles::Dense { data, cols } => out.copy_from_slice(&data[rows.start * cols..rows.end * cols]),
+            Tiles::Compressed { source, .. } => source.fill(rows, out),
+            Tiles::Scaled { tiles, scale } => {
+                tiles.fill(rows, out);
+                elementwise::scale_rows_here(out, scale);
+            }
+            Tiles::SwiGlu { inputs } => {
+                let [gate, up] = &**inputs;
+                scratch::with(2 * out.len(), |buffer| {
+                    let (first, second) = buffer.split_at_mut(out.len());
+                    swiglu::forward_here(gate.get(rows.clone(), first), up.get(rows, second), out);
+                });
+            }
+        }
+    }
+}
