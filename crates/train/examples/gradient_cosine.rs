@@ -13,7 +13,7 @@ use std::path::Path;
 use loract_autograd::{Form, Grads, Memory, Policy, Rng};
 use loract_models::{Decoder, LoraConfig, ModelSource, TokenBatch, adapter};
 use loract_train::data::{Dataset, Reader};
-use loract_train::{Activations, Schedule, ScheduleKind, Trainer};
+use loract_train::{Activations, Schedule, ScheduleKind, Trainer, parse_name};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -24,7 +24,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("one micro-batch of {} tokens", batch.tokens());
     let (exact, reference, saved) = gradient(&args, Policy::exact())?;
     println!("{:<28} cosine 1        norm 1        saved {:>7.1} MB", "exact", saved as f64 / 1e6);
-    for (label, policy) in contestants()? {
+    let own = args[3.min(args.len())..].iter().skip(1).map(|text| own(text)).collect::<Result<Vec<_>, _>>()?;
+    for (label, policy) in if own.is_empty() { contestants()? } else { own } {
         {
             let (trainer, grads, saved) = gradient(&args, policy)?;
             let (mut dot, mut a2, mut b2) = (0.0f64, 0.0f64, 0.0f64);
@@ -45,6 +46,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     Ok(())
+}
+
+/// `none norm=rqb:1/16+q4,mlp_out=again`: what is recomputed, and the forms.
+fn own(text: &str) -> Result<(String, Policy), String> {
+    let (recompute, sites) = text.split_once(' ').ok_or("RECOMPUTE SITE=FORM,…")?;
+    let mut policy = Policy { recompute: parse_name(recompute)?, ..Policy::exact() };
+    for entry in sites.split(',') {
+        let (site, form) = entry.split_once('=').ok_or("SITE=FORM")?;
+        policy.forms.insert(site.parse()?, form.parse()?);
+    }
+    Ok((text.to_owned(), policy))
 }
 
 /// Each preset at three ranks and, where they mean something, with residuals; and plain quantisation.

@@ -76,14 +76,15 @@ impl Activations {
     }
 }
 
-/// `hybrid` where an error propagates; 4 bits where it stays in one gradient; nothing for what gate and up give again.
+/// `hybrid` for x̂, which has outlier channels; 8 bits for q, k and v, whose errors softmax amplifies; 4 bits elsewhere;
+/// nothing for what gate and up give again. Found by measuring: `docs/memory.md`.
 fn recommended(hybrid: Form) -> BTreeMap<Site, Form> {
-    let four_bits = Quant::new(4).map_or(Form::Exact, Form::Quantised);
+    let [four_bits, eight_bits] = [4, 8].map(|bits| Quant::new(bits).map_or(Form::Exact, Form::Quantised));
     [
         (Site::Norm, hybrid),
         (Site::AttnIn, hybrid),
         (Site::MlpIn, hybrid),
-        (Site::AttnQkv, four_bits),
+        (Site::AttnQkv, eight_bits),
         (Site::ActFn, four_bits),
         (Site::AttnOut, four_bits),
         (Site::MlpOut, Form::Again),

@@ -4,8 +4,9 @@
 //! sliding window) are a BLOCK×T scratch matrix, so softmax needs no running maximum; keys after the block's last row are
 //! skipped, not masked. Rows of a micro-batch are its sequences end to end, without padding.
 //!
-//! Backward makes the scores again from q, k and the row's log-sum-exp. The row sums Σ P·dP, which other
-//! implementations take from the output and its gradient, come from the block itself; so the output is not needed.
+//! Backward makes the scores again from q and k, and their softmax from the block itself, as it does the row sums
+//! Σ P·dP: neither the log-sum-exp nor the output, which other implementations keep, is needed. It also keeps the rows
+//! of P summing to 1 when q and k are approximate; with the exact log-sum-exp their error would grow exponentially.
 //!
 //! Cost for a sequence of T: 2·2·T²/2·D a head forward, 5/2 of that backward. Source: Dao, FlashAttention-2
 //! (arXiv 2307.08691), sections 3.1–3.2. Deviation: a whole row of scores at a time instead of key blocks.
@@ -77,24 +78,22 @@ fn split(mut data: &mut [f32], lengths: impl Iterator<Item = usize>) -> Vec<&mut
         .collect()
 }
 
-/// o (m×H·D) and the rows' log-sum-exp (m×H).
-pub(crate) fn forward(layout: &Layout<'_>, q: &[f32], k: &[f32], v: &[f32], o: &mut [f32], lse: &mut [f32]) {
+/// o (m×H·D).
+pub(crate) fn forward(layout: &Layout<'_>, q: &[f32], k: &[f32], v: &[f32], o: &mut [f32]) {
     let tasks: Vec<(usize, Range<usize>)> =
         layout.sequences.iter().flat_map(|s| blocks(s).map(|b| (s.start, b))).collect();
     let outputs = split(o, tasks.iter().map(|(_, b)| b.len() * layout.q_cols()));
-    let sums = split(lse, tasks.iter().map(|(_, b)| b.len() * layout.heads));
     // The longest rows last in a sequence: hand them out first.
-    tasks.into_par_iter().zip(outputs).zip(sums).rev().with_max_len(1).for_each(|(((start, rows), o), lse)| {
+    tasks.into_par_iter().zip(outputs).rev().with_max_len(1).for_each(|((start, rows), o)| {
         let keys = layout.keys(start, &rows);
         scratch::with(rows.len() * keys.len(), |p| {
             for head in 0..layout.heads {
-                forward_block(layout, head, &rows, &keys, (q, k, v), p, o, lse);
+                forward_block(layout, head, &rows, &keys, (q, k, v), p, o);
             }
         });
     });
 }
 
-#[allow(clippy::too_many_arguments)]
 fn forward_block(
     layout: &Layout<'_>,
     head: usize,
@@ -103,7 +102,6 @@ fn forward_block(
     (q, k, v): (&[f32], &[f32], &[f32]),
     p: &mut [f32],
     o: &mut [f32],
-    lse: &mut [f32],
 ) {
     let kv_head = head / (layout.heads / layout.kv_heads);
     let q = layout.head(q, rows.clone(), layout.q_cols(), head);
@@ -117,12 +115,7 @@ fn forward_block(
             let seen = layout.seen(rows.start + i, keys);
             p[..seen.start].fill(0.0);
             p[seen.end..].fill(0.0);
-            let p = &mut p[seen];
-            let max = simd::max(p);
-            p.iter_mut().for_each(|x| *x = simd::exp(*x - max));
-            let sum = simd::sum(p, |x| x);
-            factors[i] = 1.0 / sum;
-            lse[i * layout.heads + head] = max + sum.ln();
+            factors[i] = 1.0 / exponentials(&mut p[seen]);
         }
     });
     let cols = layout.q_cols();
@@ -134,13 +127,20 @@ fn forward_block(
     }
 }
 
+/// Scores become exp(score − largest); returns their sum.
+#[inline(always)]
+fn exponentials(p: &mut [f32]) -> f32 {
+    let max = simd::max(p);
+    p.iter_mut().for_each(|x| *x = simd::exp(*x - max));
+    simd::sum(p, |x| x)
+}
+
 /// What backward reads.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Inputs<'a> {
     pub q: &'a [f32],
     pub k: &'a [f32],
     pub v: &'a [f32],
-    pub lse: &'a [f32],
     pub d_out: &'a [f32],
 }
 
@@ -222,14 +222,14 @@ fn backward_head(
             matmul(MatMut::row_major(dp, height, width), Accum::Replace, d_out, v.t(), 1.0, Par::Serial);
             simd::dispatch(|| {
                 for (i, (p, dp)) in p.chunks_exact_mut(width).zip(dp.chunks_exact_mut(width)).enumerate() {
-                    let lse = inputs.lse[(rows.start + i) * layout.heads + head];
                     let seen = layout.seen(rows.start + i, &keys);
                     for outside in [0..seen.start, seen.end..width] {
                         p[outside.clone()].fill(0.0);
                         dp[outside].fill(0.0);
                     }
                     let (p, dp) = (&mut p[seen.clone()], &mut dp[seen]);
-                    p.iter_mut().for_each(|x| *x = simd::exp(*x - lse));
+                    let factor = 1.0 / exponentials(p);
+                    p.iter_mut().for_each(|p| *p *= factor);
                     let total = simd::sum2(p, dp, |p, dp| p * dp);
                     dp.iter_mut().zip(p.iter()).for_each(|(dp, &p)| *dp = p * (*dp - total) * layout.scale);
                 }

@@ -1,7 +1,7 @@
 //! Causal grouped-query attention: o (m×H·D) from q (m×H·D), k and v (m×H_kv·D).
 //!
-//! Saves q, k, v at `attn_qkv` and the rows' log-sum-exp (m×H); neither a T×T matrix nor the output, whose row sums with
-//! its gradient come from the scores' block in backward.
+//! Saves q, k, v at `attn_qkv`; neither a T×T matrix nor the output nor the rows' log-sum-exp, which come from the
+//! scores' block in backward.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -44,7 +44,6 @@ struct Node {
     sequences: Arc<[Range<usize>]>,
     ids: [Option<VarId>; 3],
     saved: [SavedRef; 3],
-    lse: SavedRef,
 }
 
 /// softmax(q·kᵀ/√D, causal within each sequence)·v, m×H·D. `sequences` are the row ranges of the micro-batch's
@@ -83,10 +82,9 @@ pub fn attention(
     }
     same(entered.op, "rows covered by sequences", end, rows)?;
     let mut o = tape.memory().stale(rows, q.tensor().cols(), Category::Transient);
-    let mut lse = tape.memory().stale(rows, shape.heads, Category::Transient);
     let (qd, kd, vd) = (q.tensor().data(), k.tensor().data(), v.tensor().data());
     if !tape.memory().is_hollow() {
-        kernel::forward(&shape.layout(sequences), qd, kd, vd, o.slice_mut(), lse.slice_mut());
+        kernel::forward(&shape.layout(sequences), qd, kd, vd, o.slice_mut());
     }
     if !entered.record {
         return Ok(tape.value(o, entered.needs_grad));
@@ -94,8 +92,7 @@ pub fn attention(
     let ids = [q.grad_id(), k.grad_id(), v.grad_id()];
     let mut keep = |x: &Var| tape.save(&[Site::AttnQkv], x.tensor());
     let saved = [keep(&q)?, keep(&k)?, keep(&v)?];
-    let lse = tape.save_exact(Site::RowStats, &lse);
-    Ok(tape.record(entered.op, o, Node { shape, sequences: Arc::clone(sequences), ids, saved, lse }))
+    Ok(tape.record(entered.op, o, Node { shape, sequences: Arc::clone(sequences), ids, saved }))
 }
 
 impl Backward for Node {
@@ -103,13 +100,12 @@ impl Backward for Node {
         let (rows, q_cols) = (dy.rows(), dy.cols());
         let kv_cols = self.shape.kv_heads * self.shape.head_dim;
         let [q, k, v] = self.saved.map(|s| s.to_dense(&pass.memory));
-        let lse = self.lse.to_dense(&pass.memory);
         let mut by_head = [(); 3].map(|()| pass.stale(rows, q_cols));
         let [mut dq, mut dk, mut dv] = [q_cols, kv_cols, kv_cols].map(|cols| pass.stale(rows, cols));
         if !pass.memory.is_hollow() {
             kernel::backward(
                 &self.shape.layout(&self.sequences),
-                Inputs { q: q.data(), k: k.data(), v: v.data(), lse: lse.data(), d_out: dy.data() },
+                Inputs { q: q.data(), k: k.data(), v: v.data(), d_out: dy.data() },
                 by_head.each_mut().map(Tensor::slice_mut),
                 dq.slice_mut(),
                 dk.slice_mut(),

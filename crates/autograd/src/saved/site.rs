@@ -28,7 +28,7 @@ pub enum Site {
     AttnQkv,
     /// x·Aᵀ of a LoRA pair (m×r); always exact, so the gradient of B is exact.
     LoraXa,
-    /// Row statistics of norms and of softmax; always exact.
+    /// Row statistics of norms; always exact.
     RowStats,
     /// Gradient of the loss with respect to the head's input (trained rows × C); always exact.
     LossGrad,
