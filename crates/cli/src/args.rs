@@ -24,6 +24,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Fine-tune a model with LoRA
     Train(Box<TrainArgs>),
+    /// What a step of each preset would take, without loading the weights
+    Plan(Box<PlanArgs>),
     /// Mean loss (and accuracy) of a model on a data file
     Eval(EvalArgs),
 }
@@ -42,6 +44,19 @@ pub struct DemoArgs {
     /// Instead: pre-train the embedded model again and write its files to this folder
     #[arg(long, value_name = "DIR")]
     pub pretrain: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Model, batch, length, LoRA and activation settings, as for `train`; the data file is not needed
+    #[command(flatten)]
+    pub train: TrainArgs,
+    /// Name the batches and lengths that fit into this much process memory: 4GB, 900MB
+    #[arg(long, value_name = "BYTES")]
+    pub memory_limit: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -234,6 +249,15 @@ impl TrainArgs {
         ))
     }
 
+    /// Whether forms are named apart from a preset.
+    pub fn names_forms(&self) -> bool {
+        self.recompute.is_some()
+            || self.compress.is_some()
+            || self.rank.is_some()
+            || self.residual_bits.is_some()
+            || self.sites.is_some()
+    }
+
     /// The settings that these arguments mean; everything not given gets its default.
     pub fn resolve(self, threads: usize) -> Result<RunConfig, Error> {
         if self.resume {
@@ -390,32 +414,60 @@ mod tests {
 
     #[test]
     fn a_preset_sets_four_settings_and_each_can_be_changed() -> Result<(), Error> {
-        let layer = train(&["--activations", "loract-layer", "--rank", "72"])?;
-        assert_eq!((layer.compress, layer.recompute, layer.rank), (Compress::Rqb, Recompute::Layer, Rank::Count(72)));
-        assert_eq!(layer.sites, [Site::CkptLayer].into());
-        let checkpoint = train(&["--activations", "checkpoint"])?;
-        assert_eq!((checkpoint.compress, checkpoint.recompute), (Compress::None, Recompute::Layer));
-        assert!(checkpoint.sites.is_empty());
-        let own = train(&["--activations", "exact", "--compress", "gauss", "--sites", "act_fn,mlp_out"])?;
-        assert_eq!((own.compress, own.sites), (Compress::Gauss, [Site::ActFn, Site::MlpOut].into()));
-        let moved = train(&["--recompute", "sublayer"])?;
-        assert_eq!(moved.sites, Policy::sites_of(Recompute::Sublayer));
-        assert_eq!(train(&["--compress", "none"])?.sites.len(), 0);
+        let forms = |flags: &[&str]| -> Result<String, Error> {
+            let config = train(flags)?;
+            let forms: Vec<_> = config.sites.iter().map(|(site, form)| format!("{site}={form}")).collect();
+            Ok(format!("{:?} {}", config.recompute, forms.join(",")))
+        };
+        for (flags, want) in [
+            (&["--activations", "loract-layer", "--rank", "72"][..], "Layer ckpt_layer=rqb:72"),
+            (
+                &["--activations", "loract-layer", "--rank", "1/16", "--residual-bits", "4"],
+                "Layer ckpt_layer=rqb:1/16+q4",
+            ),
+            (&["--activations", "checkpoint"], "Layer "),
+            (&["--activations", "exact", "--rank", "1/4"], "None "),
+            (
+                &["--activations", "exact", "--compress", "gauss", "--sites", "act_fn,mlp_out"],
+                "None act_fn=gauss:1/8,mlp_out=gauss:1/8",
+            ),
+            (
+                &["--activations", "exact", "--residual-bits", "4"],
+                "None norm=q4,attn_in=q4,attn_out=q4,mlp_in=q4,act_fn=q4,mlp_out=q4",
+            ),
+            (&["--recompute", "sublayer"], "Sublayer norm=rqb:1/16+q4,ckpt_attn=rqb:1/16+q4,ckpt_mlp=rqb:1/16+q4"),
+            (&["--compress", "none"], "None "),
+            (
+                &["--rank", "auto@0.2"],
+                "None norm=rqb:auto@0.2+q4,attn_in=rqb:auto@0.2+q4,attn_out=q4,mlp_in=rqb:auto@0.2+q4,act_fn=q4,\
+                 mlp_out=again,attn_qkv=q8",
+            ),
+            (
+                &["--sites", "terminal=rqb:1/8,propagating=q8,attn_out=exact"],
+                "None norm=q8,attn_in=rqb:1/8,mlp_in=rqb:1/8,act_fn=q8,mlp_out=rqb:1/8,attn_qkv=q8",
+            ),
+            (&["--sites", ""], "None "),
+        ] {
+            assert_eq!(forms(flags)?, want, "{flags:?}");
+        }
         Ok(())
     }
 
     #[test]
     fn wrong_settings_are_named() {
         for (flags, want) in [
-            (&["--activations", "loract-fast"][..], "not in this version"),
-            (&["--activations", "exakt"], "the presets are"),
+            (&["--activations", "exakt"][..], "the presets are"),
             (&["--rank", "2/1"], "neither a positive number"),
             (&["--rank", "0"], "neither a positive number"),
             (&["--sites", "mlp"], "unknown site `mlp`"),
             (&["--recompute", "layer", "--sites", "act_fn"], "does not exist with --recompute layer"),
             (&["--compress", "none", "--sites", "act_fn"], "--compress is none"),
-            (&["--compress", "nystrom"], "not in this version"),
-            (&["--residual-bits", "4"], "not in this version"),
+            (&["--compress", "svd"], "none of none, rqb, gauss"),
+            (&["--residual-bits", "5"], "possible: 0 (none), 2, 3, 4, 8"),
+            (&["--rank", "auto@2"], "a tolerance between 0 and 1"),
+            (&["--sites", "norm=q5"], "offered are q2, q3, q4 and q8"),
+            (&["--sites", "norm=again"], "can be computed again"),
+            (&["--activations", "loract-fast", "--residual-bits", "4"], "--recompute sublayer takes any form"),
             (&["--schedule", "step"], "`step` is none of constant, linear, cosine"),
             (&["--batch-size", "0"], "batch-size: 0"),
             (&["--lr", "-1"], "unexpected argument"),

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => commands::demo::run(&args),
         Command::Train(args) => commands::train::run(*args),
+        Command::Plan(args) => commands::plan::run(*args),
         Command::Eval(args) => commands::eval::run(&args),
     };
     match result {

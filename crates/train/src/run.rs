@@ -12,6 +12,7 @@ use crate::data::{Dataset, Order, Reader};
 use crate::error::Error;
 use crate::evaluate::{Evaluation, evaluate};
 use crate::memory::{process_peak_bytes, process_resident_bytes};
+use crate::plan::{Plan, Planner};
 use crate::run_dir::{RunDir, checkpoint_name};
 use crate::schedule::Schedule;
 use crate::trainer::{StepReport, Trainer};
@@ -40,6 +41,9 @@ pub struct Run {
     data: Dataset,
     eval_data: Option<Dataset>,
     steps: u64,
+    planner: Planner,
+    /// Of a step over the longest rows.
+    plan: Plan,
 }
 
 /// How a run ended.
@@ -86,7 +90,14 @@ impl Run {
         let rows_a_step = config.batch_size * config.grad_accum;
         let steps = config.steps.unwrap_or_else(|| data.examples().len().div_ceil(rows_a_step) as u64);
         config.steps = Some(steps);
-        Ok(Self { config, memory, decoder, lora, base_name: source.name, data, eval_data, steps })
+        // Mapped once more, not read once more.
+        let mut planner = Planner::new(ModelSource::open(&config.model)?, &lora, None)?;
+        let mut longest: Vec<_> = data.examples().iter().map(|example| &example.row).collect();
+        longest.sort_by_key(|row| std::cmp::Reverse(row.ids.len()));
+        let largest = TokenBatch::new(longest.into_iter().cycle().take(config.batch_size));
+        let plan = planner.plan(&config.policy(), &[largest])?;
+        let base_name = source.name;
+        Ok(Self { config, memory, decoder, lora, base_name, data, eval_data, steps, planner, plan })
     }
 
     /// The settings, with what was still open filled in.
@@ -110,6 +121,11 @@ impl Run {
                 self.data.tokens()
             ),
         ];
+        facts.push(format!(
+            "plan: a step over the longest rows saves {:.0} MB, and its activations peak at {:.0} MB",
+            self.plan.memory.saved_bytes as f64 / 1e6,
+            self.plan.memory.peak.activation_bytes as f64 / 1e6
+        ));
         for data in std::iter::once(&self.data).chain(&self.eval_data) {
             if data.cut_rows() > 0 {
                 facts.push(format!(
@@ -128,7 +144,7 @@ impl Run {
     /// # Errors
     /// Failures of the step, of writing, of evaluation; an earlier good output is then untouched.
     pub fn execute(self, progress: &mut dyn Progress) -> Result<RunSummary, Error> {
-        let Run { config, memory, decoder, lora, base_name, data, eval_data, steps } = self;
+        let Run { config, memory, decoder, lora, base_name, data, eval_data, steps, mut planner, plan: _ } = self;
         let mut out = RunDir::create(&config.out)?;
         let baseline = process_resident_bytes();
         let schedule = Schedule { kind: config.schedule, lr: config.lr, warmup: config.warmup, steps };
@@ -147,7 +163,7 @@ impl Run {
         let mut tokens = 0usize;
         let mut first_loss = f64::NAN;
         let mut last: Option<StepReport> = None;
-        let mut largest: Option<StepReport> = None;
+        let mut largest: Option<(StepReport, Vec<TokenBatch>)> = None;
         let mut evaluation = None;
         for step in 1..=steps {
             let batches: Vec<TokenBatch> = (0..config.grad_accum)
@@ -164,8 +180,8 @@ impl Run {
             if step == 1 {
                 first_loss = report.loss;
             }
-            if largest.as_ref().is_none_or(|l| report.peak_activation_bytes > l.peak_activation_bytes) {
-                largest = Some(report.clone());
+            if largest.as_ref().is_none_or(|(l, _)| report.peak_activation_bytes > l.peak_activation_bytes) {
+                largest = Some((report.clone(), batches));
             }
             last = Some(report);
             if let Some(data) = &eval_data
@@ -190,7 +206,7 @@ impl Run {
                 }
             }
         }
-        let (Some(last), Some(largest)) = (last, largest) else {
+        let (Some(last), Some((largest, batches))) = (last, largest) else {
             return Err(Error::Setting { key: "steps", what: "0; the least is 1".into() });
         };
         seconds.sort_by(f64::total_cmp);
@@ -203,6 +219,8 @@ impl Run {
             reason: std::io::Error::other(e.to_string()),
         })?;
         out.write("config.toml", resolved.as_bytes())?;
+        let planned = planner.plan(&config.policy(), &batches)?;
+        let planned_process = baseline.map(|before| planned.process_bytes(before, config.threads));
         let wall = begun.elapsed().as_secs_f64();
         let report = json!({
             "loract": env!("CARGO_PKG_VERSION"),
@@ -216,6 +234,8 @@ impl Run {
             "tokens_per_second": tokens as f64 / wall,
             "wall_seconds": wall,
             "memory": largest.memory.to_json(),
+            "planned": planned.memory.to_json(),
+            "planned_process_peak_bytes": planned_process,
             "process_resident_before_bytes": baseline,
             "process_peak_bytes": process_peak_bytes(),
             "config": config,

@@ -72,6 +72,10 @@ impl Trainer {
     pub fn into_decoder(self) -> Decoder {
         self.decoder
     }
+    /// From now on keeps activations as `policy` says.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
     /// Where its tensors are counted.
     pub fn memory(&self) -> &Memory {
         &self.memory

@@ -4,7 +4,8 @@ use crate::damage::Tensors;
 use crate::golden::relative;
 use crate::harness::{Anyhow, Place};
 
-const PRESETS: [&str; 6] = ["exact", "checkpoint", "loract", "loract-paper", "loract-sublayer", "loract-layer"];
+const PRESETS: [&str; 7] =
+    ["exact", "checkpoint", "loract", "loract-paper", "loract-sublayer", "loract-layer", "loract-fast"];
 
 #[test]
 fn presets_agree_on_the_first_loss_to_the_bit() -> Anyhow {
@@ -20,8 +21,7 @@ fn presets_agree_on_the_first_loss_to_the_bit() -> Anyhow {
     }
     // Recomputed exactly, nothing changes; compressed, the gradient of A does.
     assert_eq!(place.adapter("checkpoint")?, place.adapter("exact")?);
-    assert_eq!(place.adapter("loract")?, place.adapter("loract-paper")?);
-    for preset in ["loract-paper", "loract-sublayer", "loract-layer"] {
+    for preset in ["loract", "loract-paper", "loract-sublayer", "loract-layer", "loract-fast"] {
         assert_ne!(place.losses(preset)?[1], place.losses("exact")?[1], "{preset}");
     }
     Ok(())
@@ -34,7 +34,7 @@ fn a_rank_is_a_fraction_or_a_number_and_more_is_closer() -> Anyhow {
     // the first step of AdamW, so what is compared is the norm of the gradient.
     let run = |rank: &str, out: &str| -> Anyhow<f64> {
         place.trained(&format!(
-            "--adapter adapter --steps 1 --batch-size 4 --no-shuffle --activations loract --sites norm,attn_in --out {out} --rank {rank}"
+            "--adapter adapter --steps 1 --batch-size 4 --no-shuffle --activations loract-paper --sites norm=rqb:{rank}:f32,attn_in=rqb:{rank}:f32 --out {out}"
         ))?;
         place.lines(&format!("{out}/metrics.jsonl"))?[0]["grad_norm"].as_f64().ok_or("a norm".into())
     };
@@ -53,13 +53,19 @@ fn a_rank_is_a_fraction_or_a_number_and_more_is_closer() -> Anyhow {
 }
 
 #[test]
-fn both_sketches_run_and_differ() -> Anyhow {
+fn every_method_runs_and_differs() -> Anyhow {
     let place = Place::with("llama-tied")?;
-    for compress in ["none", "rqb", "gauss"] {
-        place.trained(&format!("--adapter adapter --activations loract --compress {compress} --out {compress}"))?;
-        assert!(place.text(&format!("{compress}/config.toml"))?.contains(&format!("compress = \"{compress}\"")));
+    let methods = ["rqb", "gauss", "rsvd", "tsvd", "nystrom"];
+    for compress in methods {
+        place
+            .trained(&format!("--adapter adapter --activations loract-paper --compress {compress} --out {compress}"))?;
+        assert!(place.text(&format!("{compress}/config.toml"))?.contains(&format!("act_fn={compress}:1/8")));
     }
-    assert_ne!(place.adapter("rqb")?, place.adapter("gauss")?);
+    let adapters = methods.map(|method| place.adapter(method));
+    for (i, adapter) in adapters.iter().enumerate() {
+        assert!(adapters[..i].iter().all(|other| other.as_ref().ok() != adapter.as_ref().ok()), "{}", methods[i]);
+    }
+    place.trained("--adapter adapter --activations loract --compress none --out none")?;
     place.trained("--adapter adapter --activations exact --out exact")?;
     assert_eq!(place.adapter("none")?, place.adapter("exact")?);
     Ok(())

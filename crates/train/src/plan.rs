@@ -1,0 +1,100 @@
+//! What a step will take, before it is taken: the step itself, run on tensors that have shapes but no numbers.
+//!
+//! Ops allocate, save and free as they do in earnest and compute nothing, so the ledger's account is the real one by
+//! construction; a hundred layers take milliseconds. Weights are mapped, not read. What the ledger does not count is
+//! estimated: [`Plan::process_bytes`].
+
+use loract_autograd::{Category, Memory, Policy};
+use loract_models::{Decoder, LoraConfig, ModelSource, Row, TokenBatch, adapter};
+
+use crate::error::Error;
+use crate::memory::MemoryReport;
+use crate::schedule::{Schedule, ScheduleKind};
+use crate::trainer::Trainer;
+
+/// Scratch of a decomposition, of kernels and of the products' packing, a thread (measured: `docs/memory.md`).
+const SCRATCH_A_THREAD: usize = 12_000_000;
+
+/// A model that can be planned with.
+#[derive(Debug)]
+pub struct Planner {
+    trainer: Trainer,
+}
+
+/// What a step takes.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The ledger's account.
+    pub memory: MemoryReport,
+}
+
+impl Planner {
+    /// The model in `source` with LoRA pairs, or with those of the adapter folder.
+    ///
+    /// # Errors
+    /// Those of loading.
+    pub fn new(
+        source: ModelSource,
+        lora: &LoraConfig,
+        adapter_folder: Option<&std::path::Path>,
+    ) -> Result<Self, Error> {
+        let memory = Memory::hollow();
+        let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
+        match adapter_folder {
+            Some(folder) => {
+                adapter::load(&memory, &mut decoder, folder)?;
+                decoder.set_lora_dropout(lora.dropout);
+            }
+            None => decoder.attach_lora(&memory, lora, 0)?,
+        }
+        let schedule = Schedule { kind: ScheduleKind::Constant, lr: 0.0, warmup: 0, steps: 1 };
+        let mut trainer = Trainer::new(decoder, &memory, Policy::exact(), schedule, 0.0, 0.0, 0);
+        // The first step makes the optimiser's state.
+        trainer.step(&[rows(1, 2)])?;
+        Ok(Self { trainer })
+    }
+
+    /// The longest row that the model takes.
+    pub fn context(&self) -> usize {
+        self.trainer.decoder().config().context
+    }
+
+    /// A step over `batches`.
+    ///
+    /// # Errors
+    /// A row longer than the context.
+    pub fn plan(&mut self, policy: &Policy, batches: &[TokenBatch]) -> Result<Plan, Error> {
+        self.trainer.set_policy(policy.clone());
+        let (_, _, memory) = self.trainer.gradient(batches)?;
+        Ok(Plan { memory })
+    }
+
+    /// A step over one micro-batch of `batch` rows of `tokens` tokens, all trained.
+    ///
+    /// # Errors
+    /// Rows longer than the context.
+    pub fn plan_rows(&mut self, policy: &Policy, batch: usize, tokens: usize) -> Result<Plan, Error> {
+        self.plan(policy, &[rows(batch, tokens)])
+    }
+}
+
+/// `batch` rows of `tokens` tokens.
+fn rows(batch: usize, tokens: usize) -> TokenBatch {
+    let row = Row::all(vec![0; tokens]);
+    TokenBatch::new(std::iter::repeat_n(&row, batch))
+}
+
+impl Plan {
+    /// Peak resident memory of the process: what it has before (`baseline`), the stored weights once they are read, the
+    /// trained parameters with gradients and optimiser state, the peak of activations, and scratch of `threads` threads.
+    pub fn process_bytes(&self, baseline: usize, threads: usize) -> usize {
+        let resident: usize = self.memory.resident.values().sum();
+        baseline + resident + self.memory.peak.activation_bytes + threads * SCRATCH_A_THREAD
+    }
+
+    /// Trained parameters, their gradients, and the optimiser's state.
+    pub fn trained_bytes(&self) -> usize {
+        let of = |category| self.memory.resident.get(&category).copied().unwrap_or(0);
+        of(Category::Trainable) + of(Category::Gradients) + of(Category::Optimiser)
+    }
+}
