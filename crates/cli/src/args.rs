@@ -9,6 +9,9 @@ use loract_autograd::{Policy, Rank, Site};
 use loract_train::{Activations, Error, Named, RunConfig, parse_name};
 use serde::Deserialize;
 
+use crate::commands::bench::BenchArgs;
+use crate::commands::inspect::InspectArgs;
+
 /// Fine-tune transformer models with LoRA in a fraction of the activation memory.
 #[derive(Debug, Parser)]
 #[command(name = "loract", version, arg_required_else_help = true)]
@@ -25,6 +28,10 @@ pub enum Command {
     Train(Box<TrainArgs>),
     /// Mean loss (and accuracy) of a model on a data file
     Eval(EvalArgs),
+    /// Look at what training would keep: spectra of activations
+    Inspect(InspectArgs),
+    /// Measure on this machine: decompositions
+    Bench(BenchArgs),
 }
 
 #[derive(Debug, Args)]
