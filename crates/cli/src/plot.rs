@@ -241,14 +241,20 @@ fn linear_ticks(range: &Range<f64>) -> Vec<f64> {
     (first..=(range.end / step).floor() as i64).map(|i| i as f64 * step).collect()
 }
 
-/// Powers of ten, every so many; within two powers also 2 and 5 times, so that there are two ticks at least.
+/// Powers of ten, every so many; between few of them also round numbers, so that there are three ticks at least.
 fn log_ticks(range: &Range<f64>) -> Vec<f64> {
     let powers = range.start.floor() as i64..=range.end.ceil() as i64;
-    if range.end - range.start > 2.0 {
-        let every = ((range.end - range.start) / 8.0).ceil().max(1.0) as i64;
+    let width = range.end - range.start;
+    if width > 2.0 {
+        let every = (width / 8.0).ceil().max(1.0) as i64;
         return powers.filter(|power| power % every == 0).map(|power| power as f64).collect();
     }
-    powers.flat_map(|power| [1.0f64, 2.0, 5.0].map(|m| power as f64 + m.log10())).collect()
+    let between: &[f64] = match width {
+        w if w > 1.2 => &[1.0, 2.0, 5.0],
+        w if w > 0.5 => &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0],
+        _ => &[1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0],
+    };
+    powers.flat_map(|power| between.iter().map(move |m| power as f64 + m.log10())).collect()
 }
 
 /// 0.05, 20, 1e-4: as few digits as tell the value.
@@ -270,6 +276,10 @@ mod tests {
     fn ticks_are_round_and_within_the_axis() {
         assert_eq!(linear_ticks(&(0.0..30.0)), [0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0]);
         assert_eq!(log_ticks(&(-4.5..0.1)), [-5.0, -4.0, -3.0, -2.0, -1.0, 0.0, 1.0]);
+        for range in [-1.3..-0.6, 0.1..0.4, -3.0..-1.5, 0.68..0.98, -0.1..2.2] {
+            let inside = log_ticks(&range).into_iter().filter(|tick| range.contains(tick)).count();
+            assert!((2..=9).contains(&inside), "{range:?}: {inside}");
+        }
         let labels = [1e-4, 0.05, 0.5, 20.0, 1000.0, 0.0, 1e5].map(tick_label);
         assert_eq!(labels, ["1e-4", "0.05", "0.5", "20", "1000", "0", "1e5"]);
     }

@@ -1,4 +1,5 @@
-//! The folder that a command writes to, made before the work begins, so that a bad one costs no time.
+//! The folder that a command writes to: checked before anything is opened, made when the input is known to be good and
+//! the work is about to begin.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,15 +12,20 @@ use crate::output;
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// Makes the folder if it is not there.
-    pub fn make(path: &Path) -> Result<Self, Error> {
-        RunDir::check(path, false)?;
+    /// Whether `path` is a folder or can become one; nothing is made.
+    pub fn check(path: Option<&Path>) -> Result<(), Error> {
+        path.map_or(Ok(()), |path| RunDir::check(path, false))
+    }
+
+    /// Makes the folder if it is not there, and makes sure that it can be written to.
+    pub fn make(path: Option<&Path>) -> Result<Option<Self>, Error> {
+        let Some(path) = path else { return Ok(None) };
         let probe = path.join(".loract-probe");
         fs::create_dir_all(path)
             .and_then(|()| fs::write(&probe, b""))
             .and_then(|()| fs::remove_file(&probe))
             .map_err(|reason| cannot_write("out", path, &reason))?;
-        Ok(Self(path.to_path_buf()))
+        Ok(Some(Self(path.to_path_buf())))
     }
 
     /// Writes a file, whole or not at all.

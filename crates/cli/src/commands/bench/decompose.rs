@@ -36,9 +36,10 @@ pub struct Findings {
 pub fn run(args: &DecomposeArgs) -> Result<()> {
     let settings = Settings::of(args)?;
     let threads = use_threads(args.threads)?;
-    let folder = args.out.as_deref().map(Folder::make).transpose()?;
+    Folder::check(args.out.as_deref())?;
     let begun = Instant::now();
     let activations = activations(args, &settings)?;
+    let folder = Folder::make(args.out.as_deref())?;
     let (mut matrices, mut told) = (Vec::new(), Instant::now());
     let mut run = |name: &str, a: &Mat| -> Result<()> {
         if told.elapsed().as_secs() >= 5 {

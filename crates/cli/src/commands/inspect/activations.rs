@@ -1,7 +1,7 @@
 //! `loract inspect activations`: one micro-batch forward, and of every chosen tensor that training would save its
 //! spectrum, as it is seen: one matrix is held at a time.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use loract_autograd::linalg::Error as LinalgError;
@@ -19,6 +19,9 @@ use crate::output;
 
 /// Energies told without `--energy`.
 const ENERGIES: [f64; 3] = [90.0, 95.0, 99.0];
+
+/// How often progress is told.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// Everything found, as it is printed and written.
 #[derive(Debug, Serialize)]
@@ -41,11 +44,13 @@ pub struct Findings {
 pub fn run(args: &ActivationsArgs) -> Result<()> {
     let energies = energies(args.energy.as_deref())?;
     use_threads(args.threads)?;
-    let folder = args.out.as_deref().map(Folder::make).transpose()?;
+    Folder::check(args.out.as_deref())?;
     let mut save = args.save.as_deref().map(SaveFile::at).transpose()?;
     let subject = Subject::open(&args.model, &args.data, &args.choice, DefaultLayers::Three)?;
+    let folder = Folder::make(args.out.as_deref())?;
     let begun = Instant::now();
     let mut activations: Vec<Facts> = Vec::new();
+    let mut told = Instant::now();
     let loss = subject.capture(|place, layer, tensor| {
         let facts = Facts::of(&matrix(tensor), place, layer, &energies).map_err(|error| match error {
             LinalgError::NonFinite { row, col, value, .. } => {
@@ -58,6 +63,10 @@ pub fn run(args: &ActivationsArgs) -> Result<()> {
                 right: cols,
             }),
         })?;
+        if told.elapsed() >= QUIET {
+            told = Instant::now();
+            output::message(&format!("seen {}", label(place, layer)));
+        }
         if let Some(save) = &mut save {
             save.add(label(place, layer), tensor);
         }
