@@ -160,8 +160,11 @@ impl Follower {
     }
 }
 
-/// Runs `batch` forward and shows `see` every tensor that is saved, in the order of the model: its place, its layer
-/// (`None` for the final norm) and its numbers. Returns the mean loss over the batch's trained tokens.
+/// What is done with each tensor that is seen: its place, its layer (`None` for the final norm), its numbers.
+pub type See<'a> = dyn FnMut(Place, Option<usize>, &Tensor) -> Result<(), Error> + 'a;
+
+/// Runs `batch` forward and shows `see` every tensor that is saved, in the order of the model. Returns the mean loss
+/// over the batch's trained tokens.
 ///
 /// # Errors
 /// Those of the model; the first error of `see`, which is then not called again.
@@ -169,7 +172,7 @@ pub fn capture<'m>(
     decoder: &'m Decoder,
     memory: &Memory,
     batch: &TokenBatch,
-    see: &'m mut dyn FnMut(Place, Option<usize>, &Tensor) -> Result<(), Error>,
+    see: &'m mut See<'m>,
 ) -> Result<f64, Error> {
     let failed = Rc::new(RefCell::new(None));
     let noted = Rc::clone(&failed);

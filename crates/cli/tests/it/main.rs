@@ -3,6 +3,7 @@
 
 mod bad_adapter;
 mod bad_data;
+mod bad_inspect;
 mod bad_model;
 mod bad_usage;
 mod bench;

@@ -6,8 +6,6 @@ use std::time::Instant;
 use loract_linalg::gallery::{Kind, optimal_error};
 use loract_linalg::{Accum, LowRank, Mat, MatRef, Par, matmul};
 
-pub use loract_linalg::gallery::{normal, with_spectrum};
-
 /// σ_i = i^−p.
 pub fn power(count: usize, p: f32) -> Vec<f32> {
     Kind::Power(p).spectrum(count)
