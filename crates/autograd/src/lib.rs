@@ -27,6 +27,7 @@ pub use error::Error;
 pub use frozen::{Bytes, DType, Frozen, to_bf16_bytes};
 pub use kernels::optimise;
 pub use ledger::{Category, Claim, Ledger, Peak, Phase};
+/// The decompositions that saving is made of, for those above who measure them.
 pub use loract_linalg::Rng;
 pub use param::{Grads, Param, ParamId, Vector, Weight};
 pub use saved::{

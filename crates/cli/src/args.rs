@@ -10,6 +10,9 @@ use loract_autograd::{Compress, Factored, Form, Policy, Quant, Rank, Recompute, 
 use loract_train::{Activations, Error, Named, RunConfig, parse_name};
 use serde::Deserialize;
 
+use crate::commands::bench::BenchArgs;
+use crate::commands::inspect::InspectArgs;
+
 /// Fine-tune transformer models with LoRA in a fraction of the activation memory.
 #[derive(Debug, Parser)]
 #[command(name = "loract", version, arg_required_else_help = true)]
@@ -28,6 +31,10 @@ pub enum Command {
     Plan(Box<PlanArgs>),
     /// Mean loss (and accuracy) of a model on a data file
     Eval(EvalArgs),
+    /// Look at what training would keep: spectra of activations
+    Inspect(InspectArgs),
+    /// Measure on this machine: decompositions
+    Bench(BenchArgs),
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@
 mod args;
 mod commands;
 mod output;
+mod plot;
 
 use std::process::ExitCode;
 
@@ -18,6 +19,8 @@ fn main() -> ExitCode {
         Command::Train(args) => commands::train::run(*args),
         Command::Plan(args) => commands::plan::run(*args),
         Command::Eval(args) => commands::eval::run(&args),
+        Command::Inspect(args) => commands::inspect::run(args),
+        Command::Bench(args) => commands::bench::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

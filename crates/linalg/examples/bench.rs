@@ -8,8 +8,9 @@ mod shared;
 
 use std::hint::black_box;
 
+use loract_linalg::gallery::{normal, with_spectrum};
 use loract_linalg::{Accum, Mat, Par, QbParams, Rng, TestMatrix, matmul, orthonormal_basis, qb, randomised_svd};
-use shared::{defect, error, normal, optimal, power, race, with_spectrum};
+use shared::{defect, error, optimal, power, race};
 
 fn main() -> Result<(), loract_linalg::Error> {
     println!("threads {}, load {}", rayon::current_num_threads(), load());

@@ -9,11 +9,12 @@ mod shared;
 
 use std::hint::black_box;
 
+use loract_linalg::gallery::Kind;
 use loract_linalg::{
     Draw, Error, LowRank, Mat, NystromParams, Par, QbParams, SvdMethod, TestMatrix, Warm, nystrom, qb, qb_warm,
     randomised_svd, truncated_svd,
 };
-use shared::{error, normal, power, race, with_spectrum};
+use shared::{error, race};
 
 const K: usize = 72;
 
@@ -21,23 +22,14 @@ type Run = Box<dyn Fn(&Mat, u64) -> Result<LowRank, Error>>;
 
 fn main() -> Result<(), Error> {
     let (m, n) = (2048, 576);
-    let even = |p: f32| with_spectrum(m, n, &power(n, p), 5);
-    let mut outliers = even(1.0);
-    let mut copies = even(1.0);
-    let noise = normal(m, 40, 9);
-    for i in 0..m {
-        (0..12).for_each(|c| outliers[(i, c * 47)] *= 30.0);
-        for c in 0..40 {
-            copies[(i, c * 14)] = copies[(i, c % 4 * 14 + 1)] * 30.0 + 1e-3 * noise[(i, c)];
-        }
-    }
     let matrices = [
-        ("even p=.5", even(0.5)),
-        ("even p=1", even(1.0)),
-        ("even p=2", even(2.0)),
-        ("outliers", outliers),
-        ("copies", copies),
-    ];
+        ("even p=.5", Kind::Power(0.5)),
+        ("even p=1", Kind::Power(1.0)),
+        ("even p=2", Kind::Power(2.0)),
+        ("outliers", Kind::Outliers),
+        ("copies", Kind::Copies),
+    ]
+    .map(|(name, kind)| (name, kind.matrix(m, n, 5)));
     print!("{:<40}{:>10}", "method", "ms");
     matrices.iter().for_each(|(name, _)| print!("{name:>12}"));
     println!();

@@ -6,8 +6,9 @@
 
 mod shared;
 
+use loract_linalg::gallery::with_spectrum;
 use loract_linalg::{Accum, Mat, Par, matmul, orthonormal_basis};
-use shared::{defect, with_spectrum};
+use shared::defect;
 
 type Method = fn(&Mat) -> Option<Mat>;
 

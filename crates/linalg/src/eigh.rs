@@ -19,8 +19,8 @@ const BATCH: usize = 1 << 17;
 /// QL steps per eigenvalue; two are usual. What has not converged by then is taken as it is.
 const MAX_STEPS: usize = 80;
 
-/// All eigenvalues of `g`, descending, and eigenvectors of the first `wanted`, one a row (wanted×n). Reads the upper
-/// triangle of `g`.
+/// All eigenvalues of `g`, descending, and eigenvectors of the first `wanted`, one a row (wanted×n); with none wanted the
+/// rotations are not applied, which leaves the 2n³ of the tridiagonal form. Reads the upper triangle of `g`.
 pub(crate) fn eigh(g: Mat<f64>, wanted: usize, par: Par) -> (Vec<f64>, Mat<f64>) {
     let n = g.rows();
     let wanted = wanted.min(n);
@@ -32,7 +32,7 @@ pub(crate) fn eigh(g: Mat<f64>, wanted: usize, par: Par) -> (Vec<f64>, Mat<f64>)
     let scaled = Mat::from_fn(n, n, |i, j| g[(i.min(j), i.max(j))] / largest);
     drop(g);
     let mut form = tridiagonal(scaled, par);
-    let strips = implicit_ql(&mut form.diagonal, &mut form.off, par);
+    let strips = implicit_ql(&mut form.diagonal, &mut form.off, wanted > 0, par);
     let mut order: Vec<usize> = (0..n).collect();
     order.sort_by(|&i, &j| form.diagonal[j].total_cmp(&form.diagonal[i]));
     let values = order.iter().map(|&i| form.diagonal[i] * largest).collect();
@@ -49,10 +49,10 @@ struct Rotation {
     s: f64,
 }
 
-/// Leaves the eigenvalues in `d`; eigenvector i of T in row i of the strips of columns.
-fn implicit_ql(d: &mut [f64], e: &mut [f64], par: Par) -> Vec<Mat<f64>> {
+/// Leaves the eigenvalues in `d`; eigenvector i of T in row i of the strips of columns (no strips without `vectors`).
+fn implicit_ql(d: &mut [f64], e: &mut [f64], vectors: bool, par: Par) -> Vec<Mat<f64>> {
     let n = d.len();
-    let mut strips: Vec<Mat<f64>> = (0..n)
+    let mut strips: Vec<Mat<f64>> = (0..if vectors { n } else { 0 })
         .step_by(STRIP)
         .map(|first| Mat::from_fn(n, STRIP.min(n - first), |i, j| f64::from(u8::from(i == first + j))))
         .collect();

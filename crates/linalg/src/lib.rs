@@ -10,10 +10,12 @@
 //! | [`qb()`] ([`rqb`]) | the sampling-based orthogonal decomposition and its Gaussian rival: fixed rank, tolerance, or both |
 //! | [`qb_warm`] | the same from a known basis, for a product less |
 //! | [`truncated_svd`] | the best approximation of a rank, through the Gram matrix or directly |
+//! | [`singular_values`] | all of them and no vectors: how close to low rank a matrix is |
 //! | [`randomised_svd`] | QB with oversampling, then the SVD of the small factor |
 //! | [`nystrom`](nystrom()) | from some columns, some rows and their core block, without any product with A |
 //! | [`orthonormal_basis`], [`thin_qr`] | basis of the columns of a tall matrix at the speed of products; survives rank deficiency and bad conditioning |
 //! | [`LowRank`], [`Svd`] | the factors (f32 or bf16), products with them that never rebuild A, relative errors |
+//! | [`gallery`] | matrices named by what is hard about them, to measure methods on |
 //! | [`MatRef`], [`MatMut`], [`Mat`], [`matmul`] | strided views, an owned row-major matrix, products over the `gemm` crate |
 //!
 //! Letters: m rows, n columns, k rank, l vectors of a sketch. Everything is deterministic: the same seed gives the same
@@ -34,6 +36,7 @@
 mod chol;
 mod eigh;
 mod error;
+pub mod gallery;
 mod gemm;
 mod jacobi;
 pub mod low_rank;
@@ -68,4 +71,4 @@ pub use qr::{Qr, thin_qr};
 pub use residual::Residual;
 pub use rng::Rng;
 pub use sketch::TestMatrix;
-pub use svd::{Svd, SvdInfo, SvdMethod, randomised_svd, truncated_svd};
+pub use svd::{Svd, SvdInfo, SvdMethod, randomised_svd, singular_values, truncated_svd};

@@ -165,6 +165,32 @@ pub fn truncated_svd(a: MatRef<'_>, rank: usize, method: SvdMethod, par: Par) ->
     Ok((assemble(long, s, v, m > n), info))
 }
 
+/// All min(m,n) singular values of `a`, descending, and no vectors: the Gram matrix and its tridiagonal form, mn² + 2n³
+/// operations with n the shorter side (or [`SvdMethod::Direct`] at its full price). Values that the method cannot tell from
+/// rounding (see the module's contract) are 0.
+///
+/// # Errors
+/// [`Error::NonFinite`] if an element is NaN or infinite.
+pub fn singular_values(a: MatRef<'_>, method: SvdMethod, par: Par) -> Result<Vec<f64>, Error> {
+    squared_norm(a, par)?;
+    let tall = if a.rows() > a.cols() { a } else { a.t() };
+    let n = tall.cols();
+    if n == 0 {
+        return Ok(Vec::new());
+    }
+    let eps = n as f64 * f64::EPSILON;
+    let (mut values, least) = match method {
+        SvdMethod::Gram => {
+            let squares = eigh(Panels::new(par).gram(tall), 0, par).0;
+            (squares.iter().map(|x| x.max(0.0).sqrt()).collect::<Vec<_>>(), eps.sqrt())
+        }
+        SvdMethod::Direct => (jacobi_svd(tall, par).0, eps),
+    };
+    let negligible = least * values[0];
+    values.iter_mut().filter(|x| **x <= negligible).for_each(|x| *x = 0.0);
+    Ok(values)
+}
+
 /// Randomised SVD of `a` (m×n) by the parameters of [`crate::qb()`]; [`QbParams::rsvd`] has the usual ones. Cost: that of
 /// `qb` with oversampling, and an orthonormalisation of the longer factor.
 ///

@@ -10,7 +10,7 @@ const MAY_USE: [(&str, &[&str]); 6] = [
     ("loract-autograd", &["loract-linalg"]),
     ("loract-models", &["loract-autograd"]),
     ("loract-train", &["loract-models", "loract-autograd"]),
-    ("loract", &["loract-train", "loract-models", "loract-autograd"]),
+    ("loract", &["loract-train", "loract-models", "loract-autograd", "loract-linalg"]),
     ("loract-testkit", &[]),
 ];
 

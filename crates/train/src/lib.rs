@@ -3,6 +3,7 @@
 //! Data goes one way: [`RunConfig`] → [`Trainer`] → [`StepReport`] → [`RunDir`].
 
 mod adamw;
+pub mod capture;
 mod config;
 pub mod data;
 mod error;
@@ -21,6 +22,6 @@ pub use evaluate::{Evaluation, evaluate};
 pub use memory::{MemoryReport, process_peak_bytes, process_resident_bytes};
 pub use plan::{Plan, Planner};
 pub use run::{Progress, Run, RunSummary};
-pub use run_dir::RunDir;
+pub use run_dir::{RunDir, write_whole};
 pub use schedule::{Schedule, ScheduleKind};
 pub use trainer::{StepReport, Trainer};

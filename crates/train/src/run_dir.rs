@@ -119,7 +119,11 @@ fn checkpoint_in(folder: &Path) -> Option<String> {
     names.filter(|name| name.starts_with(CHECKPOINT)).min()
 }
 
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+/// Writes a file, whole or not at all: beside, synced, and renamed.
+///
+/// # Errors
+/// [`Error::Write`].
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let mut name = path.as_os_str().to_owned();
     name.push(PARTIAL);
     let beside = PathBuf::from(name);

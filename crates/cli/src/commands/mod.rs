@@ -1,6 +1,10 @@
-//! The commands, one a file.
+//! The commands, one a file or a folder; what several of them need is in [`captured`] and [`folder`].
 
+pub mod bench;
+mod captured;
 pub mod demo;
 pub mod eval;
+mod folder;
+pub mod inspect;
 pub mod plan;
 pub mod train;

@@ -3,11 +3,14 @@
 
 mod bad_adapter;
 mod bad_data;
+mod bad_inspect;
 mod bad_model;
 mod bad_usage;
+mod bench;
 mod damage;
 mod golden;
 mod harness;
+mod inspect;
 mod not_finite;
 mod output;
 mod presets;

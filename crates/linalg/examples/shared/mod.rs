@@ -3,35 +3,17 @@
 
 use std::time::Instant;
 
-use loract_linalg::{Accum, LowRank, Mat, MatRef, Par, Rng, matmul, orthonormal_basis};
-
-/// rows×cols independent normal numbers.
-pub fn normal(rows: usize, cols: usize, seed: u64) -> Mat {
-    let rng = Rng::new(&[seed]);
-    Mat::from_fn(rows, cols, |i, j| rng.normal_pair_at((i * cols + j) as u64)[0])
-}
-
-/// L·diag(sigma)·R with random orthonormal L and R.
-pub fn with_spectrum(rows: usize, cols: usize, sigma: &[f32], seed: u64) -> Mat {
-    let mut left = orthonormal_basis(normal(rows, sigma.len(), 2 * seed).view(), Par::Rayon);
-    let right = orthonormal_basis(normal(cols, sigma.len(), 2 * seed + 1).view(), Par::Rayon);
-    for row in left.data_mut().chunks_exact_mut(sigma.len()) {
-        row.iter_mut().zip(sigma).for_each(|(x, s)| *x *= s);
-    }
-    let mut a = Mat::zeros(rows, cols);
-    matmul(a.view_mut(), Accum::Replace, left.view(), right.view().t(), 1.0, Par::Rayon);
-    a
-}
+use loract_linalg::gallery::{Kind, optimal_error};
+use loract_linalg::{Accum, LowRank, Mat, MatRef, Par, matmul};
 
 /// σ_i = i^−p.
 pub fn power(count: usize, p: f32) -> Vec<f32> {
-    (1..=count).map(|i| (i as f32).powf(-p)).collect()
+    Kind::Power(p).spectrum(count)
 }
 
 /// Relative error of the best approximation of rank k.
 pub fn optimal(sigma: &[f32], k: usize) -> f64 {
-    let energy = |s: &[f32]| s.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
-    (energy(&sigma[k.min(sigma.len())..]) / energy(sigma)).sqrt()
+    optimal_error(&sigma.iter().map(|&x| f64::from(x)).collect::<Vec<_>>(), k)
 }
 
 /// Largest |QᵀQ − I|, in f64.

@@ -1,6 +1,8 @@
 //! Truncated SVD where squaring loses accuracy, and SVDs of factors.
 
-use loract_linalg::{Error, LowRank, Mat, Par, QbParams, Rng, Svd, SvdMethod, qb, truncated_svd};
+use loract_linalg::{
+    Error, LowRank, Mat, Par, QbParams, Rng, Svd, SvdMethod, gallery, qb, singular_values, truncated_svd,
+};
 use loract_testkit::spectrum::Spectrum;
 
 use crate::harness::{defect, error, matrix, orthonormal};
@@ -71,4 +73,64 @@ fn oversampling_cuts_the_error_at_the_same_rank() -> Result<(), Error> {
     };
     assert!(of(10)? < of(0)? && of(40)? < of(10)? && of(usize::MAX)? <= of(40)?);
     Ok(())
+}
+
+/// Tall, wide and square; the values alone are those that come with vectors, and what cannot be told is 0.
+#[test]
+fn singular_values_alone_are_those_that_come_with_vectors() -> Result<(), Error> {
+    for (m, n) in [(120, 70), (70, 120), (64, 64), (5, 1), (1, 5)] {
+        let a = matrix(m, n, Spectrum::Power(1.0), 4);
+        for method in [SvdMethod::Gram, SvdMethod::Direct] {
+            let alone = singular_values(a.view(), method, Par::Rayon)?;
+            let (svd, _) = truncated_svd(a.view(), m.min(n), method, Par::Rayon)?;
+            assert_eq!(alone.len(), m.min(n));
+            for (got, want) in alone.iter().zip(&svd.s) {
+                assert!((got - want).abs() <= 1e-10 * svd.s[0], "{m}x{n} {method:?}: {got} against {want}");
+            }
+        }
+    }
+    let (rank, count) = (9, 40);
+    let low = matrix(100, count, Spectrum::ExactRank(rank), 6);
+    let values = singular_values(low.view(), SvdMethod::Gram, Par::Rayon)?;
+    // The data are rounded to f32, which leaves singular values of about eps·√(m) beyond the rank.
+    assert!(values[rank - 1] > 0.99 && values[rank] < 1e-5, "{values:?}");
+    assert_eq!(singular_values(Mat::zeros(4, 3).view(), SvdMethod::Gram, Par::Rayon)?, [0.0; 3]);
+    let broken = Mat::from_fn(4, 3, |i, j| if (i, j) == (2, 1) { f32::NAN } else { 1.0 });
+    assert!(matches!(
+        singular_values(broken.view(), SvdMethod::Gram, Par::Rayon),
+        Err(Error::NonFinite { row: 2, col: 1, .. })
+    ));
+    Ok(())
+}
+
+/// What a matrix of the gallery is called by is what it has.
+#[test]
+fn matrices_of_the_gallery_have_their_spectrum_or_their_columns() -> Result<(), Error> {
+    use gallery::Kind;
+    let (m, n) = (150, 96);
+    for (name, kind) in Kind::ALL {
+        let a = kind.matrix(m, n, 7);
+        assert_eq!(a, kind.matrix(m, n, 7), "{name}");
+        let values = singular_values(a.view(), SvdMethod::Direct, Par::Rayon)?;
+        let coherent = matches!(kind, Kind::Outliers | Kind::Copies);
+        let want: Vec<f64> = kind.spectrum(n).into_iter().map(f64::from).collect();
+        for (got, want) in values.iter().zip(&want).filter(|_| !coherent) {
+            assert!((got - want).abs() <= 1e-5 * values[0], "{name}: {got} against {want}");
+        }
+        let mut norms: Vec<f64> =
+            (0..n).map(|j| (0..m).map(|i| f64::from(a[(i, j)]).powi(2)).sum::<f64>().sqrt()).collect();
+        norms.sort_by(f64::total_cmp);
+        assert_eq!(norms[n - 1] > 10.0 * norms[n / 2], coherent, "{name}");
+        for k in [0, 5, n] {
+            let from_the_end = optimal_of(&values, k);
+            assert!((gallery::optimal_error(&values, k) - from_the_end).abs() < 1e-12, "{name}");
+        }
+    }
+    assert_eq!(gallery::optimal_error(&[0.0; 3], 1), 0.0);
+    Ok(())
+}
+
+fn optimal_of(values: &[f64], k: usize) -> f64 {
+    let energy = |s: &[f64]| s.iter().map(|x| x * x).sum::<f64>();
+    (energy(&values[k..]) / energy(values)).sqrt()
 }

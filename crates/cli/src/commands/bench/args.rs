@@ -1,0 +1,54 @@
+//! Arguments of `loract bench`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::commands::captured::ChoiceArgs;
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    pub what: Benched,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Benched {
+    /// Error and time of low-rank decompositions, on matrices by name and on a model's activations
+    Decompose(DecomposeArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct DecomposeArgs {
+    /// Hugging Face model folder, or GGUF file: its activations are measured too
+    #[arg(long, requires = "data")]
+    pub model: Option<PathBuf>,
+    /// JSONL file
+    #[arg(long, requires = "model")]
+    pub data: Option<PathBuf>,
+    // Without --layers: the middle one.
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+    /// Matrices by name: all, none, or some of power-0.5, power-1, power-2, exponential, low-rank-noise, outliers, copies
+    /// [default: all]
+    #[arg(long, value_delimiter = ',')]
+    pub matrices: Option<Vec<String>>,
+    /// Rows x columns of the matrices by name [default: 2048x512]
+    #[arg(long)]
+    pub shape: Option<String>,
+    /// Ranks k [default: 16,32,64,128]
+    #[arg(long, value_delimiter = ',')]
+    pub ranks: Option<Vec<String>>,
+    /// Timed runs of each method, each with a seed of its own [default: 3]
+    #[arg(long)]
+    pub repeats: Option<usize>,
+    /// Folder for decompose.json and charts
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Threads [default: all cores]
+    #[arg(long)]
+    pub threads: Option<usize>,
+}

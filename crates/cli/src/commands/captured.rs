@@ -1,0 +1,221 @@
+//! From flags to captured activations: which layers and sites of a model, on which rows of a data file.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::Args;
+use loract_autograd::{Memory, Tensor};
+use loract_linalg::Mat;
+use loract_models::{Decoder, LoraConfig, ModelSource, TokenBatch, adapter};
+use loract_train::Error;
+use loract_train::capture::{Place, capture};
+use loract_train::data::{Dataset, Reader};
+
+use crate::output;
+
+/// Rows of the micro-batch, if not given.
+const ROWS: usize = 4;
+
+/// Which activations, as typed.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+pub struct ChoiceArgs {
+    /// PEFT adapter folder [default: a fresh LoRA pair on every linear layer, so that every site is saved]
+    #[arg(long)]
+    pub adapter: Option<PathBuf>,
+    /// Rows from the start of the file, as one micro-batch [default: 4]
+    #[arg(long)]
+    pub rows: Option<usize>,
+    /// Cut rows to this many tokens [default: a row beyond the model's context is an error]
+    #[arg(long)]
+    pub seq_len: Option<usize>,
+    /// Layers, counted from 0, or `all`
+    #[arg(long, value_delimiter = ',')]
+    pub layers: Option<Vec<String>>,
+    /// Sites: norm, attn_in, attn_qkv, attn_out, mlp_in, act_fn, mlp_out, or one tensor of a site (act_fn.gate) [default: all]
+    #[arg(long, value_delimiter = ',')]
+    pub sites: Option<Vec<String>>,
+}
+
+/// The layers chosen when none are named.
+#[derive(Debug, Clone, Copy)]
+pub enum DefaultLayers {
+    /// The first, the middle and the last.
+    Three,
+    /// The middle one.
+    Middle,
+}
+
+/// A model and a micro-batch, ready to be run.
+pub struct Subject {
+    memory: Memory,
+    decoder: Decoder,
+    batch: TokenBatch,
+    data: PathBuf,
+    layers: BTreeSet<usize>,
+    places: BTreeSet<Place>,
+    /// The model's name.
+    pub model: String,
+    /// Rows of the micro-batch.
+    pub rows: usize,
+}
+
+/// A captured tensor's name: `layer14.attn_out`, `norm.final`.
+pub fn label(place: Place, layer: Option<usize>) -> String {
+    layer.map_or_else(|| place.to_string(), |layer| format!("layer{layer}.{place}"))
+}
+
+/// The tensor's numbers as a matrix (m×n), a copy.
+pub fn matrix(tensor: &Tensor) -> Mat {
+    Mat::from_vec(tensor.to_vec(), tensor.rows(), tensor.cols())
+}
+
+impl Subject {
+    /// Opens model, adapter and data; what is wrong with the choice is said before weights are read.
+    pub fn open(model: &Path, data: &Path, args: &ChoiceArgs, default: DefaultLayers) -> Result<Self, Error> {
+        let asked = args.rows.unwrap_or(ROWS);
+        if asked == 0 {
+            return Err(setting("rows", "0; the least is 1"));
+        }
+        if args.seq_len.is_some_and(|t| t < 2) {
+            return Err(setting("seq-len", "a row needs two tokens at least, one to predict the other"));
+        }
+        let places = places(args)?;
+        let memory = Memory::new();
+        let source = ModelSource::open(model)?;
+        let layers = layers(args.layers.as_deref(), source.config.layers, default)?;
+        let reader = Reader::new(&source, args.seq_len)?;
+        let dataset = Dataset::read(data, &reader)?;
+        let rows = asked.min(dataset.examples().len());
+        if rows < asked && args.rows.is_some() {
+            output::message(&format!("{} has {rows} rows; --rows {asked} takes them all", data.display()));
+        }
+        let batch = TokenBatch::new(dataset.examples().iter().take(rows).map(|e| &e.row));
+        let name = source.name.clone();
+        let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
+        match &args.adapter {
+            Some(folder) => drop(adapter::load(&memory, &mut decoder, folder)?),
+            None => {
+                let targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+                // B is 0, so the model is unchanged; the pairs only make every site save.
+                let lora = LoraConfig { rank: 1, alpha: 1.0, dropout: 0.0, targets: targets.map(String::from).into() };
+                decoder.attach_lora(&memory, &lora, 0)?;
+            }
+        }
+        output::message(&format!("{name}: one micro-batch of {rows} rows, {} tokens", batch.tokens()));
+        Ok(Self { memory, decoder, batch, data: data.to_path_buf(), layers, places, model: name, rows })
+    }
+
+    /// m: tokens of the micro-batch.
+    pub fn tokens(&self) -> usize {
+        self.batch.tokens()
+    }
+
+    /// Runs the micro-batch and shows `see` the chosen tensors as they are saved; returns the mean loss.
+    pub fn capture(
+        &self,
+        mut see: impl FnMut(Place, Option<usize>, &Tensor) -> Result<(), Error>,
+    ) -> Result<f64, Error> {
+        let mut seen = 0usize;
+        let mut chosen = |place: Place, layer: Option<usize>, tensor: &Tensor| {
+            if !self.places.contains(&place) || layer.is_some_and(|l| !self.layers.contains(&l)) {
+                return Ok(());
+            }
+            seen += 1;
+            see(place, layer, tensor)
+        };
+        let loss = capture(&self.decoder, &self.memory, &self.batch, &mut chosen)?;
+        if !loss.is_finite() {
+            return Err(Error::Evaluation { path: self.data.clone(), value: loss });
+        }
+        if seen == 0 {
+            let names: Vec<_> = self.places.iter().map(|p| p.name()).collect();
+            let layers: Vec<_> = self.layers.iter().map(usize::to_string).collect();
+            let what = format!(
+                "nothing is saved at {} in layers {}: the norm before attention of layer 0 saves attn_in instead, and a \
+                 layer without a LoRA pair does not save its input; name other sites or layers, or leave --adapter away",
+                names.join(", "),
+                layers.join(", ")
+            );
+            return Err(setting("sites", what));
+        }
+        Ok(loss)
+    }
+}
+
+fn setting(key: &'static str, what: impl Into<String>) -> Error {
+    Error::Setting { key, what: what.into() }
+}
+
+/// The final norm belongs to no layer: it is in `all` of them, or named.
+fn places(args: &ChoiceArgs) -> Result<BTreeSet<Place>, Error> {
+    let Some(names) = &args.sites else {
+        let all_layers = args.layers.as_ref().is_some_and(|l| l.iter().any(|word| word == "all"));
+        return Ok(Place::ALL.into_iter().filter(|&p| all_layers || p != Place::NormFinal).collect());
+    };
+    let mut places = BTreeSet::new();
+    for name in names {
+        places.extend(Place::named(name.trim()).map_err(|what| setting("sites", what))?);
+    }
+    Ok(places)
+}
+
+fn layers(words: Option<&[String]>, count: usize, default: DefaultLayers) -> Result<BTreeSet<usize>, Error> {
+    let last = count.saturating_sub(1);
+    let Some(words) = words else {
+        return Ok(match default {
+            DefaultLayers::Three => BTreeSet::from([0, count / 2, last]),
+            DefaultLayers::Middle => BTreeSet::from([count / 2]),
+        });
+    };
+    let mut layers = BTreeSet::new();
+    for word in words.iter().map(|word| word.trim()) {
+        if word == "all" {
+            layers.extend(0..count);
+            continue;
+        }
+        let layer: usize = word
+            .parse()
+            .map_err(|_| setting("layers", format!("`{word}` is neither a number nor `all`; give e.g. 0,{last}")))?;
+        if layer > last {
+            let what = format!("{layer} is beyond the model's {count} layers, which are 0 to {last}");
+            return Err(setting("layers", what));
+        }
+        layers.insert(layer);
+    }
+    Ok(layers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_are_chosen_by_number_or_all_or_by_default() {
+        let of = |text: &str, count| {
+            let words: Vec<String> = text.split(',').map(String::from).collect();
+            layers(Some(&words), count, DefaultLayers::Three).map(Vec::from_iter).map_err(|e| e.to_string())
+        };
+        assert_eq!(of("3,0,3", 4), Ok(vec![0, 3]));
+        assert_eq!(of("all", 3), Ok(vec![0, 1, 2]));
+        for (text, want) in [("4", "4 is beyond the model's 4 layers, which are 0 to 3"), ("x", "`x`"), ("", "``")] {
+            let got = of(text, 4).err().unwrap_or_default();
+            assert!(got.contains(want), "{text}: {got}");
+        }
+        let default = |count, default| layers(None, count, default).map(Vec::from_iter).unwrap_or_default();
+        assert_eq!(default(30, DefaultLayers::Three), [0, 15, 29]);
+        assert_eq!(default(1, DefaultLayers::Three), [0]);
+        assert_eq!(default(30, DefaultLayers::Middle), [15]);
+    }
+
+    #[test]
+    fn the_final_norm_comes_with_all_layers_or_by_name() {
+        let of = |layers: Option<&str>, sites: Option<&str>| {
+            let words = |text: &str| vec![text.to_owned()];
+            let args = ChoiceArgs { layers: layers.map(words), sites: sites.map(words), ..ChoiceArgs::default() };
+            places(&args).is_ok_and(|places| places.contains(&Place::NormFinal))
+        };
+        assert!(of(Some("all"), None) && of(None, Some("norm")) && of(Some("0"), Some("norm.final")));
+        assert!(!of(None, None) && !of(Some("0"), None) && !of(Some("all"), Some("attn_out")));
+    }
+}

@@ -1,0 +1,47 @@
+//! Arguments of `loract inspect`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::commands::captured::ChoiceArgs;
+
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    #[command(subcommand)]
+    pub what: Inspected,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Inspected {
+    /// How close to low rank the activations are that training would keep, by site and layer
+    Activations(ActivationsArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ActivationsArgs {
+    /// Hugging Face model folder, or GGUF file
+    #[arg(long)]
+    pub model: PathBuf,
+    /// JSONL file
+    #[arg(long)]
+    pub data: PathBuf,
+    // Without --layers: the first, the middle and the last.
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+    /// Percentages of the energy (sum of squares) for which the rank is told [default: 90,95,99]
+    #[arg(long, value_delimiter = ',')]
+    pub energy: Option<Vec<String>>,
+    /// Folder for activations.json (with all singular values) and charts
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// Write the matrices themselves to this safetensors file
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+    /// Threads [default: all cores]
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,20 @@
+//! `loract inspect`.
+
+mod activations;
+mod args;
+mod charts;
+mod facts;
+mod save;
+
+pub use args::InspectArgs;
+
+use anyhow::Result;
+
+use args::Inspected;
+
+/// Looks.
+pub fn run(args: InspectArgs) -> Result<()> {
+    match args.what {
+        Inspected::Activations(args) => activations::run(&args),
+    }
+}

@@ -1,0 +1,138 @@
+//! `loract bench decompose`: every method on every matrix, with answers that can be, and what it says to bad input.
+
+use serde_json::Value;
+
+use crate::harness::{Anyhow, Place};
+
+const SMALL: &str = "bench decompose --threads 1 --shape 40x24 --ranks 3,2,3 --repeats 2";
+const METHODS: [&str; 7] = ["qb-sampled", "qb-weighted", "qb-gaussian", "qb-power", "rsvd", "tsvd", "nystrom"];
+
+/// One JSON object of a good run.
+fn measured(place: &Place, words: &str) -> Anyhow<Value> {
+    let outcome = place.run(&format!("{words} --json"))?;
+    assert_eq!((outcome.code, outcome.stdout.lines().count()), (Some(0), 1), "{}", outcome.told());
+    Ok(serde_json::from_str(&outcome.stdout)?)
+}
+
+#[test]
+fn every_method_is_measured_at_every_rank_of_every_matrix() -> Anyhow {
+    let place = Place::empty()?;
+    let found = measured(&place, &format!("{SMALL} --out out"))?;
+    assert_eq!(found, place.json("out/decompose.json")?);
+    assert_eq!((found["threads"].as_u64(), found["repeats"].as_u64()), (Some(1), Some(2)));
+    let matrices = found["matrices"].as_array().ok_or("matrices")?;
+    assert_eq!(matrices.len(), 7);
+    for matrix in matrices {
+        let name = matrix["matrix"].as_str().ok_or("a name")?;
+        assert_eq!((matrix["m"].as_u64(), matrix["n"].as_u64()), (Some(40), Some(24)), "{name}");
+        let outcomes = matrix["outcomes"].as_array().ok_or("outcomes")?;
+        let got: Vec<(u64, &str)> = outcomes
+            .iter()
+            .map(|o| (o["rank"].as_u64().unwrap_or(0), o["method"].as_str().unwrap_or_default()))
+            .collect();
+        let want: Vec<(u64, &str)> = [2, 3].into_iter().flat_map(|k| METHODS.map(|method| (k, method))).collect();
+        assert_eq!(got, want, "{name}");
+        for outcome in outcomes {
+            let ratio = outcome["ratio"].as_f64().unwrap_or(f64::NAN);
+            assert!(ratio > 1.0 - 1e-5 && outcome["milliseconds"].as_f64() > Some(0.0), "{name}: {outcome}");
+            assert!(outcome["method"] != "tsvd" || ratio < 1.0 + 1e-5, "{name}: {outcome}");
+        }
+        for chart in ["error", "time"] {
+            let svg = place.text(&format!("out/{chart}-{name}.svg"))?;
+            assert!(svg.starts_with("<svg") && METHODS.iter().all(|method| svg.contains(method)), "{name}");
+        }
+    }
+    // The best error of i^-1 follows from its name.
+    let best = matrices[1]["outcomes"][0]["best_error"].as_f64().ok_or("best")?;
+    let energy = |from: usize| (from..=24).map(|i| (i as f64).powi(-2)).sum::<f64>();
+    assert!((best - (energy(3) / energy(1)).sqrt()).abs() < 1e-5, "{best}");
+    Ok(())
+}
+
+#[test]
+fn the_table_names_matrices_ranks_and_methods() -> Anyhow {
+    let place = Place::empty()?;
+    let outcome = place.run(&format!("{SMALL} --matrices outliers,power-2"))?;
+    assert_eq!(outcome.code, Some(0), "{}", outcome.told());
+    // In the order of the list, whatever the order asked for.
+    let heads: Vec<&str> = outcome.stdout.lines().filter(|line| line.contains("k = 2")).collect();
+    assert!(heads.len() == 2 && heads[0].starts_with("power-2 (40x24)"), "{}", outcome.told());
+    assert!(heads[1].starts_with("outliers (40x24)") && heads[1].contains("k = 3"), "{}", outcome.told());
+    for method in METHODS {
+        assert_eq!(outcome.stdout.lines().filter(|line| line.starts_with(method)).count(), 3, "{}", outcome.told());
+    }
+    assert!(outcome.stdout.contains("2 repeats, 1 threads"), "{}", outcome.told());
+    Ok(())
+}
+
+/// The activations are those that `inspect` looks at, so the best errors are the same.
+#[test]
+fn activations_of_a_model_are_measured_too() -> Anyhow {
+    let place = Place::with("llama-tied")?;
+    let model = "--model model --data rows.jsonl --rows 6 --layers 1";
+    let found = measured(&place, &format!("{SMALL} --matrices none {model} --ranks 2,4,6"))?;
+    let seen = place.run(&format!("inspect activations --threads 1 --json {model}"))?;
+    let seen: Value = serde_json::from_str(&seen.stdout)?;
+    let seen = seen["activations"].as_array().ok_or("activations")?;
+    let matrices = found["matrices"].as_array().ok_or("matrices")?;
+    assert_eq!((matrices.len(), seen.len()), (9, 9));
+    for (matrix, facts) in matrices.iter().zip(seen) {
+        let name = facts["site"].as_str().ok_or("site")?;
+        assert_eq!(matrix["matrix"], format!("layer1.{name}"));
+        let eighth = &facts["best_error"][0];
+        let outcomes = matrix["outcomes"].as_array().ok_or("outcomes")?;
+        let same = outcomes.iter().find(|o| o["rank"] == eighth["rank"]).ok_or_else(|| format!("{name}: {eighth}"))?;
+        let [got, want] = [&same["best_error"], &eighth["relative_error"]].map(|e| e.as_f64().unwrap_or(f64::NAN));
+        assert!((got - want).abs() < 1e-12, "{name}: {got} against {want}");
+    }
+    let both = measured(&place, &format!("{SMALL} --matrices copies {model} --sites attn_out"))?;
+    let names: Vec<&Value> = both["matrices"].as_array().ok_or("matrices")?.iter().map(|m| &m["matrix"]).collect();
+    assert_eq!(names, ["copies", "layer1.attn_out"]);
+    Ok(())
+}
+
+#[test]
+fn input_that_cannot_be_used() -> Anyhow {
+    let place = Place::with("llama-tied")?;
+    place.write("taken", "mine")?;
+    for (flags, says) in [
+        ("--shape 2048", &["shape: `2048`", "2048x512"][..]),
+        ("--shape 0x5", &["shape: `0x5`", "at least 1"]),
+        ("--shape 4xfive", &["shape: `4xfive`"]),
+        ("--shape 18446744073709551615x2", &["shape: 18446744073709551615x2 is too large", "the most is"]),
+        ("--shape 1000000x1000000", &["is too large"]),
+        ("--ranks 0", &["ranks: 0", "least is 1"]),
+        ("--ranks 4,x", &["ranks: `x`"]),
+        ("--ranks 25 --shape 40x24", &["ranks: 25 is more than a 40x24 matrix has", "24", "--shape"]),
+        ("--ranks 25 --shape 24x40", &["ranks: 25 is more than a 24x40 matrix has"]),
+        ("--repeats 0", &["repeats: 0", "from 1"]),
+        ("--repeats 18446744073709551615", &["repeats: 18446744073709551615", "1000"]),
+        ("--matrices power-3", &["matrices: `power-3`", "power-2", "copies"]),
+        ("--matrices none", &["matrices: none are left", "--model"]),
+        ("--threads 0", &["threads: 0"]),
+        ("--out taken", &["out: taken is a file"]),
+        ("--model model", &["--data"]),
+        ("--data rows.jsonl", &["--model"]),
+        ("--layers 1", &["model: missing", "--layers"]),
+        ("--sites norm", &["model: missing", "--sites"]),
+        ("--model gone --data rows.jsonl --out new", &["gone"]),
+        ("--model model --data gone.jsonl", &["cannot read gone.jsonl"]),
+        ("--model model --data rows.jsonl --layers 2", &["layers: 2 is beyond the model's 2 layers"]),
+        ("--model model --data rows.jsonl --sites mlp", &["sites: unknown site `mlp`"]),
+        (
+            "--matrices none --model model --data rows.jsonl --ranks 17 --sites attn_qkv.k",
+            &["ranks: 17 is more than a", "x16 matrix has", "layer1.attn_qkv.k", "--sites"],
+        ),
+    ] {
+        let outcome = place.run(&format!("bench decompose {flags}"))?;
+        assert_eq!(outcome.complaint(2, says), None, "{flags}");
+    }
+    for (words, says) in
+        [("bench", &["Usage", "decompose"][..]), ("bench everything", &["unrecognized subcommand", "everything"])]
+    {
+        assert_eq!(place.run(words)?.complaint(2, says), None, "{words}");
+    }
+    assert_eq!(place.text("taken")?, "mine");
+    assert!(!place.path("new").exists());
+    Ok(())
+}
