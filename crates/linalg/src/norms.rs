@@ -8,6 +8,8 @@ use crate::mat::MatRef;
 use crate::panels::for_each;
 use crate::simd::{dispatch, run, square};
 
+/// Elements below which a norm is not worth waking other threads.
+const SERIAL_BELOW: usize = 1 << 18;
 /// Rows summed by one task.
 pub(crate) const CHUNK: usize = 64;
 
@@ -18,6 +20,7 @@ pub(crate) const CHUNK: usize = 64;
 pub(crate) fn squared_norm(a: MatRef<'_>, par: Par) -> Result<f64, Error> {
     let along = if a.col_stride() == 1 { a } else { a.t() };
     let mut sums = vec![0.0; along.rows().div_ceil(CHUNK)];
+    let par = if a.rows() * a.cols() < SERIAL_BELOW { Par::Serial } else { par };
     for_each(par, sums.iter_mut().collect(), |chunk, sum| {
         let rows = chunk * CHUNK..((chunk + 1) * CHUNK).min(along.rows());
         *sum = rows.map(|i| row_square(along, i)).sum();

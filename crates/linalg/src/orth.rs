@@ -60,7 +60,7 @@ pub struct OrthScratch {
 /// Scratch of [`orthonormal_basis`] for `y` n×k with `threads` threads: of the order of 8·(8·k² + threads·128·k) bytes,
 /// independent of n, and up to 32·n·k more at worst.
 pub fn orthonormal_basis_scratch_bytes(n: usize, k: usize, threads: usize) -> OrthScratch {
-    let small = (groups(n, k * k) + 4) * k * k + 4 * k;
+    let small = (groups(n, k * k) + 5) * k * k + 8 * k;
     let panel = PANEL * k * groups(n, k * k).max(4 * threads);
     let usual = 8 * (small + panel);
     // Basis and deferred columns in f64, each a second time while columns move from one to the other.

@@ -24,7 +24,7 @@ use crate::mat::MatRef;
 use crate::norms::{finite_or_named, squared_norm};
 use crate::orth::orthonormal_basis_scratch_bytes;
 use crate::owned::Mat;
-use crate::panels::{Panels, Shape};
+use crate::panels::{PANEL, Panels, Shape};
 use crate::params::QbParams;
 use crate::range_finder::{Plan, Range, Start, find};
 use crate::residual::{CANCELLATION, Residual};
@@ -96,7 +96,9 @@ pub fn qb_scratch_bytes(m: usize, n: usize, params: &QbParams, threads: usize) -
     let (rank, width, _) = params.sizes(m, n)?;
     let (long, short) = if params.right(m, n) { (m, n) } else { (n, m) };
     let orth = orthonormal_basis_scratch_bytes(short, width, threads).worst;
-    let cut = if width > rank { 4 * width * long + 24 * width * width } else { 0 };
+    // The uncut factors, the eigenproblem, and panels for the products with its vectors.
+    let small = 4 * (long + short) + 48 * width + 32 * PANEL * (threads + 1);
+    let cut = if width > rank { width * small } else { 0 };
     Ok(4 * width * (long + 2 * short) + orth + cut + 8 * (m.max(n) / 8))
 }
 
