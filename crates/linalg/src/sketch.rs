@@ -14,8 +14,8 @@
 //!   and Spirakis (Inf. Process. Lett. 97 (2006)): the l largest of ln(u_j)/‖A_j‖². Deviations: (1) without replacement;
 //!   (2) the columns are not rescaled: only their span matters.
 //! - *Gaussian*: independent standard normal numbers (Halko, Martinsson, Tropp, SIAM Rev. 53 (2011), algorithm 4.1). The
-//!   error does not depend on coherence, and without power passes was larger than that of sampled vectors on every
-//!   spectrum measured (docs/decompositions.md).
+//!   error does not depend on coherence, and without power passes was no smaller than that of sampled vectors on any
+//!   matrix measured (docs/decompositions.md).
 
 use crate::error::Error;
 use crate::gemm::Par;
