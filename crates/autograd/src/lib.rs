@@ -30,5 +30,5 @@ pub use ledger::{Category, Claim, Ledger, Peak, Phase};
 pub use loract_linalg::Rng;
 pub use param::{Grads, Param, ParamId, Vector, Weight};
 pub use saved::{Compress, Form, Policy, Rank, Recompute, SavedKind, SavedRef, Site};
-pub use tape::{InputGrads, Segment, StepKey, Tape, Var, VarId};
+pub use tape::{InputGrads, Observer, Segment, StepKey, Tape, Var, VarId};
 pub use tensor::{BufferId, Memory, Tensor};

@@ -107,6 +107,9 @@ struct Known {
 /// A stretch of a model that can run again: from its input to its output.
 pub type Segment<'m> = Box<dyn Fn(&mut Tape<'m>, Var) -> Result<Var, Error> + 'm>;
 
+/// Looks at tensors as they are saved: site, layer, and the dense numbers.
+pub type Observer<'m> = Box<dyn FnMut(Site, Option<usize>, &Tensor) + 'm>;
+
 /// The record of one micro-batch; `'m` is the model, whose parameters the ops refer to.
 pub struct Tape<'m> {
     memory: Memory,
@@ -116,6 +119,7 @@ pub struct Tape<'m> {
     layer: Option<usize>,
     nodes: Vec<Node<'m>>,
     known: HashMap<BufferId, Known>,
+    observer: Option<Observer<'m>>,
 }
 
 impl<'m> Tape<'m> {
@@ -131,7 +135,16 @@ impl<'m> Tape<'m> {
     }
 
     fn with_mode(memory: &Memory, policy: Policy, key: StepKey, mode: Mode) -> Self {
-        Self { memory: memory.clone(), policy, key, mode, layer: None, nodes: Vec::new(), known: HashMap::new() }
+        Self {
+            memory: memory.clone(),
+            policy,
+            key,
+            mode,
+            layer: None,
+            nodes: Vec::new(),
+            known: HashMap::new(),
+            observer: None,
+        }
     }
 
     /// Where tensors come from.
@@ -147,6 +160,11 @@ impl<'m> Tape<'m> {
     /// The layer that ops belong to.
     pub fn layer(&self) -> Option<usize> {
         self.layer
+    }
+
+    /// Shows every tensor that is saved from now on, once, to `observer`, whatever form it is then kept in.
+    pub fn observe(&mut self, observer: Observer<'m>) {
+        self.observer = Some(observer);
     }
 
     /// Whether dropout and the like are on.
@@ -209,6 +227,9 @@ impl<'m> Tape<'m> {
             }
         }
         let site = sites[0];
+        if let Some(observer) = &mut self.observer {
+            observer(site, self.layer, tensor);
+        }
         let saved = Arc::new(match form {
             Form::Exact => Saved::exact(tensor, site),
             Form::LowRank { rank, test_matrix } => {

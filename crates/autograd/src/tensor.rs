@@ -160,6 +160,10 @@ impl Tensor {
     pub fn to_vec(&self) -> Vec<f32> {
         self.buffer.data.clone()
     }
+    /// The first number that is NaN or infinite.
+    pub fn first_not_finite(&self) -> Option<f32> {
+        self.data().iter().find(|x| !x.is_finite()).copied()
+    }
     /// Overwrites the numbers from the host. False (and nothing written) if the memory is shared or the length differs.
     pub fn write(&mut self, numbers: &[f32]) -> bool {
         match self.data_mut() {

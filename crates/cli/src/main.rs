@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 fn exit_code(error: &anyhow::Error) -> u8 {
     let bad_input = error.chain().any(|cause| {
         cause.downcast_ref::<loract_train::Error>().is_some_and(loract_train::Error::is_bad_input)
-            || cause.downcast_ref::<loract_models::Error>().is_some()
+            || cause.downcast_ref::<loract_models::Error>().is_some_and(loract_models::Error::is_bad_input)
     });
     if bad_input { 2 } else { 1 }
 }

@@ -51,6 +51,13 @@ impl Decoder {
         })
     }
 
+    /// Sets the dropout of every pair.
+    pub fn set_lora_dropout(&mut self, probability: f32) {
+        for lora in self.linears_mut().filter_map(|(_, linear)| linear.lora.as_mut()) {
+            lora.dropout = probability;
+        }
+    }
+
     /// As [`Decoder::attach_lora`] with numbers from `numbers(tag, PEFT name, rows, cols)`.
     pub(crate) fn attach_with(
         &mut self,

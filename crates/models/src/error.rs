@@ -192,6 +192,18 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether the input is at fault, rather than the machine or what the numbers came to.
+    pub fn is_bad_input(&self) -> bool {
+        use loract_autograd::Error as Op;
+        match self {
+            Error::Write { .. } => false,
+            Error::Autograd(op) => matches!(op, Op::FrozenSize { .. } | Op::TokenId { .. }),
+            _ => true,
+        }
+    }
+}
+
 /// Names of each kind that a message lists; the rest is counted.
 const LISTED: usize = 8;
 

@@ -142,7 +142,7 @@ pub fn product(x: &[f64], y: &[f64]) -> Vec<f64> {
     x.iter().zip(y).map(|(x, y)| x * y).collect()
 }
 
-/// −log softmax(x_row·headᵀ)[token] of each (row, token); x is m×cols, the head V×cols.
+/// −log softmax(x_row·headᵀ) at token, of each (row, token); x is m×cols, the head V×cols.
 pub fn cross_entropy(x: &[f64], cols: usize, head: &[f64], rows: &[u32], tokens: &[u32]) -> Vec<f64> {
     let nll = |(&row, &token): (&u32, &u32)| {
         let row = row as usize * cols;

@@ -1,5 +1,5 @@
 //! How faithful are the gradients of each preset on real data? Cosine between the LoRA gradient of one micro-batch in a
-//! preset and the exact one, all layers together, with the bytes saved.
+//! preset and the exact one, all layers together, with the ratio of their norms and the bytes saved.
 //!
 //! ```text
 //! cargo run --release -p loract-train --example gradient_cosine -- MODEL DATA.jsonl ROWS [ADAPTER]
@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (_, _, batch) = open(model, data, rows.parse()?, adapter.first())?;
     println!("one micro-batch of {} tokens", batch.tokens());
     let (exact, reference, saved) = gradient(&args, Policy::exact())?;
-    println!("{:<24} cosine 1        saved {:>7.1} MB", "exact", saved as f64 / 1e6);
+    println!("{:<24} cosine 1        norm 1        saved {:>7.1} MB", "exact", saved as f64 / 1e6);
     for (name, preset) in &Activations::ALL[1..] {
         let ranks: &[(usize, usize)] =
             if preset.policy().sites.is_empty() { &[(1, 8)] } else { &[(1, 4), (1, 8), (1, 16)] };
@@ -43,7 +43,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     b2 += f64::from(y) * f64::from(y);
                 }
             }
-            println!("{label:<24} cosine {:<8.4} saved {:>7.1} MB", dot / (a2 * b2).sqrt(), saved as f64 / 1e6);
+            println!(
+                "{label:<24} cosine {:<8.4} norm {:<8.3} saved {:>7.1} MB",
+                dot / (a2 * b2).sqrt(),
+                (b2 / a2).sqrt(),
+                saved as f64 / 1e6
+            );
         }
     }
     Ok(())
@@ -57,12 +62,7 @@ fn open(
 ) -> Result<(Memory, Decoder, TokenBatch), Box<dyn std::error::Error>> {
     let memory = Memory::new();
     let source = ModelSource::open(Path::new(model))?;
-    let reader = Reader {
-        tokenizer: source.tokenizer.as_ref(),
-        vocabulary: source.config.vocab_size,
-        context: source.config.context,
-        cut_to: Some(512.min(source.config.context)),
-    };
+    let reader = Reader::new(&source, Some(512.min(source.config.context)))?;
     let data = Dataset::read(Path::new(data), &reader)?;
     let batch = TokenBatch::new(data.examples().iter().take(rows).map(|e| &e.row));
     let mut decoder = Decoder::load(&memory, source.config, source.weights)?;

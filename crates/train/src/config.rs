@@ -224,6 +224,15 @@ impl RunConfig {
                 return wrong(key, "0; the least is 1".into());
             }
         }
+        // Beyond what anyone can run; keeps sizes computed from them in range.
+        let most = [
+            ("batch-size", self.batch_size, 1 << 20),
+            ("grad-accum", self.grad_accum, 1 << 20),
+            ("lora-rank", self.lora_rank, 1 << 16),
+        ];
+        if let Some((key, value, most)) = most.into_iter().find(|(_, value, most)| value > most) {
+            return wrong(key, format!("{value}; the most is {most}"));
+        }
         if self.steps == Some(0) {
             return wrong("steps", "0; the least is 1".into());
         }

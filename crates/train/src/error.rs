@@ -60,11 +60,9 @@ pub enum Error {
         what: String,
     },
     /// The loss or the gradient is not finite.
-    #[error(
-        "{what} became {value} at step {step}: the learning rate ({lr:e}) may be too high (try a third of it, or --warmup), or the compression too coarse (try --activations exact); nothing was written over an earlier adapter"
-    )]
+    #[error("{what} became {value} at step {step}: {}; nothing was written over an earlier adapter", likely(what, *step, *lr))]
     NotFinite {
-        /// "loss" or "gradient norm".
+        /// "loss", "gradient norm", "trained weight" or "evaluation loss".
         what: &'static str,
         /// The value.
         value: f64,
@@ -73,14 +71,47 @@ pub enum Error {
         /// Learning rate of the step.
         lr: f64,
     },
+    /// An activation that is to be compressed is not finite.
+    #[error("at step {step} (learning rate {lr:e}): {reason}; nothing was written over an earlier adapter")]
+    Activation {
+        /// Optimiser step, counted from 1.
+        step: u64,
+        /// Learning rate of the step.
+        lr: f64,
+        /// Site, layer and place.
+        reason: loract_autograd::Error,
+    },
+    /// The loss over a data file is not finite.
+    #[error("the loss over {} is {value}: a weight of the model or of the adapter is NaN, infinite or very large; fetch the model again, or train again with a lower learning rate", path.display())]
+    Evaluation {
+        /// The data file.
+        path: PathBuf,
+        /// The loss.
+        value: f64,
+    },
+}
+
+/// Likely causes of numbers that are not finite, and what to try.
+fn likely(what: &str, step: u64, lr: f64) -> String {
+    if step == 1 && what == "loss" {
+        // Nothing has been trained yet.
+        return "a weight of the model, or of the adapter to start from, is NaN, infinite or very large; fetch it again, or check it with loract eval".into();
+    }
+    format!(
+        "the learning rate ({lr:e}) may be too high (try a third of it, or --warmup), or the compression too coarse (try --activations exact)"
+    )
 }
 
 impl Error {
     /// Whether the input is at fault (exit code 2) rather than the run (exit code 1).
     pub fn is_bad_input(&self) -> bool {
         match self {
-            Error::Model(error) => !matches!(error, loract_models::Error::Write { .. }),
-            Error::Autograd(_) | Error::Write { .. } | Error::NotFinite { .. } => false,
+            Error::Model(error) => error.is_bad_input(),
+            Error::Autograd(_)
+            | Error::Write { .. }
+            | Error::NotFinite { .. }
+            | Error::Activation { .. }
+            | Error::Evaluation { .. } => false,
             Error::Read { .. }
             | Error::Line { .. }
             | Error::Empty { .. }

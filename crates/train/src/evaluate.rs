@@ -38,7 +38,7 @@ struct RowScore {
 /// Runs every row, about `batch_tokens` tokens at a time; nothing is kept for backward.
 ///
 /// # Errors
-/// Those of the model.
+/// Those of the model; [`Error::Evaluation`] if the loss is not finite.
 pub fn evaluate(decoder: &Decoder, memory: &Memory, data: &Dataset, batch_tokens: usize) -> Result<Evaluation, Error> {
     // A row with choices is scored once for each; the right one stands for the row itself.
     let mut candidates: Vec<&Row> = Vec::new();
@@ -71,6 +71,9 @@ pub fn evaluate(decoder: &Decoder, memory: &Memory, data: &Dataset, batch_tokens
         exact += usize::from(own.hits == own.tokens);
     }
     let loss = total.nll / total.tokens.max(1) as f64;
+    if !loss.is_finite() {
+        return Err(Error::Evaluation { path: data.path().to_path_buf(), value: loss });
+    }
     Ok(Evaluation {
         loss,
         perplexity: loss.exp(),

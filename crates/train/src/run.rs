@@ -12,7 +12,7 @@ use crate::data::{Dataset, Order, Reader};
 use crate::error::Error;
 use crate::evaluate::{Evaluation, evaluate};
 use crate::memory::{process_peak_bytes, process_resident_bytes};
-use crate::run_dir::RunDir;
+use crate::run_dir::{RunDir, checkpoint_name};
 use crate::schedule::Schedule;
 use crate::trainer::{StepReport, Trainer};
 
@@ -60,19 +60,10 @@ impl Run {
     /// Whatever is wrong with the input.
     pub fn prepare(mut config: RunConfig) -> Result<Self, Error> {
         config.check()?;
+        RunDir::check(&config.out, config.save_every > 0)?;
         let memory = Memory::new();
         let source = ModelSource::open(&config.model)?;
-        let context = source.config.context;
-        if let Some(seq_len) = config.seq_len.filter(|&t| t > context) {
-            let what = format!("{seq_len} is more than the model's context of {context}");
-            return Err(Error::Setting { key: "seq-len", what });
-        }
-        let reader = Reader {
-            tokenizer: source.tokenizer.as_ref(),
-            vocabulary: source.config.vocab_size,
-            context,
-            cut_to: config.seq_len,
-        };
+        let reader = Reader::new(&source, config.seq_len)?;
         let data = Dataset::read(&config.data, &reader)?;
         let eval_data = config.eval_data.as_ref().map(|path| Dataset::read(path, &reader)).transpose()?;
         let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
@@ -82,11 +73,15 @@ impl Run {
                 decoder.attach_lora(&memory, &lora, config.seed)?;
                 lora
             }
-            Some(folder) => adapter::load(&memory, &mut decoder, folder)?,
+            Some(folder) => {
+                let lora = adapter::load(&memory, &mut decoder, folder)?;
+                // Dropout is of the run, not of the adapter.
+                decoder.set_lora_dropout(config.lora_dropout as f32);
+                LoraConfig { dropout: config.lora_dropout as f32, ..lora }
+            }
         };
         config.lora_rank = lora.rank;
         config.lora_alpha = f64::from(lora.alpha);
-        config.lora_dropout = f64::from(lora.dropout);
         config.lora_targets.clone_from(&lora.targets);
         let rows_a_step = config.batch_size * config.grad_accum;
         let steps = config.steps.unwrap_or_else(|| data.examples().len().div_ceil(rows_a_step) as u64);
@@ -176,7 +171,12 @@ impl Run {
             if let Some(data) = &eval_data
                 && (step == steps || (config.eval_every > 0 && step % config.eval_every == 0))
             {
-                let found = evaluate(trainer.decoder(), &memory, data, EVAL_BATCH_TOKENS)?;
+                let found = evaluate(trainer.decoder(), &memory, data, EVAL_BATCH_TOKENS).map_err(|e| match e {
+                    Error::Evaluation { value, .. } => {
+                        Error::NotFinite { what: "evaluation loss", value, step, lr: schedule.at(step - 1) }
+                    }
+                    other => other,
+                })?;
                 out.log(&json!({
                     "step": step, "eval_loss": found.loss, "eval_tokens": found.tokens,
                     "eval_exact_match": found.exact_match, "eval_accuracy": found.accuracy,
@@ -186,7 +186,7 @@ impl Run {
             }
             if config.save_every > 0 && step % config.save_every == 0 && step < steps {
                 for (name, bytes) in adapter::to_bytes(trainer.decoder(), &lora, &base_name)? {
-                    out.write_in(&format!("checkpoint-{step}"), name, &bytes)?;
+                    out.write_in(&checkpoint_name(step), name, &bytes)?;
                 }
             }
         }

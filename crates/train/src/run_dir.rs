@@ -12,6 +12,7 @@ use crate::error::Error;
 
 const METRICS: &str = "metrics.jsonl";
 const PARTIAL: &str = ".partial";
+const CHECKPOINT: &str = "checkpoint-";
 
 /// The output folder of a run in progress.
 #[derive(Debug)]
@@ -21,6 +22,28 @@ pub struct RunDir {
 }
 
 impl RunDir {
+    /// Whether `folder` is one or can become one; nothing is made.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if a file is in the way, or if `checkpoints` are to be kept where an earlier run kept its own.
+    pub fn check(folder: &Path, checkpoints: bool) -> Result<(), Error> {
+        let Some(there) = folder.ancestors().find(|path| path.exists()) else { return Ok(()) };
+        if there.is_dir() {
+            let found = if checkpoints && there == folder { checkpoint_in(folder) } else { None };
+            return found.map_or(Ok(()), |name| {
+                let what = format!(
+                    "{} holds {name} of an earlier run, which would be written over; remove it or give another --out",
+                    folder.display()
+                );
+                Err(Error::Setting { key: "out", what })
+            });
+        }
+        let subject =
+            if there == folder { String::new() } else { format!("{} cannot become a folder: ", folder.display()) };
+        let what = format!("{subject}{} is a file; give a folder, or a name that is free", there.display());
+        Err(Error::Setting { key: "out", what })
+    }
+
     /// Makes the folder, if it is not there, and begins `metrics.jsonl.partial`.
     ///
     /// # Errors
@@ -83,6 +106,17 @@ impl RunDir {
             .and_then(|()| fs::rename(&from, &to))
             .map_err(|reason| Error::Write { path: to.clone(), reason })
     }
+}
+
+/// The name of a checkpoint folder.
+pub(crate) fn checkpoint_name(step: u64) -> String {
+    format!("{CHECKPOINT}{step}")
+}
+
+/// Some checkpoint in `folder`.
+fn checkpoint_in(folder: &Path) -> Option<String> {
+    let names = fs::read_dir(folder).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter(|name| name.starts_with(CHECKPOINT)).min()
 }
 
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {

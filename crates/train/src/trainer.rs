@@ -92,7 +92,7 @@ impl Trainer {
         for (micro_batch, batch) in micro_batches.iter().enumerate() {
             let key = StepKey { seed: self.seed, step: self.steps_done, micro_batch: micro_batch as u64 };
             let mut tape = Tape::new(&self.memory, self.policy.clone(), key);
-            let output = self.decoder.loss(&mut tape, batch)?;
+            let output = self.decoder.loss(&mut tape, batch).map_err(|error| self.at_step(error.into()))?;
             let sum = output.nll.iter().map(|&x| f64::from(x)).sum::<f64>();
             if !sum.is_finite() {
                 let lr = self.schedule.at(self.steps_done);
@@ -101,16 +101,28 @@ impl Trainer {
             total += sum;
             report.forward_ended(&self.memory);
             let seed = self.memory.tensor(1, 1, vec![weight], Category::Transient);
-            tape.backward(output.loss.id(), seed, &mut grads)?;
+            tape.backward(output.loss.id(), seed, &mut grads).map_err(|error| self.at_step(error.into()))?;
         }
         report.end(&self.memory);
         Ok((grads, total * f64::from(weight), report))
     }
 
+    /// Names the step of an activation that is not finite.
+    fn at_step(&self, error: Error) -> Error {
+        match error {
+            Error::Autograd(reason @ loract_autograd::Error::NonFinite { .. })
+            | Error::Model(loract_models::Error::Autograd(reason @ loract_autograd::Error::NonFinite { .. })) => {
+                Error::Activation { step: self.steps_done + 1, lr: self.schedule.at(self.steps_done), reason }
+            }
+            other => other,
+        }
+    }
+
     /// One optimiser step over `micro_batches`.
     ///
     /// # Errors
-    /// Those of [`Trainer::gradient`]; [`Error::NotFinite`] if the gradient is, in which case nothing is updated.
+    /// Those of [`Trainer::gradient`]; [`Error::NotFinite`] if the gradient is not finite, in which case nothing is
+    /// updated, or if a trained weight is not after the update, in which case the decoder is of no use.
     pub fn step(&mut self, micro_batches: &[TokenBatch]) -> Result<StepReport, Error> {
         let start = Instant::now();
         let lr = self.schedule.at(self.steps_done);
@@ -124,6 +136,12 @@ impl Trainer {
             grads.scale((self.max_grad_norm / (grad_norm + 1e-6)) as f32);
         }
         self.optimiser.step(self.decoder.params_mut(), &grads, lr);
+        for param in self.decoder.params() {
+            if let Some(value) = param.value().first_not_finite() {
+                let (value, step) = (f64::from(value), self.steps_done + 1);
+                return Err(Error::NotFinite { what: "trained weight", value, step, lr });
+            }
+        }
         self.steps_done += 1;
         Ok(StepReport {
             step: self.steps_done,

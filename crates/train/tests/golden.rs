@@ -28,8 +28,7 @@ fn open(case: &str, with_adapter: bool) -> Result<Case> {
     let folder = folder(case);
     let memory = Memory::new();
     let source = ModelSource::open(&folder)?;
-    let reader =
-        Reader { tokenizer: None, vocabulary: source.config.vocab_size, context: source.config.context, cut_to: None };
+    let reader = Reader::new(&source, None)?;
     let data = Dataset::read(&folder.join("rows.jsonl"), &reader)?;
     let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
     let lora = if with_adapter { Some(adapter::load(&memory, &mut decoder, &folder.join("adapter"))?) } else { None };

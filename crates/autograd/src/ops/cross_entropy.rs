@@ -45,7 +45,7 @@ struct Node<'m> {
     head: Option<(&'m crate::param::Param, SavedRef)>,
 }
 
-/// Σ −log softmax(x·headᵀ)[target] over the targets; x is m×C, the head V×C.
+/// Σ −log softmax(x·headᵀ) at the target, over the targets; x is m×C, the head V×C.
 ///
 /// # Errors
 /// [`Error::Shape`], or [`Error::TokenId`] if a target is outside the vocabulary.

@@ -17,12 +17,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     use_threads(args.threads)?;
     let memory = Memory::new();
     let source = ModelSource::open(&args.model)?;
-    let reader = Reader {
-        tokenizer: source.tokenizer.as_ref(),
-        vocabulary: source.config.vocab_size,
-        context: source.config.context,
-        cut_to: args.seq_len.map(|t| t.min(source.config.context)),
-    };
+    let reader = Reader::new(&source, args.seq_len)?;
     let data = Dataset::read(&args.data, &reader)?;
     let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
     if let Some(folder) = &args.adapter {

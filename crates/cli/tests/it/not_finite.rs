@@ -38,12 +38,6 @@ fn a_loss_that_is_no_number_names_the_step() -> Anyhow {
                 says: &["at step 2", "learning rate (1e30)", "try"],
             },
             Bad {
-                name: "learning rate, checkpoints on the way",
-                prepare: |_| Ok(()),
-                flags: "--activations exact --steps 8 --lr 1e39 --max-grad-norm 0 --save-every 1",
-                says: &["at step 1", "learning rate (1e39)"],
-            },
-            Bad {
                 name: "the last step's update",
                 prepare: |_| Ok(()),
                 flags: "--activations exact --steps 1 --lr 1e39 --max-grad-norm 0",

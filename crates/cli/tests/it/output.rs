@@ -106,6 +106,12 @@ fn save_every_keeps_adapters_on_the_way() -> Anyhow {
         assert_eq!(place.adapter(folder)?, place.adapter("short")?, "{folder}");
     }
     place.eval("--model model --adapter long/checkpoint-2 --data rows.jsonl")?;
+    // They are not written over by another run.
+    let before = place.files("long")?;
+    let refused = place.train("--steps 5 --save-every 2 --lr 1e-3 --out long")?;
+    let complaint = refused.complaint(2, &["out: ", "checkpoint-", "of an earlier run", "another --out"]);
+    assert_eq!(complaint, None);
+    assert_eq!(place.files("long")?, before);
     Ok(())
 }
 

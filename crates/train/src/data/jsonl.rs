@@ -11,7 +11,11 @@ use crate::error::Error;
 
 /// See [`Dataset::read`].
 pub(super) fn read(path: &Path, reader: &Reader<'_>) -> Result<Dataset, Error> {
-    let bytes = fs::read(path).map_err(|reason| Error::Read { path: path.to_path_buf(), reason })?;
+    let failed = |reason| Error::Read { path: path.to_path_buf(), reason };
+    if path.is_dir() {
+        return Err(failed(std::io::Error::other("it is a folder; give a JSONL file")));
+    }
+    let bytes = fs::read(path).map_err(failed)?;
     let mut data = Dataset { path: path.to_path_buf(), examples: Vec::new(), cut: 0 };
     for (index, line) in bytes.split(|&b| b == b'\n').enumerate() {
         if line.iter().all(u8::is_ascii_whitespace) {
@@ -29,7 +33,14 @@ pub(super) fn read(path: &Path, reader: &Reader<'_>) -> Result<Dataset, Error> {
 }
 
 fn example(line: &[u8], reader: &Reader<'_>) -> Result<(Example, bool), String> {
-    let value: Value = serde_json::from_slice(line).map_err(|e| format!("not a JSON value: {e}"))?;
+    let line = std::str::from_utf8(line)
+        .map_err(|e| format!("not UTF-8 (byte {} of the line); convert the file to UTF-8", e.valid_up_to() + 1))?;
+    let value: Value = serde_json::from_str(line).map_err(|e| {
+        // The parser counts lines from this one.
+        let words = e.to_string();
+        let words = words.split(" at line ").next().unwrap_or_default();
+        format!("not a JSON value: {words} at column {}; expected one JSON object a line", e.column())
+    })?;
     let Value::Object(object) = value else {
         return Err(format!("expected a JSON object, found {}", kind(&value)));
     };
@@ -47,6 +58,13 @@ fn example(line: &[u8], reader: &Reader<'_>) -> Result<(Example, bool), String> 
             if found.is_empty() { "(none)".to_owned() } else { found.join(", ") }
         ));
     };
+    let all = std::iter::once(&row).chain(choices.iter().flat_map(|c: &Choices| &c.rows));
+    if let Some(id) = all.flat_map(|row| &row.ids).find(|&&id| id as usize >= reader.vocabulary) {
+        return Err(format!(
+            "the tokenizer gives token {id}, outside the model's vocabulary of {}; tokenizer and model do not belong together",
+            reader.vocabulary
+        ));
+    }
     let cut = fit(&mut row, reader)?;
     let choices = match choices {
         None => None,

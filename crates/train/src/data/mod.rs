@@ -15,7 +15,7 @@ pub use order::Order;
 
 use std::path::{Path, PathBuf};
 
-use loract_models::{Row, Tokenizer};
+use loract_models::{ModelSource, Row, Tokenizer};
 
 use crate::error::Error;
 
@@ -48,6 +48,22 @@ pub struct Reader<'a> {
     pub context: usize,
     /// Rows are cut to this many tokens; `None` = a row beyond the context is an error.
     pub cut_to: Option<usize>,
+}
+
+impl<'a> Reader<'a> {
+    /// For the rows of `model`, cut to `seq_len` tokens if given.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if `seq_len` is beyond the model's context.
+    pub fn new(model: &'a ModelSource, seq_len: Option<usize>) -> Result<Self, Error> {
+        let context = model.config.context;
+        if let Some(seq_len) = seq_len.filter(|&t| t > context) {
+            let what = format!("{seq_len} is more than the model's context of {context}");
+            return Err(Error::Setting { key: "seq-len", what });
+        }
+        let (tokenizer, vocabulary) = (model.tokenizer.as_ref(), model.config.vocab_size);
+        Ok(Self { tokenizer, vocabulary, context, cut_to: seq_len })
+    }
 }
 
 /// All rows of a file.
