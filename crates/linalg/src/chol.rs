@@ -41,7 +41,9 @@ pub(crate) fn pivoted_cholesky(mut g: Mat<f64>, stop: f64) -> (Vec<usize>, Mat<f
         }
         update_trailing(&mut g, first, last);
     }
-    (order, Mat::from_fn(rank, k, |i, j| if j < i { 0.0 } else { g[(i, j)] }))
+    g.truncate_rows(rank);
+    clear_below_diagonal(&mut g);
+    (order, g)
 }
 
 /// The upper factor R with RᵀR = G, columns in the given order; `None` if a pivot falls to `stop` or below.
@@ -59,8 +61,13 @@ pub(crate) fn cholesky(mut g: Mat<f64>, stop: f64) -> Option<Mat<f64>> {
         }
         update_trailing(&mut g, first, last);
     }
-    (0..k).for_each(|i| g.data_mut()[i * k..i * k + i].fill(0.0));
+    clear_below_diagonal(&mut g);
     Some(g)
+}
+
+fn clear_below_diagonal(r: &mut Mat<f64>) {
+    let k = r.cols();
+    r.data_mut().chunks_exact_mut(k.max(1)).enumerate().for_each(|(i, row)| row[..i].fill(0.0));
 }
 
 /// Row `p` of G becomes row `p` of R, given the rows `first..p` of its block.

@@ -8,7 +8,7 @@
 
 use crate::gemm::Par;
 use crate::owned::Mat;
-use crate::panels::for_each;
+use crate::pool::for_each;
 use crate::simd::{rotate, run};
 use crate::tridiagonal::tridiagonal;
 

@@ -13,7 +13,7 @@
 use crate::gemm::Par;
 use crate::mat::MatRef;
 use crate::owned::Mat;
-use crate::panels::for_each;
+use crate::pool::for_each;
 use crate::simd::{axpy, dot, pair_dot, rotate, run};
 use crate::tridiagonal::reflect;
 

@@ -44,6 +44,7 @@ pub mod orth;
 mod owned;
 mod panels;
 pub mod params;
+mod pool;
 pub mod qb;
 pub mod qr;
 mod range_finder;

@@ -5,7 +5,7 @@
 use crate::error::Error;
 use crate::gemm::Par;
 use crate::mat::MatRef;
-use crate::panels::for_each;
+use crate::pool::for_each;
 use crate::simd::{dispatch, run, square};
 
 /// Elements below which a norm is not worth waking other threads.

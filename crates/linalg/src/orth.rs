@@ -28,7 +28,8 @@ use crate::chol::{cholesky, inverse_upper, pivoted_cholesky};
 use crate::gemm::Par;
 use crate::mat::MatRef;
 use crate::owned::Mat;
-use crate::panels::{PANEL, Panels, Shape, groups};
+use crate::panels::{PANEL, Panels, Shape};
+use crate::pool::on_pool;
 use crate::simd::dispatch;
 use crate::work::Work;
 
@@ -60,8 +61,8 @@ pub struct OrthScratch {
 /// Scratch of [`orthonormal_basis`] for `y` n×k with `threads` threads: of the order of 8·(8·k² + threads·128·k) bytes,
 /// independent of n, and up to 32·n·k more at worst.
 pub fn orthonormal_basis_scratch_bytes(n: usize, k: usize, threads: usize) -> OrthScratch {
-    let small = (groups(n, k * k) + 5) * k * k + 8 * k;
-    let panel = PANEL * k * groups(n, k * k).max(4 * threads);
+    let small = 9 * k * k + 8 * k;
+    let panel = PANEL * k * 8;
     let usual = 8 * (small + panel);
     // Basis and deferred columns in f64, each a second time while columns move from one to the other.
     OrthScratch { usual, worst: usual + 8 * (4 * n * k) }
@@ -70,7 +71,7 @@ pub fn orthonormal_basis_scratch_bytes(n: usize, k: usize, threads: usize) -> Or
 /// Orthonormal columns spanning those of `y` (n×k, k ≤ n gives the best speed): n×rank, rank ≤ min(n, k). See the
 /// module's contract above for cost and what happens to dependent columns. `y` must be finite.
 pub fn orthonormal_basis(y: MatRef<'_>, par: Par) -> Mat {
-    basis(y, par).q
+    on_pool(par, || basis(y, par).q)
 }
 
 /// The same, and which columns it was made of in which order.

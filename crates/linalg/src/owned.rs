@@ -99,6 +99,11 @@ impl<T> Mat<T> {
         self.data.extend(below.data);
         self.rows += below.rows;
     }
+    /// Keeps the first `rows` rows.
+    pub(crate) fn truncate_rows(&mut self, rows: usize) {
+        self.data.truncate(rows * self.cols);
+        self.rows = self.rows.min(rows);
+    }
     /// Bytes of the elements.
     pub fn size_bytes(&self) -> usize {
         self.data.len() * size_of::<T>()

@@ -26,6 +26,7 @@ use crate::orth::orthonormal_basis_scratch_bytes;
 use crate::owned::Mat;
 use crate::panels::{PANEL, Panels, Shape};
 use crate::params::QbParams;
+use crate::pool::on_pool;
 use crate::range_finder::{Plan, Range, Start, find};
 use crate::residual::{CANCELLATION, Residual};
 
@@ -62,7 +63,7 @@ pub struct QbInfo {
 /// # Errors
 /// [`Error::NonFinite`] if an element is NaN or infinite, [`Error::ZeroRank`].
 pub fn qb(a: MatRef<'_>, params: &QbParams) -> Result<(LowRank, QbInfo), Error> {
-    decompose(a, params, None)
+    on_pool(params.par, || decompose(a, params, None))
 }
 
 /// [`qb`] under the name that the paper's reference has for it.
@@ -87,7 +88,7 @@ pub fn qb_warm(a: MatRef<'_>, basis: MatRef<'_>, warm: Warm, params: &QbParams) 
     let side = if params.right(a.rows(), a.cols()) { a.cols() } else { a.rows() };
     assert_eq!(basis.rows(), side, "rows of the basis for a {}x{} matrix", a.rows(), a.cols());
     squared_norm(basis, params.par)?;
-    decompose(a, params, Some(Start { basis, refresh: warm == Warm::Refresh }))
+    on_pool(params.par, || decompose(a, params, Some(Start { basis, refresh: warm == Warm::Refresh })))
 }
 
 /// Bytes that [`qb`] allocates at most besides its result for m×n with a fixed rank and `threads` threads: the test

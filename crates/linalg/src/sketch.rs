@@ -22,7 +22,7 @@ use crate::gemm::Par;
 use crate::mat::{MatMut, MatRef};
 use crate::norms::{CHUNK, finite_or_named, row_square, squared_column_norms, squared_norm};
 use crate::owned::Mat;
-use crate::panels::for_each;
+use crate::pool::for_each;
 use crate::rng::Rng;
 
 /// Where the test matrix comes from. See the module's contract for when each wins.

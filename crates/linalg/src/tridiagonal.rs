@@ -6,7 +6,7 @@
 
 use crate::gemm::Par;
 use crate::owned::Mat;
-use crate::panels::for_each;
+use crate::pool::for_each;
 use crate::simd::{axpy, dispatch, dot, pair_dot, run};
 
 /// Rows of a task, and elements below which no other thread is woken.
