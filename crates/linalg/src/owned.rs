@@ -2,7 +2,9 @@
 
 use std::ops::{Index, IndexMut};
 
+use crate::gemm::Par;
 use crate::mat::{MatMut, MatRef};
+use crate::pool::for_each;
 
 /// An owned rows×cols matrix, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,18 +38,23 @@ impl<T: Copy + Default> Mat<T> {
 
 impl<T: Copy + Default> Mat<T> {
     /// A copy of the transpose, by tiles that fit the cache.
-    pub(crate) fn transposed(&self) -> Self {
+    pub(crate) fn transposed(&self, par: Par) -> Self
+    where
+        T: Send + Sync,
+    {
         const TILE: usize = 16;
+        const SERIAL_BELOW: usize = 1 << 15;
         let mut out = Self::zeros(self.cols, self.rows);
-        for i0 in (0..self.rows).step_by(TILE) {
-            for j0 in (0..self.cols).step_by(TILE) {
-                for j in j0..(j0 + TILE).min(self.cols) {
+        let par = if self.data.len() < SERIAL_BELOW { Par::Serial } else { par };
+        for_each(par, out.data.chunks_mut((TILE * self.rows).max(1)).collect(), |t, chunk| {
+            for i0 in (0..self.rows).step_by(TILE) {
+                for (j, row) in chunk.chunks_exact_mut(self.rows).enumerate() {
                     for i in i0..(i0 + TILE).min(self.rows) {
-                        out.data[j * self.rows + i] = self.data[i * self.cols + j];
+                        row[i] = self.data[i * self.cols + t * TILE + j];
                     }
                 }
             }
-        }
+        });
         out
     }
 }

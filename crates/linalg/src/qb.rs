@@ -118,7 +118,7 @@ fn decompose(a: MatRef<'_>, params: &QbParams, warm: Option<Start<'_>>) -> Resul
     if width <= rank && tolerance.is_none() {
         let residual = range.residual(0.0);
         let (q, b) = range.into_parts();
-        let factors = if right { LowRank::new(b, q.transposed()) } else { LowRank::new(q, b) };
+        let factors = if right { LowRank::new(b, q.transposed(params.par)) } else { LowRank::new(q, b) };
         return Ok((factors, facts(width, width, products, energy, residual)));
     }
     let Cut { vectors, dropped, .. } = cut(&range, rank, tolerance, params.par);
@@ -126,7 +126,11 @@ fn decompose(a: MatRef<'_>, params: &QbParams, warm: Option<Start<'_>>) -> Resul
     let order: Vec<usize> = (0..width).collect();
     let long = Panels::new(params.par).times(range.b(), &order, &vectors, Shape::Full);
     let short = Panels::new(params.par).times(range.q.view(), &order, &vectors, Shape::Full);
-    let factors = if right { LowRank::new(long, short.transposed()) } else { LowRank::new(short, long.transposed()) };
+    let factors = if right {
+        LowRank::new(long, short.transposed(params.par))
+    } else {
+        LowRank::new(short, long.transposed(params.par))
+    };
     Ok((factors, facts(vectors.cols(), width, products, energy, residual)))
 }
 
