@@ -9,7 +9,7 @@
 use crate::gemm::Par;
 use crate::owned::Mat;
 use crate::pool::for_each;
-use crate::simd::{rotate, run};
+use crate::simd::{rotate, vectorised};
 use crate::tridiagonal::tridiagonal;
 
 /// Columns of the eigenvectors that a batch of rotations is applied to at a time: the strip stays in the cache.
@@ -105,15 +105,16 @@ fn ql_step(d: &mut [f64], e: &mut [f64], l: usize, m: usize, batch: &mut Vec<Rot
 fn apply(batch: &[Rotation], strips: &mut [Mat<f64>], par: Par) {
     for_each(par, strips.iter_mut().collect(), |_, strip| {
         let width = strip.cols();
-        run(rotate_rows, (batch, strip.data_mut(), width));
+        rotate_rows(batch, strip.data_mut(), width);
     });
 }
 
-#[inline(always)]
-fn rotate_rows((batch, data, width): (&[Rotation], &mut [f64], usize)) {
-    for r in batch {
-        let (x, y) = data[r.i * width..(r.i + 2) * width].split_at_mut(width);
-        rotate(x, y, r.c, -r.s);
+vectorised! {
+    fn rotate_rows<'a>(batch: &'a [Rotation], data: &'a mut [f64], width: usize) -> () {
+        for r in batch {
+            let (x, y) = data[r.i * width..(r.i + 2) * width].split_at_mut(width);
+            rotate(x, y, r.c, -r.s);
+        }
     }
 }
 

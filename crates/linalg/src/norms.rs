@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::gemm::Par;
 use crate::mat::MatRef;
 use crate::pool::for_each;
-use crate::simd::{dispatch, run, square};
+use crate::simd::{dispatch, sum_of_squares};
 
 /// Elements below which a norm is not worth waking other threads.
 const SERIAL_BELOW: usize = 1 << 18;
@@ -32,7 +32,7 @@ pub(crate) fn squared_norm(a: MatRef<'_>, par: Par) -> Result<f64, Error> {
 #[inline]
 pub(crate) fn row_square(a: MatRef<'_>, i: usize) -> f64 {
     match a.row(i) {
-        Some(row) => run(square, row),
+        Some(row) => sum_of_squares(row),
         None => (0..a.cols()).map(|j| f64::from(a.get(i, j)).powi(2)).sum(),
     }
 }

@@ -84,6 +84,10 @@ impl<T> Mat<T> {
     pub fn data_mut(&mut self) -> &mut [T] {
         &mut self.data
     }
+    /// All elements, row after row.
+    pub fn into_data(self) -> Vec<T> {
+        self.data
+    }
     /// A view.
     pub fn view(&self) -> MatRef<'_, T> {
         MatRef::row_major(&self.data, self.rows, self.cols)

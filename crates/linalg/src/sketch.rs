@@ -66,6 +66,10 @@ impl Omega {
     pub(crate) fn data_mut(&mut self) -> &mut [f32] {
         self.data.data_mut()
     }
+    /// Their memory.
+    pub(crate) fn into_data(self) -> Vec<f32> {
+        self.data.into_data()
+    }
 }
 
 impl Draws {
