@@ -49,8 +49,8 @@ impl<T: Copy + Default> Mat<T> {
         for_each(par, out.data.chunks_mut((TILE * self.rows).max(1)).collect(), |t, chunk| {
             for i0 in (0..self.rows).step_by(TILE) {
                 for (j, row) in chunk.chunks_exact_mut(self.rows).enumerate() {
-                    for i in i0..(i0 + TILE).min(self.rows) {
-                        row[i] = self.data[i * self.cols + t * TILE + j];
+                    for (i, x) in (i0..self.rows).zip(&mut row[i0..(i0 + TILE).min(self.rows)]) {
+                        *x = self.data[i * self.cols + t * TILE + j];
                     }
                 }
             }
@@ -107,6 +107,7 @@ impl<T> Mat<T> {
     /// Puts the rows of `below` under its own.
     pub(crate) fn append_rows(&mut self, below: Self) {
         assert_eq!(below.cols, self.cols);
+        self.data.reserve_exact(below.data.len());
         self.data.extend(below.data);
         self.rows += below.rows;
     }

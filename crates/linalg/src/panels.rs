@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use crate::gemm::{Accum, Par, matmul};
+use crate::load::{load, load_all};
 use crate::mat::{MatMut, MatRef};
 use crate::owned::Mat;
 use crate::pool::{Slots, for_each, threads};
@@ -42,58 +43,26 @@ fn triangle(k: usize) -> usize {
     (0..k).step_by(step).map(|start| step.min(k - start) * (k - start)).sum()
 }
 
-/// f64 numbers that a sum over panels of n rows, `width` wide, takes: a partial sum of `size` a group, a panel a thread.
+/// f64 numbers that the partial sums and panels of a sum over n rows take at most, for any sum of up to `size` numbers.
 fn sum_scratch(n: usize, size: usize, width: usize, threads: usize) -> usize {
-    let step = group_rows(n, size);
-    let groups = n.div_ceil(step);
-    groups * size + groups.min(threads) * PANEL.min(step) * width
+    let groups = (n / LEAST_GROUP).clamp(1, MAX_GROUPS);
+    let partials = (groups * size).min((4 * size).max(PARTIAL_BYTES / 8));
+    partials + groups.min(threads) * PANEL.min(n) * width
 }
 
-/// f64 numbers of scratch of [`Panels::gram`] for n×k.
+/// f64 numbers of scratch of [`Panels::gram`] for n×k, or fewer columns.
 pub(crate) fn gram_scratch(n: usize, k: usize, threads: usize) -> usize {
     sum_scratch(n, triangle(k), k, threads)
 }
 
-/// f64 numbers of scratch of [`Panels::inner`] for n×k and n×l.
-pub(crate) fn inner_scratch(n: usize, k: usize, l: usize, threads: usize) -> usize {
-    sum_scratch(n, k * l, k + l, threads)
+/// f64 numbers of scratch of [`Panels::inner`] for n rows, `size` numbers in the result and `width` columns in all.
+pub(crate) fn inner_scratch(n: usize, size: usize, width: usize, threads: usize) -> usize {
+    sum_scratch(n, size, width, threads)
 }
 
 /// f64 numbers of scratch of [`Panels::times`] for n rows, `depth` columns by depth×cols.
 pub(crate) fn times_scratch(n: usize, depth: usize, cols: usize, threads: usize) -> usize {
     n.div_ceil(PANEL).min(threads) * PANEL.min(n) * (depth + cols)
-}
-
-/// Rows `rows` and columns `order` of `source`, row-major.
-fn load<T: Copy + Into<f64>, P: Work>(source: MatRef<'_, T>, rows: Range<usize>, order: &[usize], panel: &mut [P]) {
-    let width = order.len().max(1);
-    if source.col_stride() == 1 {
-        for (row, out) in rows.filter_map(|i| source.row(i)).zip(panel.chunks_exact_mut(width)) {
-            dispatch(|| out.iter_mut().zip(order).for_each(|(x, &j)| *x = P::of(row[j].into())));
-        }
-        return;
-    }
-    for (p, &j) in order.iter().enumerate() {
-        for (at, i) in rows.clone().enumerate() {
-            panel[at * width + p] = P::of(source.get(i, j).into());
-        }
-    }
-}
-
-/// Rows `rows` of `source` as f64, row-major.
-fn load_all<T: Copy + Into<f64>>(source: MatRef<'_, T>, rows: Range<usize>, panel: &mut [f64]) {
-    let width = source.cols().max(1);
-    if source.col_stride() == 1 {
-        for (row, out) in rows.filter_map(|i| source.row(i)).zip(panel.chunks_exact_mut(width)) {
-            dispatch(|| out.iter_mut().zip(row).for_each(|(x, &y)| *x = y.into()));
-        }
-        return;
-    }
-    for j in 0..source.cols() {
-        for (at, i) in rows.clone().enumerate() {
-            panel[at * width + j] = source.get(i, j).into();
-        }
-    }
 }
 
 /// Whether a small factor has zeros below its diagonal that can be skipped.
@@ -125,9 +94,10 @@ impl Panels {
         add: impl Fn(Range<usize>, &mut [f64], Accum, &mut [f64]) + Sync,
     ) -> &[f64] {
         let step = group_rows(n, size);
-        let scratch = at_least(&mut self.scratch, sum_scratch(n, size, width, threads(self.par)));
-        let (partials, panels) = scratch.split_at_mut(n.div_ceil(step) * size);
-        let panels = Slots::new(panels, PANEL.min(step) * width);
+        let (groups, panel) = (n.div_ceil(step), PANEL.min(step).min(n) * width);
+        let scratch = at_least(&mut self.scratch, groups * size + groups.min(threads(self.par)) * panel);
+        let (partials, panels) = scratch.split_at_mut(groups * size);
+        let panels = Slots::new(&mut panels[..groups.min(threads(self.par)) * panel], panel);
         for_each(self.par, partials.chunks_exact_mut(size).collect(), |g, part| {
             panels.with(|panel| {
                 let end = ((g + 1) * step).min(n);
@@ -272,6 +242,7 @@ fn panel_times<P: Work, O: Work>(panel: &[P], small: &Mat<P>, shape: Shape, wide
 /// The first `size` numbers of `scratch`, which grows if it must; their values are arbitrary.
 fn at_least(scratch: &mut Vec<f64>, size: usize) -> &mut [f64] {
     if scratch.len() < size {
+        *scratch = Vec::new();
         *scratch = vec![0.0; size];
     }
     &mut scratch[..size]

@@ -66,7 +66,7 @@ mod tests {
         let par = Par::Rayon;
         let mut scratch = vec![0.0; 3 * threads(par)];
         let slots = Slots::new(&mut scratch, 3);
-        let mut wrong = vec![false; 200];
+        let mut wrong = [false; 200];
         on_pool(par, || {
             for_each(par, wrong.iter_mut().collect(), |i, wrong| {
                 slots.with(|part| {

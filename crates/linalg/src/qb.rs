@@ -11,7 +11,7 @@
 //! and is then cut, as in 3, to the least rank that meets it.
 //!
 //! Cost: (2 + 2·power_passes) products of 2mnl and one orthonormalisation; k(m+n) numbers are kept; scratch
-//! [`qb_scratch_bytes`]. No copy of A is made. It wins over a truncated SVD by speed, over a Gaussian range finder
+//! [`crate::qb_scratch_bytes`]. No copy of A is made. It wins over a truncated SVD by speed, over a Gaussian range finder
 //! without power passes by error. Source: LoRAct, arXiv 2509.23472 (`rqb` in its reference). Deviations: (1) non-finite
 //! input is an error, not replaced by zeros; (2) the test matrix is scaled where ‖A‖ is huge or tiny; (3) the basis may
 //! be narrower than k when the sketch is rank deficient; (4) side, tolerance, oversampling and warm start are ours.
@@ -22,9 +22,8 @@ use crate::gemm::Par;
 use crate::low_rank::LowRank;
 use crate::mat::MatRef;
 use crate::norms::{finite_or_named, squared_norm};
-use crate::orth::orthonormal_basis_scratch_bytes;
 use crate::owned::Mat;
-use crate::panels::{PANEL, Panels, Shape};
+use crate::panels::{Panels, Shape};
 use crate::params::QbParams;
 use crate::pool::on_pool;
 use crate::range_finder::{Plan, Range, Start, find};
@@ -89,18 +88,6 @@ pub fn qb_warm(a: MatRef<'_>, basis: MatRef<'_>, warm: Warm, params: &QbParams) 
     assert_eq!(basis.rows(), side, "rows of the basis for a {}x{} matrix", a.rows(), a.cols());
     squared_norm(basis, params.par)?;
     on_pool(params.par, || decompose(a, params, Some(Start { basis, refresh: warm == Warm::Refresh })))
-}
-
-/// Bytes that [`qb`] allocates at most besides its result for m×n with a fixed rank and `threads` threads: the test
-/// matrix, the sketch and the basis, [`orthonormal_basis_scratch_bytes`], and with oversampling the uncut factors.
-pub fn qb_scratch_bytes(m: usize, n: usize, params: &QbParams, threads: usize) -> Result<usize, Error> {
-    let (rank, width, _) = params.sizes(m, n)?;
-    let (long, short) = if params.right(m, n) { (m, n) } else { (n, m) };
-    let orth = orthonormal_basis_scratch_bytes(short, width, threads).worst;
-    // The uncut factors, the eigenproblem, and panels for the products with its vectors.
-    let small = 4 * (long + short) + 48 * width + 32 * PANEL * (threads + 1);
-    let cut = if width > rank { width * small } else { 0 };
-    Ok(4 * width * (long + 2 * short) + orth + cut + 8 * (m.max(n) / 8))
 }
 
 fn decompose(a: MatRef<'_>, params: &QbParams, warm: Option<Start<'_>>) -> Result<(LowRank, QbInfo), Error> {
@@ -170,7 +157,8 @@ pub(crate) struct Cut {
 /// The best directions of `range`, at most `rank`, and no more than the tolerance needs.
 pub(crate) fn cut(range: &Range, rank: usize, tolerance: Option<f64>, par: Par) -> Cut {
     let width = range.q.cols();
-    let (squares, rows) = eigh(Panels::new(par).gram(range.b()), width, par);
+    let gram = Panels::new(par).gram(range.b());
+    let (squares, rows) = eigh(gram, width, par);
     let mut squares: Vec<f64> = squares.into_iter().map(|x| x.max(0.0)).collect();
     let mut keep = rank.min(width);
     if let Some(tolerance) = tolerance {

@@ -144,7 +144,8 @@ fn truncated(a: MatRef<'_>, rank: usize, method: SvdMethod, par: Par) -> Result<
     let eps = short as f64 * f64::EPSILON;
     let (squares, vectors, least) = match method {
         SvdMethod::Gram => {
-            let (squares, vectors) = eigh(Panels::new(par).gram(tall), rank, par);
+            let gram = Panels::new(par).gram(tall);
+            let (squares, vectors) = eigh(gram, rank, par);
             (squares, vectors, eps)
         }
         SvdMethod::Direct => {
