@@ -43,7 +43,7 @@ impl<T: Copy + Default> Mat<T> {
         T: Send + Sync,
     {
         const TILE: usize = 16;
-        const SERIAL_BELOW: usize = 1 << 15;
+        const SERIAL_BELOW: usize = 1 << 17;
         let mut out = Self::zeros(self.cols, self.rows);
         let par = if self.data.len() < SERIAL_BELOW { Par::Serial } else { par };
         for_each(par, out.data.chunks_mut((TILE * self.rows).max(1)).collect(), |t, chunk| {
