@@ -8,13 +8,13 @@
 
 use crate::gemm::Par;
 use crate::owned::Mat;
-use crate::panels::for_each;
-use crate::simd::{rotate, run};
+use crate::pool::for_each;
+use crate::simd::{rotate, vectorised};
 use crate::tridiagonal::tridiagonal;
 
 /// Columns of the eigenvectors that a batch of rotations is applied to at a time: the strip stays in the cache.
 const STRIP: usize = 32;
-/// Rotations in a batch.
+/// Rotations in a batch, at most.
 const BATCH: usize = 1 << 17;
 /// QL steps per eigenvalue; two are usual. What has not converged by then is taken as it is.
 const MAX_STEPS: usize = 80;
@@ -42,6 +42,16 @@ pub(crate) fn eigh(g: Mat<f64>, wanted: usize, par: Par) -> (Vec<f64>, Mat<f64>)
     (values, vectors)
 }
 
+/// Rotations of a batch: about as many as there are in all for a small matrix.
+fn batch_size(n: usize) -> usize {
+    BATCH.min(2 * n * n)
+}
+
+/// Bytes that a batch takes.
+pub(crate) fn batch_bytes(n: usize) -> usize {
+    (batch_size(n) + n) * size_of::<Rotation>()
+}
+
 /// A rotation of eigenvectors i and i+1.
 struct Rotation {
     i: usize,
@@ -56,7 +66,8 @@ fn implicit_ql(d: &mut [f64], e: &mut [f64], vectors: bool, par: Par) -> Vec<Mat
         .step_by(STRIP)
         .map(|first| Mat::from_fn(n, STRIP.min(n - first), |i, j| f64::from(u8::from(i == first + j))))
         .collect();
-    let mut batch = Vec::with_capacity(BATCH + n);
+    let size = batch_size(n);
+    let mut batch = Vec::with_capacity(size + n);
     for l in 0..n {
         for _ in 0..MAX_STEPS {
             let small = |i: usize| e[i].abs() <= f64::EPSILON * (d[i].abs() + d[i + 1].abs()) || e[i] == 0.0;
@@ -65,7 +76,7 @@ fn implicit_ql(d: &mut [f64], e: &mut [f64], vectors: bool, par: Par) -> Vec<Mat
                 break;
             }
             ql_step(d, e, l, m, &mut batch);
-            if batch.len() >= BATCH {
+            if batch.len() >= size {
                 apply(&batch, &mut strips, par);
                 batch.clear();
             }
@@ -105,15 +116,16 @@ fn ql_step(d: &mut [f64], e: &mut [f64], l: usize, m: usize, batch: &mut Vec<Rot
 fn apply(batch: &[Rotation], strips: &mut [Mat<f64>], par: Par) {
     for_each(par, strips.iter_mut().collect(), |_, strip| {
         let width = strip.cols();
-        run(rotate_rows, (batch, strip.data_mut(), width));
+        rotate_rows(batch, strip.data_mut(), width);
     });
 }
 
-#[inline(always)]
-fn rotate_rows((batch, data, width): (&[Rotation], &mut [f64], usize)) {
-    for r in batch {
-        let (x, y) = data[r.i * width..(r.i + 2) * width].split_at_mut(width);
-        rotate(x, y, r.c, -r.s);
+vectorised! {
+    fn rotate_rows<'a>(batch: &'a [Rotation], data: &'a mut [f64], width: usize) -> () {
+        for r in batch {
+            let (x, y) = data[r.i * width..(r.i + 2) * width].split_at_mut(width);
+            rotate(x, y, r.c, -r.s);
+        }
     }
 }
 

@@ -13,8 +13,8 @@
 use crate::gemm::Par;
 use crate::mat::MatRef;
 use crate::owned::Mat;
-use crate::panels::for_each;
-use crate::simd::{axpy, dot, pair_dot, rotate, run};
+use crate::pool::for_each;
+use crate::simd::{axpy, dot, inner_product, rotate, vectorised};
 use crate::tridiagonal::reflect;
 
 /// Rows of A reflected together.
@@ -82,22 +82,23 @@ fn fold(r: &mut Mat<f64>, panel: &mut [f64]) {
         let (tau, factor) = ((beta - row[0]) / beta, 1.0 / (row[0] - beta));
         v.iter_mut().for_each(|v| *v *= factor);
         row[0] = beta;
-        run(reflect_below, (&mut row[1..], panel, &v, &mut w[j + 1..], tau));
+        reflect_below(&mut row[1..], panel, &v, &mut w[j + 1..], tau);
     }
 }
 
-/// w = row + Σ v_i·below_i; row −= tau·w; below_i −= tau·v_i·w, for the last row.len() columns of the panel.
-#[inline(always)]
-fn reflect_below((row, panel, v, w, tau): (&mut [f64], &mut [f64], &[f64], &mut [f64], f64)) {
-    let n = panel.len() / v.len();
-    let from = n - row.len();
-    w.copy_from_slice(row);
-    for (&v, below) in v.iter().zip(panel.chunks_exact(n)).filter(|(v, _)| **v != 0.0) {
-        axpy(w, v, &below[from..]);
-    }
-    axpy(row, -tau, w);
-    for (&v, below) in v.iter().zip(panel.chunks_exact_mut(n)).filter(|(v, _)| **v != 0.0) {
-        axpy(&mut below[from..], -tau * v, w);
+vectorised! {
+    /// w = row + Σ v_i·below_i; row −= tau·w; below_i −= tau·v_i·w, for the last row.len() columns of the panel.
+    fn reflect_below<'a>(row: &'a mut [f64], panel: &'a mut [f64], v: &'a [f64], w: &'a mut [f64], tau: f64) -> () {
+        let n = panel.len() / v.len();
+        let from = n - row.len();
+        w.copy_from_slice(row);
+        for (&v, below) in v.iter().zip(panel.chunks_exact(n)).filter(|(v, _)| **v != 0.0) {
+            axpy(w, v, &below[from..]);
+        }
+        axpy(row, -tau, w);
+        for (&v, below) in v.iter().zip(panel.chunks_exact_mut(n)).filter(|(v, _)| **v != 0.0) {
+            axpy(&mut below[from..], -tau * v, w);
+        }
     }
 }
 
@@ -109,7 +110,7 @@ fn pivoted_triangle(mut r: Mat<f64>) -> (Mat<f64>, Vec<usize>) {
     for j in 0..n {
         let data = r.data_mut();
         squares.fill(0.0);
-        run(add_squares, (&data[j * n..], &mut squares, j));
+        add_squares(&data[j * n..], &mut squares, j);
         let best = (j..n).fold(j, |b, c| if squares[c] > squares[b] { c } else { b });
         if best != j {
             order.swap(j, best);
@@ -118,36 +119,39 @@ fn pivoted_triangle(mut r: Mat<f64>) -> (Mat<f64>, Vec<usize>) {
         let rows = n - j;
         v[..rows].iter_mut().zip(data[j * n..].chunks_exact(n)).for_each(|(v, row)| *v = row[j]);
         let (tau, beta) = reflect(&mut v[..rows]);
-        run(reflect_trailing, (&mut data[j * n..], &v[..rows], &mut w, tau, j));
+        reflect_trailing(&mut data[j * n..], &v[..rows], &mut w, tau, j);
         data[j * n + j] = beta;
     }
     (r, order)
 }
 
-/// Adds the squares of the rows to `squares`, from column `from` on.
-#[inline(always)]
-fn add_squares((rows, squares, from): (&[f64], &mut [f64], usize)) {
-    for row in rows.chunks_exact(squares.len()) {
-        squares[from..].iter_mut().zip(&row[from..]).for_each(|(s, x)| *s += x * x);
+vectorised! {
+    /// Adds the squares of the rows to `squares`, from column `from` on.
+    fn add_squares<'a>(rows: &'a [f64], squares: &'a mut [f64], from: usize) -> () {
+        for row in rows.chunks_exact(squares.len()) {
+            squares[from..].iter_mut().zip(&row[from..]).for_each(|(s, x)| *s += x * x);
+        }
     }
 }
 
-#[inline(always)]
-fn rotate_pair((x, y, c, s): (&mut [f64], &mut [f64], f64, f64)) {
-    rotate(x, y, c, s);
+vectorised! {
+    fn rotate_pair<'a>(x: &'a mut [f64], y: &'a mut [f64], c: f64, s: f64) -> () {
+        rotate(x, y, c, s);
+    }
 }
 
-/// rows −= tau·v·(vᵀ·rows) from column j+1 on; column j becomes zero.
-#[inline(always)]
-fn reflect_trailing((rows, v, w, tau, j): (&mut [f64], &[f64], &mut [f64], f64, usize)) {
-    let n = w.len();
-    w.fill(0.0);
-    for (&v, row) in v.iter().zip(rows.chunks_exact(n)) {
-        axpy(&mut w[j + 1..], v, &row[j + 1..]);
-    }
-    for (&v, row) in v.iter().zip(rows.chunks_exact_mut(n)) {
-        axpy(&mut row[j + 1..], -tau * v, &w[j + 1..]);
-        row[j] = 0.0;
+vectorised! {
+    /// rows −= tau·v·(vᵀ·rows) from column j+1 on; column j becomes zero.
+    fn reflect_trailing<'a>(rows: &'a mut [f64], v: &'a [f64], w: &'a mut [f64], tau: f64, j: usize) -> () {
+        let n = w.len();
+        w.fill(0.0);
+        for (&v, row) in v.iter().zip(rows.chunks_exact(n)) {
+            axpy(&mut w[j + 1..], v, &row[j + 1..]);
+        }
+        for (&v, row) in v.iter().zip(rows.chunks_exact_mut(n)) {
+            axpy(&mut row[j + 1..], -tau * v, &w[j + 1..]);
+            row[j] = 0.0;
+        }
     }
 }
 
@@ -156,14 +160,14 @@ fn orthogonalise(rows: &mut Mat<f64>) {
     let (count, n) = (rows.rows(), rows.cols());
     let tolerance = f64::EPSILON * (n as f64).sqrt();
     for _ in 0..MAX_SWEEPS {
-        let mut squares: Vec<f64> = rows.data().chunks_exact(n.max(1)).map(|row| run(pair_dot, (row, row))).collect();
+        let mut squares: Vec<f64> = rows.data().chunks_exact(n.max(1)).map(|row| inner_product(row, row)).collect();
         let mut turned = false;
         for i in 0..count {
             let (above, below) = rows.data_mut().split_at_mut((i + 1) * n);
             let x = &mut above[i * n..];
             for (y, j) in below.chunks_exact_mut(n).zip(i + 1..) {
                 let (a, b) = (squares[i], squares[j]);
-                let c = run(pair_dot, (&*x, &*y));
+                let c = inner_product(x, y);
                 if c.abs() <= tolerance * (a * b).sqrt() || c == 0.0 {
                     continue;
                 }
@@ -171,13 +175,13 @@ fn orthogonalise(rows: &mut Mat<f64>) {
                 let zeta = (b - a) / (2.0 * c);
                 let t = 1f64.copysign(zeta) / (zeta.abs() + zeta.hypot(1.0));
                 let cos = 1.0 / t.hypot(1.0);
-                run(rotate_pair, (&mut *x, &mut *y, cos, -cos * t));
+                rotate_pair(x, y, cos, -cos * t);
                 (squares[i], squares[j]) = (a - t * c, b + t * c);
                 if squares[i] < 0.25 * a {
-                    squares[i] = run(pair_dot, (&*x, &*x));
+                    squares[i] = inner_product(x, x);
                 }
                 if squares[j] < 0.25 * b {
-                    squares[j] = run(pair_dot, (&*y, &*y));
+                    squares[j] = inner_product(y, y);
                 }
             }
         }

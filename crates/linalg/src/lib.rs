@@ -16,6 +16,7 @@
 //! | [`orthonormal_basis`], [`thin_qr`] | basis of the columns of a tall matrix at the speed of products; survives rank deficiency and bad conditioning |
 //! | [`LowRank`], [`Svd`] | the factors (f32 or bf16), products with them that never rebuild A, relative errors |
 //! | [`gallery`] | matrices named by what is hard about them, to measure methods on |
+//! | [`orthonormal_basis_scratch_bytes`], [`qb_scratch_bytes`] | how much memory that takes besides the result |
 //! | [`MatRef`], [`MatMut`], [`Mat`], [`matmul`] | strided views, an owned row-major matrix, products over the `gemm` crate |
 //!
 //! Letters: m rows, n columns, k rank, l vectors of a sketch. Everything is deterministic: the same seed gives the same
@@ -39,6 +40,7 @@ mod error;
 pub mod gallery;
 mod gemm;
 mod jacobi;
+mod load;
 pub mod low_rank;
 mod mat;
 mod norms;
@@ -47,11 +49,14 @@ pub mod orth;
 mod owned;
 mod panels;
 pub mod params;
+mod pool;
 pub mod qb;
 pub mod qr;
 mod range_finder;
 pub mod residual;
 mod rng;
+mod scale;
+mod scratch;
 mod simd;
 pub mod sketch;
 pub mod svd;
@@ -63,12 +68,13 @@ pub use gemm::{Accum, Par, Real, matmul};
 pub use low_rank::{LowRank, Storage};
 pub use mat::{MatMut, MatRef};
 pub use nystrom::{Draw, NystromInfo, NystromParams, nystrom};
-pub use orth::{OrthScratch, orthonormal_basis, orthonormal_basis_scratch_bytes};
+pub use orth::orthonormal_basis;
 pub use owned::Mat;
 pub use params::{QbParams, Side, Stop};
-pub use qb::{QbInfo, Warm, qb, qb_scratch_bytes, qb_warm, rqb};
+pub use qb::{QbInfo, Warm, qb, qb_warm, rqb};
 pub use qr::{Qr, thin_qr};
 pub use residual::Residual;
 pub use rng::Rng;
+pub use scratch::{Scratch, orthonormal_basis_scratch_bytes, qb_scratch_bytes};
 pub use sketch::TestMatrix;
 pub use svd::{Svd, SvdInfo, SvdMethod, randomised_svd, singular_values, truncated_svd};

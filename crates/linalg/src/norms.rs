@@ -5,9 +5,11 @@
 use crate::error::Error;
 use crate::gemm::Par;
 use crate::mat::MatRef;
-use crate::panels::for_each;
-use crate::simd::{dispatch, run, square};
+use crate::pool::for_each;
+use crate::simd::{dispatch, sum_of_squares};
 
+/// Elements below which a norm is not worth waking other threads.
+const SERIAL_BELOW: usize = 1 << 18;
 /// Rows summed by one task.
 pub(crate) const CHUNK: usize = 64;
 
@@ -18,6 +20,7 @@ pub(crate) const CHUNK: usize = 64;
 pub(crate) fn squared_norm(a: MatRef<'_>, par: Par) -> Result<f64, Error> {
     let along = if a.col_stride() == 1 { a } else { a.t() };
     let mut sums = vec![0.0; along.rows().div_ceil(CHUNK)];
+    let par = if a.rows() * a.cols() < SERIAL_BELOW { Par::Serial } else { par };
     for_each(par, sums.iter_mut().collect(), |chunk, sum| {
         let rows = chunk * CHUNK..((chunk + 1) * CHUNK).min(along.rows());
         *sum = rows.map(|i| row_square(along, i)).sum();
@@ -29,7 +32,7 @@ pub(crate) fn squared_norm(a: MatRef<'_>, par: Par) -> Result<f64, Error> {
 #[inline]
 pub(crate) fn row_square(a: MatRef<'_>, i: usize) -> f64 {
     match a.row(i) {
-        Some(row) => run(square, row),
+        Some(row) => sum_of_squares(row),
         None => (0..a.cols()).map(|j| f64::from(a.get(i, j)).powi(2)).sum(),
     }
 }
@@ -110,12 +113,10 @@ mod tests {
         let mut a = Mat::zeros(4, 3);
         a[(2, 1)] = f32::NAN;
         a[(1, 2)] = f32::INFINITY;
-        let place = |view: MatRef<'_>| match squared_norm(view, Par::Serial) {
-            Err(Error::NonFinite { row, col, rows, cols, .. }) => (row, col, rows, cols),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(place(a.view()), (1, 2, 4, 3));
-        assert_eq!(place(a.view().t()), (1, 2, 3, 4));
+        let found = squared_norm(a.view(), Par::Serial);
+        assert!(matches!(found, Err(Error::NonFinite { row: 1, col: 2, rows: 4, cols: 3, .. })), "{found:?}");
+        let found = squared_norm(a.view().t(), Par::Serial);
+        assert!(matches!(found, Err(Error::NonFinite { row: 1, col: 2, rows: 3, cols: 4, .. })), "{found:?}");
         assert!(squared_column_norms(a.view(), Par::Rayon).is_err());
     }
 }

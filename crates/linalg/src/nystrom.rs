@@ -16,6 +16,7 @@ use crate::mat::MatRef;
 use crate::norms::{squared_column_norms, squared_norm};
 use crate::owned::Mat;
 use crate::panels::{Panels, Shape};
+use crate::pool::on_pool;
 use crate::rng::Rng;
 use crate::svd::small_svd;
 
@@ -70,6 +71,10 @@ pub struct NystromInfo {
 /// # Errors
 /// [`Error::NonFinite`] if an element is NaN or infinite, [`Error::ZeroRank`].
 pub fn nystrom(a: MatRef<'_>, params: &NystromParams) -> Result<(LowRank, NystromInfo), Error> {
+    on_pool(params.par, || decompose(a, params))
+}
+
+fn decompose(a: MatRef<'_>, params: &NystromParams) -> Result<(LowRank, NystromInfo), Error> {
     let (m, n, par) = (a.rows(), a.cols(), params.par);
     if params.rank == 0 {
         return Err(Error::ZeroRank { rows: m, cols: n });
@@ -99,7 +104,7 @@ pub fn nystrom(a: MatRef<'_>, params: &NystromParams) -> Result<(LowRank, Nystro
     let y = Mat::from_fn(sampled, s.len(), |i, j| y[(i, j)] / s[j]);
     let x = Mat::from_fn(sampled, s.len(), |i, j| x[(i, j)]);
     let u = Panels::new(par).times(a, &cols, &y, Shape::Full);
-    let v = Panels::new(par).times(a.t(), &rows, &x, Shape::Full).transposed();
+    let v = Panels::new(par).times(a.t(), &rows, &x, Shape::Full).transposed(par);
     let core_condition = s.last().map_or(1.0, |last| s[0] / last);
     Ok((LowRank::new(u, v), NystromInfo { rank: s.len(), sampled, norm: energy.sqrt(), core_condition }))
 }

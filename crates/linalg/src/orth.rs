@@ -18,7 +18,7 @@
 //!
 //! Cost for n×k: two triangular products in f64 of 5/8·2nk² each and 2k³/3 multiply-adds; the double for condition
 //! numbers above about 1e4 (of the columns scaled to unit norm), more above 1e5. Scratch:
-//! [`orthonormal_basis_scratch_bytes`]; no copy of Y is made, but of deferred columns. It wins over Householder QR by
+//! [`crate::orthonormal_basis_scratch_bytes`]; no copy of Y is made, but of deferred columns. It wins over Householder QR by
 //! speed (all work is in matrix products), over Cholesky QR in f32 by surviving any conditioning. Source: Fukaya et al.,
 //! "Shifted Cholesky QR", SIAM J. Sci. Comput. 42 (2020); pivoting as in LAPACK `pstrf`. Deviations: (1) columns scaled
 //! to unit norm; (2) pivoting and deferral by projection in place of a shift; (3) a second pass only on need; (4) mixed
@@ -28,7 +28,8 @@ use crate::chol::{cholesky, inverse_upper, pivoted_cholesky};
 use crate::gemm::Par;
 use crate::mat::MatRef;
 use crate::owned::Mat;
-use crate::panels::{PANEL, Panels, Shape, groups};
+use crate::panels::{Panels, Shape};
+use crate::pool::on_pool;
 use crate::simd::dispatch;
 use crate::work::Work;
 
@@ -48,29 +49,10 @@ pub(crate) struct Basis {
     pub(crate) order: Vec<usize>,
 }
 
-/// Bytes that [`orthonormal_basis`] allocates besides its result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OrthScratch {
-    /// For columns of a condition number below about 1e5 (when scaled to unit norm).
-    pub usual: usize,
-    /// With all but one column deferred.
-    pub worst: usize,
-}
-
-/// Scratch of [`orthonormal_basis`] for `y` n×k with `threads` threads: of the order of 8·(8·k² + threads·128·k) bytes,
-/// independent of n, and up to 32·n·k more at worst.
-pub fn orthonormal_basis_scratch_bytes(n: usize, k: usize, threads: usize) -> OrthScratch {
-    let small = (groups(n, k * k) + 4) * k * k + 4 * k;
-    let panel = PANEL * k * groups(n, k * k).max(4 * threads);
-    let usual = 8 * (small + panel);
-    // Basis and deferred columns in f64, each a second time while columns move from one to the other.
-    OrthScratch { usual, worst: usual + 8 * (4 * n * k) }
-}
-
 /// Orthonormal columns spanning those of `y` (n×k, k ≤ n gives the best speed): n×rank, rank ≤ min(n, k). See the
 /// module's contract above for cost and what happens to dependent columns. `y` must be finite.
 pub fn orthonormal_basis(y: MatRef<'_>, par: Par) -> Mat {
-    basis(y, par).q
+    on_pool(par, || basis(y, par).q)
 }
 
 /// The same, and which columns it was made of in which order.

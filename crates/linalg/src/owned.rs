@@ -2,7 +2,9 @@
 
 use std::ops::{Index, IndexMut};
 
+use crate::gemm::Par;
 use crate::mat::{MatMut, MatRef};
+use crate::pool::for_each;
 
 /// An owned rows×cols matrix, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,18 +38,23 @@ impl<T: Copy + Default> Mat<T> {
 
 impl<T: Copy + Default> Mat<T> {
     /// A copy of the transpose, by tiles that fit the cache.
-    pub(crate) fn transposed(&self) -> Self {
+    pub(crate) fn transposed(&self, par: Par) -> Self
+    where
+        T: Send + Sync,
+    {
         const TILE: usize = 16;
+        const SERIAL_BELOW: usize = 1 << 17;
         let mut out = Self::zeros(self.cols, self.rows);
-        for i0 in (0..self.rows).step_by(TILE) {
-            for j0 in (0..self.cols).step_by(TILE) {
-                for j in j0..(j0 + TILE).min(self.cols) {
-                    for i in i0..(i0 + TILE).min(self.rows) {
-                        out.data[j * self.rows + i] = self.data[i * self.cols + j];
+        let par = if self.data.len() < SERIAL_BELOW { Par::Serial } else { par };
+        for_each(par, out.data.chunks_mut((TILE * self.rows).max(1)).collect(), |t, chunk| {
+            for i0 in (0..self.rows).step_by(TILE) {
+                for (j, row) in chunk.chunks_exact_mut(self.rows).enumerate() {
+                    for (i, x) in (i0..self.rows).zip(&mut row[i0..(i0 + TILE).min(self.rows)]) {
+                        *x = self.data[i * self.cols + t * TILE + j];
                     }
                 }
             }
-        }
+        });
         out
     }
 }
@@ -77,6 +84,10 @@ impl<T> Mat<T> {
     pub fn data_mut(&mut self) -> &mut [T] {
         &mut self.data
     }
+    /// All elements, row after row.
+    pub fn into_data(self) -> Vec<T> {
+        self.data
+    }
     /// A view.
     pub fn view(&self) -> MatRef<'_, T> {
         MatRef::row_major(&self.data, self.rows, self.cols)
@@ -96,8 +107,14 @@ impl<T> Mat<T> {
     /// Puts the rows of `below` under its own.
     pub(crate) fn append_rows(&mut self, below: Self) {
         assert_eq!(below.cols, self.cols);
+        self.data.reserve_exact(below.data.len());
         self.data.extend(below.data);
         self.rows += below.rows;
+    }
+    /// Keeps the first `rows` rows.
+    pub(crate) fn truncate_rows(&mut self, rows: usize) {
+        self.data.truncate(rows * self.cols);
+        self.rows = self.rows.min(rows);
     }
     /// Bytes of the elements.
     pub fn size_bytes(&self) -> usize {

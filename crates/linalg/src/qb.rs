@@ -11,7 +11,7 @@
 //! and is then cut, as in 3, to the least rank that meets it.
 //!
 //! Cost: (2 + 2·power_passes) products of 2mnl and one orthonormalisation; k(m+n) numbers are kept; scratch
-//! [`qb_scratch_bytes`]. No copy of A is made. It wins over a truncated SVD by speed, over a Gaussian range finder
+//! [`crate::qb_scratch_bytes`]. No copy of A is made. It wins over a truncated SVD by speed, over a Gaussian range finder
 //! without power passes by error. Source: LoRAct, arXiv 2509.23472 (`rqb` in its reference). Deviations: (1) non-finite
 //! input is an error, not replaced by zeros; (2) the test matrix is scaled where ‖A‖ is huge or tiny; (3) the basis may
 //! be narrower than k when the sketch is rank deficient; (4) side, tolerance, oversampling and warm start are ours.
@@ -22,10 +22,10 @@ use crate::gemm::Par;
 use crate::low_rank::LowRank;
 use crate::mat::MatRef;
 use crate::norms::{finite_or_named, squared_norm};
-use crate::orth::orthonormal_basis_scratch_bytes;
 use crate::owned::Mat;
 use crate::panels::{Panels, Shape};
 use crate::params::QbParams;
+use crate::pool::on_pool;
 use crate::range_finder::{Plan, Range, Start, find};
 use crate::residual::{CANCELLATION, Residual};
 
@@ -62,7 +62,7 @@ pub struct QbInfo {
 /// # Errors
 /// [`Error::NonFinite`] if an element is NaN or infinite, [`Error::ZeroRank`].
 pub fn qb(a: MatRef<'_>, params: &QbParams) -> Result<(LowRank, QbInfo), Error> {
-    decompose(a, params, None)
+    on_pool(params.par, || decompose(a, params, None))
 }
 
 /// [`qb`] under the name that the paper's reference has for it.
@@ -87,17 +87,7 @@ pub fn qb_warm(a: MatRef<'_>, basis: MatRef<'_>, warm: Warm, params: &QbParams) 
     let side = if params.right(a.rows(), a.cols()) { a.cols() } else { a.rows() };
     assert_eq!(basis.rows(), side, "rows of the basis for a {}x{} matrix", a.rows(), a.cols());
     squared_norm(basis, params.par)?;
-    decompose(a, params, Some(Start { basis, refresh: warm == Warm::Refresh }))
-}
-
-/// Bytes that [`qb`] allocates at most besides its result for m×n with a fixed rank and `threads` threads: the test
-/// matrix, the sketch and the basis, [`orthonormal_basis_scratch_bytes`], and with oversampling the uncut factors.
-pub fn qb_scratch_bytes(m: usize, n: usize, params: &QbParams, threads: usize) -> Result<usize, Error> {
-    let (rank, width, _) = params.sizes(m, n)?;
-    let (long, short) = if params.right(m, n) { (m, n) } else { (n, m) };
-    let orth = orthonormal_basis_scratch_bytes(short, width, threads).worst;
-    let cut = if width > rank { 4 * width * long + 24 * width * width } else { 0 };
-    Ok(4 * width * (long + 2 * short) + orth + cut + 8 * (m.max(n) / 8))
+    on_pool(params.par, || decompose(a, params, Some(Start { basis, refresh: warm == Warm::Refresh })))
 }
 
 fn decompose(a: MatRef<'_>, params: &QbParams, warm: Option<Start<'_>>) -> Result<(LowRank, QbInfo), Error> {
@@ -115,7 +105,7 @@ fn decompose(a: MatRef<'_>, params: &QbParams, warm: Option<Start<'_>>) -> Resul
     if width <= rank && tolerance.is_none() {
         let residual = range.residual(0.0);
         let (q, b) = range.into_parts();
-        let factors = if right { LowRank::new(b, q.transposed()) } else { LowRank::new(q, b) };
+        let factors = if right { LowRank::new(b, q.transposed(params.par)) } else { LowRank::new(q, b) };
         return Ok((factors, facts(width, width, products, energy, residual)));
     }
     let Cut { vectors, dropped, .. } = cut(&range, rank, tolerance, params.par);
@@ -123,7 +113,11 @@ fn decompose(a: MatRef<'_>, params: &QbParams, warm: Option<Start<'_>>) -> Resul
     let order: Vec<usize> = (0..width).collect();
     let long = Panels::new(params.par).times(range.b(), &order, &vectors, Shape::Full);
     let short = Panels::new(params.par).times(range.q.view(), &order, &vectors, Shape::Full);
-    let factors = if right { LowRank::new(long, short.transposed()) } else { LowRank::new(short, long.transposed()) };
+    let factors = if right {
+        LowRank::new(long, short.transposed(params.par))
+    } else {
+        LowRank::new(short, long.transposed(params.par))
+    };
     Ok((factors, facts(vectors.cols(), width, products, energy, residual)))
 }
 
@@ -163,7 +157,8 @@ pub(crate) struct Cut {
 /// The best directions of `range`, at most `rank`, and no more than the tolerance needs.
 pub(crate) fn cut(range: &Range, rank: usize, tolerance: Option<f64>, par: Par) -> Cut {
     let width = range.q.cols();
-    let (squares, rows) = eigh(Panels::new(par).gram(range.b()), width, par);
+    let gram = Panels::new(par).gram(range.b());
+    let (squares, rows) = eigh(gram, width, par);
     let mut squares: Vec<f64> = squares.into_iter().map(|x| x.max(0.0)).collect();
     let mut keep = rank.min(width);
     if let Some(tolerance) = tolerance {

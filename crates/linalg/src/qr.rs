@@ -14,6 +14,7 @@ use crate::norms::squared_norm;
 use crate::orth::{Basis, basis};
 use crate::owned::Mat;
 use crate::panels::Panels;
+use crate::pool::on_pool;
 
 /// `A[:, order] = Q·R`.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +33,7 @@ pub struct Qr {
 /// [`Error::NonFinite`] if an element is NaN or infinite.
 pub fn thin_qr(a: MatRef<'_>, par: Par) -> Result<Qr, Error> {
     squared_norm(a, par)?;
-    let Basis { q, mut order } = basis(a, par);
+    let Basis { q, mut order } = on_pool(par, || basis(a, par));
     let mut used = vec![false; a.cols()];
     order.iter().for_each(|&j| used[j] = true);
     order.extend((0..a.cols()).filter(|&j| !used[j]));

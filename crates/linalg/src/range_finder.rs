@@ -19,6 +19,7 @@ use crate::norms::squared_norm;
 use crate::orth::{basis, extend};
 use crate::owned::Mat;
 use crate::residual::{CANCELLATION, Residual, squared_distance};
+use crate::scale::{Scale, apply_scale};
 use crate::sketch::{Draws, Omega, TestMatrix};
 
 /// What is to be found, in the orientation of a right basis.
@@ -159,14 +160,15 @@ impl Plan<'_> {
         let unit = self.test == TestMatrix::Gaussian;
         apply_scale(omega.data_mut(), if unit { range.scale.unit } else { range.scale.like_a });
         let mut y = self.back(range, omega.view());
-        drop(omega);
+        // The test matrix is as large as its share of B: fresh memory would cost as much as a pass over it.
+        let room = omega.into_data();
         for _ in 0..self.power_passes {
             let joined = self.joined(range, y.view());
             y = self.power_pass(range, joined.view().col_range(range.q.cols()..joined.cols()));
         }
         let joined = self.joined(range, y.view());
         drop(y);
-        self.accept(range, joined);
+        self.accept(range, joined, room);
     }
 
     fn start_from(&self, range: &mut Range, start: &Start<'_>) {
@@ -174,7 +176,7 @@ impl Plan<'_> {
         if start.refresh {
             q = basis(self.power_pass(range, q.view()).view(), self.par).q;
         }
-        self.accept(range, q);
+        self.accept(range, q, Vec::new());
     }
 
     /// Q with the columns of `y` made orthonormal to it beside it.
@@ -199,15 +201,20 @@ impl Plan<'_> {
         self.back(range, z.view())
     }
 
-    /// Takes `joined`, whose first columns are Q, as the new Q.
-    fn accept(&self, range: &mut Range, joined: Mat) {
+    /// Takes `joined`, whose first columns are Q, as the new Q; `room` is memory for its part of B.
+    fn accept(&self, range: &mut Range, joined: Mat, mut room: Vec<f32>) {
         let fresh = joined.view().col_range(range.q.cols()..joined.cols());
         if fresh.cols() == 0 {
             return;
         }
         range.products += 1;
         let (rows, count) = (self.a.rows(), fresh.cols());
-        let mut b = if self.transposed { Mat::zeros(count, rows) } else { Mat::zeros(rows, count) };
+        if room.len() > rows * count {
+            room.truncate(rows * count);
+            room.shrink_to_fit();
+        }
+        room.resize(rows * count, 0.0);
+        let mut b = if self.transposed { Mat::from_vec(room, count, rows) } else { Mat::from_vec(room, rows, count) };
         let dst = if self.transposed { b.view_mut().t() } else { b.view_mut() };
         matmul(dst, Accum::Replace, self.a, fresh, 1.0, self.par);
         range.measured = None;
@@ -220,31 +227,5 @@ impl Plan<'_> {
             range.b = Mat::beside(&range.b, &b);
         }
         range.q = joined;
-    }
-}
-
-/// Factors that keep Aᵀ·(test matrix) in the range of f32; 1 for usual norms.
-#[derive(Debug, Clone, Copy)]
-struct Scale {
-    /// For vectors of the size of A's.
-    like_a: f64,
-    /// For vectors of the size of 1.
-    unit: f64,
-}
-
-impl Scale {
-    fn new(norm: f64) -> Self {
-        if (1e-9..1e15).contains(&norm) || norm == 0.0 {
-            return Self { like_a: 1.0, unit: 1.0 };
-        }
-        // A tiny A wants a test matrix as large as 1/‖A‖, within the range itself.
-        let unit = (1.0 / norm).clamp(1.0, 1e30);
-        Self { like_a: unit / norm, unit }
-    }
-}
-
-fn apply_scale(data: &mut [f32], factor: f64) {
-    if factor != 1.0 {
-        data.iter_mut().for_each(|x| *x = (f64::from(*x) * factor) as f32);
     }
 }

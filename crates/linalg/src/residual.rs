@@ -10,7 +10,7 @@ use crate::gemm::{Accum, Par, matmul};
 use crate::mat::MatRef;
 use crate::norms::{CHUNK, row_square};
 use crate::owned::Mat;
-use crate::panels::for_each;
+use crate::pool::for_each;
 
 /// What rounding can do to ‖A‖² − ‖B‖², relative to ‖A‖²: four eps of f32.
 pub(crate) const CANCELLATION: f64 = 4.0 * f32::EPSILON as f64;

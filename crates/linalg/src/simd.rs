@@ -1,9 +1,9 @@
 //! Run-time choice of vector instructions for our own loops.
 //!
-//! A loop inside [`dispatch`] is compiled for AVX-512, AVX2+FMA, NEON and plain code, and the best that the processor has
-//! runs. Whatever the loop calls must be `#[inline(always)]`. A closure cannot be so marked, and a long one is left a
-//! function of its own, without vectors: such loops are functions, given to [`run`]. Sums keep [`LANES`] running sums side by side, so that they
-//! vectorise, which also fixes the order of additions.
+//! A short loop inside [`dispatch`] is compiled for AVX-512, AVX2+FMA, NEON and plain code, and the best that the processor
+//! has runs; a longer one is a function defined by [`vectorised!`]. (A closure cannot be told to be inlined, and a long one
+//! is left a function of its own, without vectors.) Whatever they call must be `#[inline(always)]`. Sums keep [`LANES`]
+//! running sums side by side, so that they vectorise, which also fixes the order of additions.
 
 /// Running sums of a reduction.
 const LANES: usize = 16;
@@ -14,18 +14,38 @@ pub(crate) fn dispatch<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
 }
 
-/// Runs `f(arguments)` compiled for the best instruction set; `f` must be `#[inline(always)]`.
-#[inline(always)]
-pub(crate) fn run<A, R>(f: impl FnOnce(A) -> R, arguments: A) -> R {
-    struct Call<F, A>(F, A);
-    impl<A, R, F: FnOnce(A) -> R> pulp::NullaryFnOnce for Call<F, A> {
-        type Output = R;
-        #[inline(always)]
-        fn call(self) -> R {
-            (self.0)(self.1)
+/// Defines functions that run compiled for the best instruction set.
+macro_rules! vectorised {
+    ($($(#[$meta:meta])* $vis:vis fn $name:ident<$life:lifetime>($($arg:ident: $type:ty),* $(,)?) -> $ret:ty $body:block)*) => {$(
+        $(#[$meta])*
+        $vis fn $name<$life>($($arg: $type),*) -> $ret {
+            struct Call<$life> {
+                $($arg: $type),*
+            }
+            impl<$life> pulp::NullaryFnOnce for Call<$life> {
+                type Output = $ret;
+                #[inline(always)]
+                fn call(self) -> $ret {
+                    let Self { $($arg),* } = self;
+                    $body
+                }
+            }
+            pulp::Arch::new().dispatch(Call { $($arg),* })
         }
+    )*};
+}
+pub(crate) use vectorised;
+
+vectorised! {
+    /// [`dot`] on its own.
+    pub(crate) fn inner_product<'a>(x: &'a [f64], y: &'a [f64]) -> f64 {
+        dot(x, y)
     }
-    pulp::Arch::new().dispatch(Call(f, arguments))
+
+    /// Σ x_i² of f32 numbers, in f64.
+    pub(crate) fn sum_of_squares<'a>(x: &'a [f32]) -> f64 {
+        sum2(x, x, |a, _| f64::from(a) * f64::from(a))
+    }
 }
 
 /// Σ f(x_i, y_i).
@@ -49,18 +69,6 @@ pub(crate) fn sum2<T: Copy>(x: &[T], y: &[T], f: impl Fn(T, T) -> f64) -> f64 {
 #[inline(always)]
 pub(crate) fn dot(x: &[f64], y: &[f64]) -> f64 {
     sum2(x, y, |a, b| a * b)
-}
-
-/// [`dot`] in the form that [`run`] takes.
-#[inline(always)]
-pub(crate) fn pair_dot((x, y): (&[f64], &[f64])) -> f64 {
-    dot(x, y)
-}
-
-/// Σ x_i² of f32 numbers, in f64.
-#[inline(always)]
-pub(crate) fn square(x: &[f32]) -> f64 {
-    sum2(x, x, |a, _| f64::from(a) * f64::from(a))
 }
 
 /// `y += alpha·x`.

@@ -14,15 +14,15 @@
 //!   and Spirakis (Inf. Process. Lett. 97 (2006)): the l largest of ln(u_j)/‖A_j‖². Deviations: (1) without replacement;
 //!   (2) the columns are not rescaled: only their span matters.
 //! - *Gaussian*: independent standard normal numbers (Halko, Martinsson, Tropp, SIAM Rev. 53 (2011), algorithm 4.1). The
-//!   error does not depend on coherence, and without power passes was larger than that of sampled vectors on every
-//!   spectrum measured (docs/decompositions.md).
+//!   error does not depend on coherence, and without power passes was no smaller than that of sampled vectors on any
+//!   matrix measured (docs/decompositions.md).
 
 use crate::error::Error;
 use crate::gemm::Par;
 use crate::mat::{MatMut, MatRef};
 use crate::norms::{CHUNK, finite_or_named, row_square, squared_column_norms, squared_norm};
 use crate::owned::Mat;
-use crate::panels::for_each;
+use crate::pool::for_each;
 use crate::rng::Rng;
 
 /// Where the test matrix comes from. See the module's contract for when each wins.
@@ -65,6 +65,10 @@ impl Omega {
     /// All elements.
     pub(crate) fn data_mut(&mut self) -> &mut [f32] {
         self.data.data_mut()
+    }
+    /// Their memory.
+    pub(crate) fn into_data(self) -> Vec<f32> {
+        self.data.into_data()
     }
 }
 

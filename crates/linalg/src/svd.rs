@@ -25,6 +25,7 @@ use crate::orth::orthonormalise_in_order;
 use crate::owned::Mat;
 use crate::panels::{Panels, Shape};
 use crate::params::QbParams;
+use crate::pool::on_pool;
 use crate::qb::{QbInfo, cut, range_of};
 use crate::qr::thin_qr;
 use crate::residual::Residual;
@@ -76,7 +77,7 @@ impl Svd {
         Ok(Self {
             u: Panels::new(par).times(left.q.view(), &all(u.rows()), &u, Shape::Full),
             s,
-            v: Panels::new(par).times(right.q.view(), &all(v.rows()), &v, Shape::Full).transposed(),
+            v: Panels::new(par).times(right.q.view(), &all(v.rows()), &v, Shape::Full).transposed(par),
         })
     }
 }
@@ -128,6 +129,10 @@ pub struct SvdInfo {
 /// # Errors
 /// [`Error::NonFinite`] if an element is NaN or infinite, [`Error::ZeroRank`].
 pub fn truncated_svd(a: MatRef<'_>, rank: usize, method: SvdMethod, par: Par) -> Result<(Svd, SvdInfo), Error> {
+    on_pool(par, || truncated(a, rank, method, par))
+}
+
+fn truncated(a: MatRef<'_>, rank: usize, method: SvdMethod, par: Par) -> Result<(Svd, SvdInfo), Error> {
     let (m, n) = (a.rows(), a.cols());
     if rank == 0 {
         return Err(Error::ZeroRank { rows: m, cols: n });
@@ -139,7 +144,8 @@ pub fn truncated_svd(a: MatRef<'_>, rank: usize, method: SvdMethod, par: Par) ->
     let eps = short as f64 * f64::EPSILON;
     let (squares, vectors, least) = match method {
         SvdMethod::Gram => {
-            let (squares, vectors) = eigh(Panels::new(par).gram(tall), rank, par);
+            let gram = Panels::new(par).gram(tall);
+            let (squares, vectors) = eigh(gram, rank, par);
             (squares, vectors, eps)
         }
         SvdMethod::Direct => {
@@ -162,7 +168,7 @@ pub fn truncated_svd(a: MatRef<'_>, rank: usize, method: SvdMethod, par: Par) ->
         relative_residual: square.sqrt(),
         trustworthy: method == SvdMethod::Direct || energy == 0.0 || square > 8.0 * eps,
     };
-    Ok((assemble(long, s, v, m > n), info))
+    Ok((assemble(long, s, v, m > n, par), info))
 }
 
 /// All min(m,n) singular values of `a`, descending, and no vectors: the Gram matrix and its tridiagonal form, mn² + 2n³
@@ -197,6 +203,10 @@ pub fn singular_values(a: MatRef<'_>, method: SvdMethod, par: Par) -> Result<Vec
 /// # Errors
 /// [`Error::NonFinite`] if an element is NaN or infinite, [`Error::ZeroRank`].
 pub fn randomised_svd(a: MatRef<'_>, params: &QbParams) -> Result<(Svd, QbInfo), Error> {
+    on_pool(params.par, || randomised(a, params))
+}
+
+fn randomised(a: MatRef<'_>, params: &QbParams) -> Result<(Svd, QbInfo), Error> {
     let par = params.par;
     let right = params.right(a.rows(), a.cols());
     let (range, rank, tolerance) = range_of(a, params, None)?;
@@ -211,7 +221,7 @@ pub fn randomised_svd(a: MatRef<'_>, params: &QbParams) -> Result<(Svd, QbInfo),
     let over_sigma = Mat::from_fn(width, keep, |i, j| found.vectors[(i, j)] / s[j]);
     let long = orthonormalise_in_order(Panels::new(par).times(range.b(), &order, &over_sigma, Shape::Full), par);
     let leading = Mat::from_fn(width, long.cols(), |i, j| found.vectors[(i, j)]);
-    let short = Panels::new(par).times(range.q.view(), &order, &leading, Shape::Full).transposed();
+    let short = Panels::new(par).times(range.q.view(), &order, &leading, Shape::Full).transposed(par);
     let Residual { relative, trustworthy } = range.residual(found.dropped);
     let info = QbInfo {
         rank: long.cols(),
@@ -221,11 +231,11 @@ pub fn randomised_svd(a: MatRef<'_>, params: &QbParams) -> Result<(Svd, QbInfo),
         relative_residual: relative,
         trustworthy,
     };
-    Ok((assemble(long, s, short, right), info))
+    Ok((assemble(long, s, short, right, par), info))
 }
 
 /// From the vectors of the projected side (columns), σ, and those of the basis (rows).
-fn assemble(long: Mat, mut s: Vec<f64>, short: Mat, right: bool) -> Svd {
+fn assemble(long: Mat, mut s: Vec<f64>, short: Mat, right: bool, par: Par) -> Svd {
     s.truncate(long.cols());
-    if right { Svd { u: long, s, v: short } } else { Svd { u: short.transposed(), s, v: long.transposed() } }
+    if right { Svd { u: long, s, v: short } } else { Svd { u: short.transposed(par), s, v: long.transposed(par) } }
 }

@@ -6,8 +6,8 @@
 
 use crate::gemm::Par;
 use crate::owned::Mat;
-use crate::panels::for_each;
-use crate::simd::{axpy, dispatch, dot, pair_dot, run};
+use crate::pool::for_each;
+use crate::simd::{axpy, dispatch, dot, inner_product, vectorised};
 
 /// Rows of a task, and elements below which no other thread is woken.
 const TASK_ROWS: usize = 32;
@@ -46,15 +46,15 @@ pub(crate) fn tridiagonal(mut a: Mat<f64>, par: Par) -> Tridiagonal {
         let trailing = n - j - 1;
         if par == Par::Serial || trailing * trailing < SERIAL_BELOW {
             let step = Step { j, first: j + 1, v: &v, w: &w, next };
-            run(update_and_multiply, (step, below, &mut p[j + 1..]));
+            update_and_multiply(step, below, &mut p[j + 1..]);
         } else {
             let tasks = below.chunks_mut(TASK_ROWS * n).zip(p[j + 1..].chunks_mut(TASK_ROWS)).collect();
             for_each(par, tasks, |c, (rows, p)| {
                 let step = Step { j, first: j + 1 + c * TASK_ROWS, v: &v, w: &w, next };
-                run(update_and_multiply, (step, rows, p));
+                update_and_multiply(step, rows, p);
             });
         }
-        let scale = -0.5 * tau[j] * tau[j] * run(pair_dot, (&p[j + 1..], next));
+        let scale = -0.5 * tau[j] * tau[j] * inner_product(&p[j + 1..], next);
         dispatch(|| {
             v[j + 1..].copy_from_slice(next);
             for ((w, &p), &v) in w[j + 1..].iter_mut().zip(&p[j + 1..]).zip(next) {
@@ -76,33 +76,35 @@ struct Step<'a> {
     next: &'a [f64],
 }
 
-/// Row −= v_i·w + w_i·v, then p_i = row·next, for each row.
-#[inline(always)]
-fn update_and_multiply((step, rows, p): (Step<'_>, &mut [f64], &mut [f64])) {
-    let Step { j, first, v, w, next } = step;
-    let (v_rest, w_rest) = (&v[j + 1..], &w[j + 1..]);
-    for (i, (row, p)) in rows.chunks_exact_mut(v.len()).zip(p).enumerate() {
-        let row = &mut row[j + 1..];
-        let (a, b) = (v[first + i], w[first + i]);
-        for ((x, &w), &v) in row.iter_mut().zip(w_rest).zip(v_rest) {
-            *x -= a * w + b * v;
+vectorised! {
+    /// Row −= v_i·w + w_i·v, then p_i = row·next, for each row.
+    fn update_and_multiply<'a>(step: Step<'a>, rows: &'a mut [f64], p: &'a mut [f64]) -> () {
+        let Step { j, first, v, w, next } = step;
+        let (v_rest, w_rest) = (&v[j + 1..], &w[j + 1..]);
+        for (i, (row, p)) in rows.chunks_exact_mut(v.len()).zip(p).enumerate() {
+            let row = &mut row[j + 1..];
+            let (a, b) = (v[first + i], w[first + i]);
+            for ((x, &w), &v) in row.iter_mut().zip(w_rest).zip(v_rest) {
+                *x -= a * w + b * v;
+            }
+            *p = dot(row, next);
         }
-        *p = dot(row, next);
     }
 }
 
-/// Takes `tau·v·vᵀ·x` from each row x of length n, from column `from` on.
-#[inline(always)]
-fn reflect_rows((rows, n, from, v, tau): (&mut [f64], usize, usize, &[f64], f64)) {
-    for row in rows.chunks_exact_mut(n) {
-        let along = dot(&row[from..], v);
-        axpy(&mut row[from..], -tau * along, v);
+vectorised! {
+    /// Takes `tau·v·vᵀ·x` from each row x of length n, from column `from` on.
+    fn reflect_rows<'a>(rows: &'a mut [f64], n: usize, from: usize, v: &'a [f64], tau: f64) -> () {
+        for row in rows.chunks_exact_mut(n) {
+            let along = dot(&row[from..], v);
+            axpy(&mut row[from..], -tau * along, v);
+        }
     }
 }
 
 /// Turns x into v with v_0 = 1 such that (1 − tau·v·vᵀ)·x = (beta, 0, …); (tau, beta).
 pub(crate) fn reflect(x: &mut [f64]) -> (f64, f64) {
-    let rest = run(pair_dot, (&x[1..], &x[1..]));
+    let rest = inner_product(&x[1..], &x[1..]);
     if rest == 0.0 {
         let beta = x[0];
         x[0] = 1.0;
@@ -122,7 +124,7 @@ impl Tridiagonal {
         let n = self.tau.len();
         for j in (0..n.saturating_sub(1)).rev() {
             let v = &self.reflections.data()[j * n + j + 1..(j + 1) * n];
-            run(reflect_rows, (&mut *rows, n, j + 1, v, self.tau[j]));
+            reflect_rows(rows, n, j + 1, v, self.tau[j]);
         }
     }
 }
