@@ -3,6 +3,7 @@
 //! Data goes one way: [`RunConfig`] → [`Trainer`] → [`StepReport`] → [`RunDir`].
 
 mod adamw;
+pub mod audit;
 pub mod capture;
 mod config;
 pub mod data;
@@ -24,4 +25,4 @@ pub use plan::{Plan, Planner};
 pub use run::{Progress, Run, RunSummary};
 pub use run_dir::{RunDir, write_whole};
 pub use schedule::{Schedule, ScheduleKind};
-pub use trainer::{StepReport, Trainer};
+pub use trainer::{Gradient, StepReport, Trainer};

@@ -65,8 +65,7 @@ impl Planner {
     /// A row longer than the context.
     pub fn plan(&mut self, policy: &Policy, batches: &[TokenBatch]) -> Result<Plan, Error> {
         self.trainer.set_policy(policy.clone());
-        let (_, _, memory) = self.trainer.gradient(batches)?;
-        Ok(Plan { memory })
+        Ok(Plan { memory: self.trainer.gradient(batches)?.memory })
     }
 
     /// A step over one micro-batch of `batch` rows of `tokens` tokens, all trained.

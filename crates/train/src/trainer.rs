@@ -3,11 +3,12 @@
 
 use std::time::Instant;
 
-use loract_autograd::{Category, Grads, Memory, Policy, StepKey, Tape};
+use loract_autograd::{Category, Grads, Memory, Policy, SiteError, StepKey, Tape};
 use loract_models::{Decoder, TokenBatch};
 use serde::Serialize;
 
 use crate::adamw::AdamW;
+use crate::audit::propagating_error;
 use crate::error::Error;
 use crate::memory::MemoryReport;
 use crate::schedule::Schedule;
@@ -44,9 +45,26 @@ pub struct StepReport {
     pub saved_bytes: usize,
     /// Peak of all tensor bytes less frozen weights, trained parameters, their gradients and optimiser state.
     pub peak_activation_bytes: usize,
+    /// Root mean square of the relative errors of what is kept where errors propagate; absent if nothing is compressed
+    /// there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site_error: Option<f64>,
     /// Where the bytes were.
     #[serde(skip)]
     pub memory: MemoryReport,
+}
+
+/// A gradient, and how it was had.
+#[derive(Debug)]
+pub struct Gradient {
+    /// Of every trained parameter.
+    pub grads: Grads,
+    /// Mean negative log-likelihood over all trained tokens.
+    pub loss: f64,
+    /// The ledger's account.
+    pub memory: MemoryReport,
+    /// How closely each compressed tensor was kept.
+    pub errors: Vec<SiteError>,
 }
 
 impl Trainer {
@@ -72,9 +90,9 @@ impl Trainer {
     pub fn into_decoder(self) -> Decoder {
         self.decoder
     }
-    /// From now on keeps activations as `policy` says.
-    pub fn set_policy(&mut self, policy: Policy) {
-        self.policy = policy;
+    /// From now on keeps activations as `policy` says; returns how it did so far.
+    pub fn set_policy(&mut self, policy: Policy) -> Policy {
+        std::mem::replace(&mut self.policy, policy)
     }
     /// Where its tensors are counted.
     pub fn memory(&self) -> &Memory {
@@ -87,10 +105,11 @@ impl Trainer {
     ///
     /// # Errors
     /// Those of the ops; [`Error::NotFinite`] if the loss is.
-    pub fn gradient(&self, micro_batches: &[TokenBatch]) -> Result<(Grads, f64, MemoryReport), Error> {
+    pub fn gradient(&self, micro_batches: &[TokenBatch]) -> Result<Gradient, Error> {
         let trained: usize = micro_batches.iter().map(TokenBatch::trained_tokens).sum();
         let weight = 1.0 / trained.max(1) as f32;
         let mut grads = Grads::new();
+        let mut errors = Vec::new();
         let mut total = 0.0;
         let mut report = MemoryReport::begin(&self.memory);
         for (micro_batch, batch) in micro_batches.iter().enumerate() {
@@ -104,11 +123,12 @@ impl Trainer {
             }
             total += sum;
             report.forward_ended(&self.memory);
+            errors.extend_from_slice(tape.errors());
             let seed = self.memory.tensor(1, 1, vec![weight], Category::Transient);
             tape.backward(output.loss.id(), seed, &mut grads).map_err(|error| self.at_step(error.into()))?;
         }
         report.end(&self.memory);
-        Ok((grads, total * f64::from(weight), report))
+        Ok(Gradient { grads, loss: total * f64::from(weight), memory: report, errors })
     }
 
     /// Names the step of an activation that is not finite.
@@ -130,7 +150,7 @@ impl Trainer {
     pub fn step(&mut self, micro_batches: &[TokenBatch]) -> Result<StepReport, Error> {
         let start = Instant::now();
         let lr = self.schedule.at(self.steps_done);
-        let (mut grads, loss, memory) = self.gradient(micro_batches)?;
+        let Gradient { mut grads, loss, memory, errors } = self.gradient(micro_batches)?;
         let grad_norm = grads.norm();
         if !grad_norm.is_finite() {
             return Err(Error::NotFinite { what: "gradient norm", value: grad_norm, step: self.steps_done + 1, lr });
@@ -156,6 +176,7 @@ impl Trainer {
             seconds: start.elapsed().as_secs_f64(),
             saved_bytes: memory.saved_bytes,
             peak_activation_bytes: memory.peak.activation_bytes,
+            site_error: propagating_error(&errors),
             memory,
         })
     }

@@ -9,7 +9,7 @@ use loract_autograd::{Compress, FactorType, Factored, Form, Memory, Policy, Rank
 use loract_models::{Decoder, LoraConfig, ModelSource, TokenBatch, adapter};
 use loract_testkit::golden::{folder, json, relative_error, tensors};
 use loract_train::data::{Dataset, Reader};
-use loract_train::{Activations, Schedule, ScheduleKind, Trainer, evaluate};
+use loract_train::{Activations, Gradient, Schedule, ScheduleKind, Trainer, evaluate};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -95,7 +95,7 @@ fn every_gradient_equals_pefts_in_every_preset_at_full_rank() -> Result {
             assert!(batch.tokens() > case.decoder.config().hidden_size);
             let compresses = !policy.forms.is_empty();
             let trainer = trainer(case, policy);
-            let (grads, _, report) = trainer.gradient(&[batch])?;
+            let Gradient { grads, memory: report, .. } = trainer.gradient(&[batch])?;
             let saved: Vec<String> = report.saved.keys().map(ToString::to_string).collect();
             assert_eq!(saved.iter().any(|s| s.ends_with("low_rank")), compresses, "{name} {preset}: {saved:?}");
             let params = trainer.decoder().params();
@@ -119,7 +119,7 @@ fn losses_are_bit_identical_in_every_preset() -> Result {
         for (preset, policy) in presets(Rank::Fraction { num: 1, den: 8 }) {
             let case = open(name, true)?;
             let batches = [rows(&case.data, 0..4), rows(&case.data, 4..7)];
-            let (_, loss, report) = trainer(case, policy).gradient(&batches)?;
+            let Gradient { loss, memory: report, .. } = trainer(case, policy).gradient(&batches)?;
             losses.push((preset, loss, report.saved_bytes));
         }
         assert!(losses.iter().all(|(_, loss, _)| *loss == losses[0].1), "{name}: {losses:?}");
@@ -160,8 +160,8 @@ fn accumulation_equals_one_large_batch() -> Result {
         let (one, many) = ([rows(&case.data, 0..5)], [rows(&case.data, 0..1), rows(&case.data, 1..5)]);
         let memory = case.memory.clone();
         let trainer = trainer(case, policy);
-        let (a, loss_a, _) = trainer.gradient(&one)?;
-        let (b, loss_b, _) = trainer.gradient(&many)?;
+        let Gradient { grads: a, loss: loss_a, .. } = trainer.gradient(&one)?;
+        let Gradient { grads: b, loss: loss_b, .. } = trainer.gradient(&many)?;
         assert!((loss_a - loss_b).abs() <= 1e-6 * loss_a);
         for param in trainer.decoder().params() {
             let (x, y) = (a.get(param).ok_or("a gradient")?, b.get(param).ok_or("a gradient")?);
@@ -182,7 +182,7 @@ fn every_base_gradient_equals_pytorchs() -> Result {
         case.decoder.train_all(&case.memory);
         let batch = rows(&case.data, 0..4);
         let trainer = trainer(case, policy);
-        let (grads, ..) = trainer.gradient(&[batch])?;
+        let Gradient { grads, .. } = trainer.gradient(&[batch])?;
         let params = trainer.decoder().params();
         assert_eq!(params.len(), golden.len());
         for param in params {

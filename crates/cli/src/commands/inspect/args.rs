@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::args::TrainArgs;
 use crate::commands::captured::ChoiceArgs;
 
 #[derive(Debug, Args)]
@@ -16,6 +17,24 @@ pub struct InspectArgs {
 pub enum Inspected {
     /// How close to low rank the activations are that training would keep, by site and layer
     Activations(ActivationsArgs),
+    /// How close a setting's gradients are to the exact ones, by layer and projection
+    Gradients(Box<GradientsArgs>),
+}
+
+#[derive(Debug, Args)]
+pub struct GradientsArgs {
+    /// Model, data, adapter, rows (--batch-size), length and activation settings, as for `train`
+    #[command(flatten)]
+    pub train: TrainArgs,
+    /// Instead of one setting: every preset, ranks, residuals and plain quantisation side by side
+    #[arg(long)]
+    pub frontier: bool,
+    /// Folder for gradients.jsonl and heat maps
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
+    /// Print one JSON object a setting
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

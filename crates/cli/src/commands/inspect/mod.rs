@@ -4,6 +4,8 @@ mod activations;
 mod args;
 mod charts;
 mod facts;
+mod gradients;
+mod heat;
 mod save;
 
 pub use args::InspectArgs;
@@ -16,5 +18,6 @@ use args::Inspected;
 pub fn run(args: InspectArgs) -> Result<()> {
     match args.what {
         Inspected::Activations(args) => activations::run(&args),
+        Inspected::Gradients(args) => gradients::run(*args),
     }
 }
