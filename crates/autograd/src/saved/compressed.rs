@@ -95,6 +95,9 @@ impl Compressed {
                 (Some(rest), Some(sums))
             }
             None if planned == &Planned::Bf16 => {
+                if !elementwise::all_finite(x.data()) {
+                    return Err(first_not_finite(x.data(), rows, cols));
+                }
                 let mut kept = memory.stale(1, (rows * cols).div_ceil(2), category);
                 let halves: &mut [bf16] = cast_slice_mut(kept.slice_mut());
                 elementwise::round_to_bf16(x.data(), halves);
@@ -321,8 +324,11 @@ impl quantise::Rows for LeftOver<'_> {
     }
 }
 
+/// The first number that cannot be kept; where only the factors overflowed, the largest.
 fn first_not_finite(numbers: &[f32], rows: usize, cols: usize) -> loract_linalg::Error {
-    let at = numbers.iter().position(|x| !x.is_finite()).unwrap_or(0);
+    let broken = numbers.iter().position(|x| x.is_nan() || x.abs() > quantise::LARGEST);
+    let largest = || (0..numbers.len()).max_by(|&a, &b| numbers[a].abs().total_cmp(&numbers[b].abs()));
+    let at = broken.or_else(largest).unwrap_or(0);
     let value = numbers.get(at).copied().unwrap_or(f32::NAN);
     loract_linalg::Error::NonFinite { rows, cols, row: at / cols.max(1), col: at % cols.max(1), value }
 }
