@@ -190,6 +190,11 @@ pub struct Claim {
 }
 
 impl Claim {
+    /// Bytes entered.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Moves the bytes to another category.
     pub(crate) fn set_category(&mut self, category: Category) {
         if category != self.category {
