@@ -1,9 +1,10 @@
 //! Segments run again straight from factors, and without the output that nobody reads.
 
-use loract_autograd::{DType, Memory, Policy, Recompute};
+use loract_autograd::ops::{Linear, add, dropout, linear};
+use loract_autograd::{DType, Frozen, Grads, Memory, Policy, Recompute, Site, Tape, Weight};
 
-use crate::decoder::{Decoder, HIDDEN, Options, Run, wide};
-use crate::harness::{Result, assert_close, everywhere, recomputing};
+use crate::decoder::{Decoder, HIDDEN, Options, Run, WIDTH, wide};
+use crate::harness::{KEY, Matrix, Result, assert_close, everywhere, lora, random, recomputing};
 use crate::kept::{form, forms};
 
 fn run(options: Options, recompute: Recompute, words: &str) -> Result<Run> {
@@ -117,5 +118,36 @@ fn exact_inputs_give_the_exact_gradients() -> Result {
             assert!(got.peak.activation_bytes < whole.peak.activation_bytes, "{what}");
         }
     }
+    Ok(())
+}
+
+/// After the output's projection, ops that keep nothing may follow, also when somebody holds what they work on.
+#[test]
+fn what_follows_the_output_need_not_be_there() -> Result {
+    let memory = Memory::new();
+    let weight = Weight::Frozen(Frozen::from_f32(&memory, WIDTH, WIDTH, &random(WIDTH * WIDTH, 1))?);
+    let layer = Linear { weight, bias: None, lora: Some(lora(&memory, WIDTH, WIDTH, 2, 0.0)) };
+    let run = |policy| -> Result<_> {
+        let (mut tape, mut grads) = (Tape::new(&memory, policy, KEY), Grads::new());
+        let x = tape.input(Matrix::random(20, WIDTH, 2).tensor(&memory), true);
+        let id = x.id();
+        let y = tape.segment(
+            Site::CkptMlp,
+            x,
+            Box::new(|tape, x| {
+                tape.closes(&[Site::CkptMlp]);
+                let y = linear(tape, &x, &layer, Site::MlpOut)?;
+                let z = dropout(tape, y.clone(), 0.2, 1)?;
+                let z = add(tape, z, &y)?;
+                add(tape, z.clone(), &z)
+            }),
+        )?;
+        let dy = Matrix::random(20, WIDTH, 3).tensor(&memory);
+        let output = y.tensor().to_vec();
+        let dx = tape.backward(y.id(), dy, &mut grads)?.take(id).expect("x wants a gradient").to_vec();
+        let pair = layer.lora.as_ref().expect("given above");
+        Ok([Some(output), Some(dx), grads.get(&pair.a).map(|g| g.to_vec()), grads.get(&pair.b).map(|g| g.to_vec())])
+    };
+    assert!(run(recomputing(Recompute::Sublayer))? == run(Policy::exact())?);
     Ok(())
 }

@@ -1,9 +1,12 @@
 //! A hollow memory foresees the ledger of a real one.
 
-use loract_autograd::{DType, Form, Memory, Policy, Recompute, Site};
+use loract_autograd::ops::{Targets, cross_entropy, dropout, project};
+use loract_autograd::{
+    Bytes, Category, DType, Form, Frozen, Grads, Memory, Param, Policy, Recompute, Site, Tape, Weight, to_bf16_bytes,
+};
 
 use crate::decoder::{Decoder, Options, Run};
-use crate::harness::{Result, everywhere};
+use crate::harness::{KEY, Matrix, Result, everywhere, random};
 use crate::kept::{form, forms};
 
 const RECOMPUTE: [Recompute; 4] = [Recompute::None, Recompute::Sublayer, Recompute::Factored, Recompute::Layer];
@@ -73,4 +76,51 @@ fn mixed_forms() -> Result {
     let again = [Site::MlpOut, Site::AttnQkv].map(|site| (site, Form::Again));
     let policy = Policy { forms: again.into(), recompute: Recompute::None };
     check("again", Options { dropout: 0.1, ..Options::default() }, &policy)
+}
+
+/// Loss, dropout, logits without a loss: with no target, with a head that is trained, in evaluation.
+#[test]
+fn heads() -> Result {
+    let (m, n, vocabulary) = (12, 16, 40);
+    for (name, trained, rows, evaluate) in [
+        ("no target", false, 0..0, false),
+        ("some targets", false, 3..9, false),
+        ("trained, no target", true, 0..0, false),
+        ("trained", true, 1..12, false),
+        ("evaluation", false, 1..12, true),
+    ] {
+        let run = |memory: &Memory| -> Result<_> {
+            let numbers = random(vocabulary * n, 1);
+            let head = match trained {
+                true => Weight::Trained(Param::new(memory, "head", vocabulary, n, numbers)),
+                false => {
+                    let bytes = Bytes::owned(to_bf16_bytes(&numbers));
+                    Weight::Frozen(Frozen::new(memory, DType::Bf16, vocabulary, n, bytes)?)
+                }
+            };
+            let rows: Vec<u32> = rows.clone().collect();
+            let targets = Targets { tokens: rows.clone(), rows };
+            let mut tape = match evaluate {
+                true => Tape::evaluation(memory),
+                false => Tape::new(memory, Policy::exact(), KEY),
+            };
+            let x = tape.input(Matrix::random(m, n, 2).tensor(memory), true);
+            // Held, so that dropout copies.
+            let y = dropout(&mut tape, x.clone(), 0.5, 1)?;
+            if evaluate {
+                project(&mut tape, &y, &head)?;
+            }
+            let out = cross_entropy(&mut tape, y, &head, &targets)?;
+            let forward = memory.ledger().live();
+            if !evaluate {
+                let dy = memory.tensor(1, 1, vec![1.0], Category::Transient);
+                drop(tape.backward(out.loss.id(), dy, &mut Grads::new())?);
+            }
+            drop((x, out.loss));
+            assert_eq!(memory.ledger().activation_bytes(), 0, "{name}");
+            Ok((forward, memory.ledger().live(), memory.ledger().peak(), out.nll.len(), out.hits.len()))
+        };
+        assert_eq!(run(&Memory::hollow())?, run(&Memory::new())?, "{name}");
+    }
+    Ok(())
 }
