@@ -49,6 +49,8 @@ pub(crate) struct Compressed {
     rank: usize,
     /// Whether there is a rest; also in a hollow one, which has the sizes only.
     has_rest: bool,
+    /// Of the plan.
+    fineness: f64,
     relative_error: f32,
     _claim: Claim,
 }
@@ -60,7 +62,8 @@ impl Compressed {
         let claim = memory.ledger().claim(Category::Saved(site, kind), planned.bytes(rows, cols));
         let has_rest = planned.quant().is_some() || planned == &Planned::Bf16;
         let rank = planned.factors().map_or(0, |f| f.most);
-        Self { rows, cols, kind, factors: None, rest: None, rank, has_rest, relative_error: 0.0, _claim: claim }
+        let (fineness, relative_error) = (planned.fineness(cols), 0.0);
+        Self { rows, cols, kind, factors: None, rest: None, rank, has_rest, fineness, relative_error, _claim: claim }
     }
 
     /// Compresses `x` for `site` as planned. `stream` names the samples and the rounding.
@@ -113,8 +116,8 @@ impl Compressed {
             _ => 0.0,
         };
         let rank = factors.as_ref().map_or(0, Factors::rank);
-        let (has_rest, relative_error) = (rest.is_some(), relative_error as f32);
-        Ok(Self { rows, cols, kind, factors, rest, rank, has_rest, relative_error, _claim: claim })
+        let (has_rest, fineness, relative_error) = (rest.is_some(), planned.fineness(cols), relative_error as f32);
+        Ok(Self { rows, cols, kind, factors, rest, rank, has_rest, fineness, relative_error, _claim: claim })
     }
 
     pub(crate) fn shape(&self) -> (usize, usize) {
@@ -122,6 +125,10 @@ impl Compressed {
     }
     pub(crate) fn kind(&self) -> SavedKind {
         self.kind
+    }
+    /// [`Planned::fineness`] of what it was made for.
+    pub(crate) fn fineness(&self) -> f64 {
+        self.fineness
     }
     /// ‖X − X̃‖/‖X‖ as estimated while compressing; rounding of bf16 is left out.
     pub(crate) fn relative_error(&self) -> f32 {
