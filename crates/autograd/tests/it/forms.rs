@@ -6,7 +6,7 @@ use loract_testkit::oracle;
 use loract_testkit::spectrum::{Spectrum, with_spectrum};
 
 use crate::harness::{Case, EPS, KEY, Matrix, Op, Result, assert_close, everywhere, lora, param, random, wide};
-use crate::kept::{form, forms, probe, seen};
+use crate::kept::{form, forms, probe, saved, seen};
 
 /// Rows, and columns of outputs, so that an orthogonal dy shows everything.
 const N: usize = 48;
@@ -196,6 +196,26 @@ fn approximate_queries_and_keys_leave_rows_of_p_a_distribution() -> Result {
                 let want = of_dy[first] + of_dy[first + SHAPE.head_dim];
                 assert!((got - want).abs() <= bound, "{words}: {got} against {want}");
             }
+        }
+    }
+    Ok(())
+}
+
+/// A tensor that is needed more finely than it is kept is kept again; more coarsely, it is shared.
+#[test]
+fn a_coarser_form_does_not_stand_in_for_a_finer_one() -> Result {
+    let memory = Memory::new();
+    let forms = ["rqb:3", "q2", "rqb:3+q2", "q8:sym", "bf16", "exact"].map(form);
+    for (at, first) in forms.into_iter().enumerate() {
+        for (second, again) in forms.into_iter().zip(0..).map(|(form, other)| (form, other > at)) {
+            let layers = [probe(&memory, N, N), probe(&memory, N, N)];
+            let policy = Policy { forms: [(Site::AttnIn, first), (Site::MlpIn, second)].into(), ..Policy::exact() };
+            let mut tape = Tape::new(&memory, policy, KEY);
+            let x = tape.input(Matrix::random(N, N, 1).tensor(&memory), false);
+            linear(&mut tape, &x, &layers[0], Site::AttnIn)?;
+            linear(&mut tape, &x, &layers[1], Site::MlpIn)?;
+            let kept = saved(&memory.ledger().live());
+            assert_eq!(kept.keys().any(|(site, _)| *site == Site::MlpIn), again, "{first} then {second}");
         }
     }
     Ok(())
