@@ -13,7 +13,7 @@ fn run(threads: usize, recompute: Recompute, form: Form) -> Result<Run> {
         let memory = Memory::new();
         // Several tiles of 256 rows, and of what a task works on; with dropout, nothing would run from factors.
         let dropout = if recompute == Recompute::None { 0.1 } else { 0.0 };
-        let decoder = Decoder::new(&memory, Options { tokens: 700, layers: 2, dropout, ..Options::default() })?;
+        let decoder = Decoder::new(&memory, Options { tokens: 1300, layers: 1, dropout, ..Options::default() })?;
         decoder.run(&memory, Policy { recompute, ..everywhere(form) })
     })
 }
