@@ -83,7 +83,7 @@ pub struct Peak {
     pub phase: Phase,
     /// Op that allocated last.
     pub op: &'static str,
-    /// Bytes by category at that moment.
+    /// Bytes by category at that moment; empty categories left out.
     pub by_category: BTreeMap<Category, usize>,
 }
 
@@ -158,7 +158,9 @@ impl Ledger {
 
     /// The peak since the last reset.
     pub fn peak(&self) -> Peak {
-        self.book().peak.clone()
+        let mut peak = self.book().peak.clone();
+        peak.by_category.retain(|_, bytes| *bytes > 0);
+        peak
     }
 
     /// Begins a new peak at what is live now.
@@ -188,6 +190,11 @@ pub struct Claim {
 }
 
 impl Claim {
+    /// Bytes entered.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Moves the bytes to another category.
     pub(crate) fn set_category(&mut self, category: Category) {
         if category != self.category {

@@ -17,7 +17,7 @@ use crate::error::{Error, same};
 use crate::kernels;
 use crate::ledger::{Category, Phase};
 use crate::param::Grads;
-use crate::saved::{Compressed, Planned, Policy, Recompute, Saved, SavedKind, SavedRef, Site, WeakRef};
+use crate::saved::{Compressed, Planned, Policy, Recompute, Saved, SavedRef, Site, WeakRef};
 use crate::tensor::{BufferId, Memory, Tensor};
 
 /// Identity of a value on a tape.
@@ -232,7 +232,8 @@ impl<'m> Tape<'m> {
     }
 
     /// Tells that what follows only makes the output of the segment saved at one of `sites`: when that runs again in
-    /// backward, its output is not computed.
+    /// backward, its output is not computed. What follows is one linear layer, and ops that keep nothing of their inputs
+    /// (add, dropout, rope).
     pub fn closes(&mut self, sites: &[Site]) {
         self.closing = self.rerun.is_some_and(|site| sites.contains(&site));
     }
@@ -301,7 +302,7 @@ impl<'m> Tape<'m> {
         let id = tensor.buffer_id();
         let planned = self.policy.plan(sites, tensor.rows(), tensor.cols());
         if let Some(kept) = self.known.get(&id).and_then(WeakRef::upgrade)
-            && (kept.is_computed() || kept.kind() == SavedKind::Exact || planned != Planned::Exact)
+            && kept.serves(&planned)
         {
             return Ok(kept);
         }

@@ -227,8 +227,16 @@ impl Tensor {
         if self.data_mut().is_some() { self } else { self.copy(memory) }
     }
 
-    /// A copy of its own.
+    /// Whether it has a shape only ([`Memory::absent`]).
+    fn is_absent(&self) -> bool {
+        self.size_bytes() > self.buffer.claim.lock().unwrap_or_else(PoisonError::into_inner).bytes()
+    }
+
+    /// A copy of its own; of what is absent, absent too.
     pub(crate) fn copy(&self, memory: &Memory) -> Tensor {
+        if self.is_absent() {
+            return memory.absent(self.rows, self.cols);
+        }
         let mut copy = memory.stale(self.rows, self.cols, Category::Transient);
         copy.slice_mut().copy_from_slice(self.data());
         copy

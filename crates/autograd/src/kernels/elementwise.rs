@@ -5,7 +5,7 @@ use std::ops::Range;
 use half::bf16;
 use rayon::prelude::*;
 
-use super::simd::dispatch;
+use super::simd::{self, dispatch};
 
 /// Numbers a task works on: enough to be worth a task, few enough for the first-level cache.
 pub(crate) const GRAIN: usize = 1 << 13;
@@ -73,6 +73,12 @@ pub(crate) fn round_to_bf16(x: &[f32], out: &mut [bf16]) {
     out.par_chunks_mut(GRAIN).zip(x.par_chunks(GRAIN)).for_each(|(out, x)| {
         dispatch(|| out.iter_mut().zip(x).for_each(|(o, &x)| *o = bf16::from_f32(x)));
     });
+}
+
+/// Whether no number is NaN or infinite.
+pub(crate) fn all_finite(x: &[f32]) -> bool {
+    // 0·x is 0, or NaN.
+    x.par_chunks(GRAIN).all(|x| dispatch(|| simd::sum(x, |x| 0.0 * x) == 0.0))
 }
 
 /// bf16 numbers as f32, by the calling thread.

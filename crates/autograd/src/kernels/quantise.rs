@@ -2,7 +2,7 @@
 //!
 //! A number x of a block is kept as the code c with x ≈ lo + c·step. Min/max: lo and step cover the block's least and
 //! largest number (bf16 rounded outwards, so nothing is cut off). Symmetric: lo = −step·(2^(bits−1) − 1), and step alone is
-//! kept. The last block of a row may be short; it takes the room of a whole one.
+//! kept. The last block of a row may be short; it takes the room of a whole one. Numbers beyond [`LARGEST`] are refused.
 //!
 //! Packing is by planes: a plane of width w holds w bits of every code, 8/w groups of codes beside each other, so both
 //! directions are plain loops over bytes. 3 bits are a plane of 2 and one of 1.
@@ -21,6 +21,12 @@ use crate::saved::{Quant, QuantRange, Rounding};
 /// Rows that are quantised together.
 const TILE: usize = 32;
 
+/// A block of smaller steps, whose inverse could overflow, is kept as its least number (min/max) or as zeros.
+const NARROW: f32 = 1e-36;
+
+/// Differences of larger numbers could overflow.
+pub(crate) const LARGEST: f32 = f32::MAX / 4.0;
+
 /// What became of the numbers: Σ(x − x̃)² and Σx².
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Sums {
@@ -34,7 +40,7 @@ pub(crate) trait Rows: Sync {
     fn get<'s>(&'s self, rows: Range<usize>, scratch: &'s mut [f32]) -> &'s [f32];
 }
 
-/// Quantises rows of `cols` numbers; `None` if one is not finite. `codes` and `scales` hold [`Quant::code_bytes`] and
+/// Quantises rows of `cols` numbers; `None` if one is not finite or beyond [`LARGEST`]. `codes` and `scales` hold [`Quant::code_bytes`] and
 /// [`Quant::scales`] a row.
 pub(crate) fn quantise(
     quant: Quant,
@@ -134,14 +140,30 @@ fn encode_blocks<const BITS: usize, const B: usize>(
             }
         }
         let (error, energy) = encode_block::<BITS, B>(quant.range, &block, &shift, codes, scale);
-        // An infinity or NaN anywhere makes this sum NaN or infinite.
-        if !energy.is_finite() && !x.iter().all(|x| x.is_finite()) {
-            return None;
+        // An infinity or NaN anywhere makes this sum NaN or infinite; so may squares. What pads a short block counts not.
+        if x.len() < B || !energy.is_finite() {
+            if !x.iter().all(|x| x.abs() <= LARGEST) {
+                return None;
+            }
+            let own = block_sums::<BITS, B>(quant, x, codes, scale);
+            sums.error += own.error;
+            sums.energy += own.energy;
+        } else {
+            sums.error += f64::from(error);
+            sums.energy += f64::from(energy);
         }
-        sums.error += f64::from(error);
-        sums.energy += f64::from(energy);
     }
     Some(sums)
+}
+
+/// [`Sums`] of one block from its codes.
+#[cold]
+fn block_sums<const BITS: usize, const B: usize>(quant: Quant, x: &[f32], codes: &[u8], scale: &[bf16]) -> Sums {
+    let mut kept = [0.0f32; B];
+    decode_row::<BITS, B>(quant, codes, scale, &mut kept[..x.len()], false);
+    let square = |x: f64| x * x;
+    let error = x.iter().zip(&kept).map(|(&x, &kept)| square(f64::from(x) - f64::from(kept))).sum();
+    Sums { error, energy: x.iter().map(|&x| square(x.into())).sum() }
 }
 
 /// The code of x is the nearest integer to (x − lo)/step + shift. Returns Σ(x − x̃)² and Σx².
@@ -174,13 +196,13 @@ fn encode_block<const BITS: usize, const B: usize>(
         }
         QuantRange::Symmetric => {
             let half = ((1 << (BITS - 1)) - 1) as f32;
-            scale[0] = up(high.max(-low) / half);
+            let step = up(high.max(-low) / half);
+            scale[0] = if step.to_f32() > NARROW { step } else { bf16::ZERO };
             let step = scale[0].to_f32();
             (-half * step, step, 2.0 * half)
         }
     };
-    // A block narrower than this is kept as its least number.
-    let inverse = if step > 1e-36 { 1.0 / step } else { 0.0 };
+    let inverse = if step > NARROW { 1.0 / step } else { 0.0 };
     // Adding 1.5·2²³ rounds to the nearest integer, which is then in the low bits.
     const ROUND: f32 = 12_582_912.0;
     let (mut code, mut error) = ([0u8; B], [0.0f32; LANES]);
@@ -292,3 +314,6 @@ fn toward(x: f32, away: bool) -> bf16 {
     let grown = cut + u16::from(away && bits & 0xffff != 0);
     bf16::from_bits(if grown & 0x7f80 == 0x7f80 { cut } else { grown })
 }
+
+#[cfg(test)]
+mod tests;

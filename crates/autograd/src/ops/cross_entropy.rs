@@ -87,7 +87,9 @@ pub fn cross_entropy<'m>(
     if memory.is_hollow() {
         nll.resize(trained_rows, 0.0);
         hits.resize(trained_rows, false);
-        products::times_transposed(&picked, head, &mut logits, &memory);
+        if trained_rows > 0 {
+            products::times_transposed(&picked, head, &mut logits, &memory);
+        }
     }
     for start in (nll.len()..trained_rows).step_by(step) {
         let range = start..(start + step).min(trained_rows);

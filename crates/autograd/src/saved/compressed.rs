@@ -49,6 +49,8 @@ pub(crate) struct Compressed {
     rank: usize,
     /// Whether there is a rest; also in a hollow one, which has the sizes only.
     has_rest: bool,
+    /// Of the plan.
+    fineness: f64,
     relative_error: f32,
     _claim: Claim,
 }
@@ -60,7 +62,8 @@ impl Compressed {
         let claim = memory.ledger().claim(Category::Saved(site, kind), planned.bytes(rows, cols));
         let has_rest = planned.quant().is_some() || planned == &Planned::Bf16;
         let rank = planned.factors().map_or(0, |f| f.most);
-        Self { rows, cols, kind, factors: None, rest: None, rank, has_rest, relative_error: 0.0, _claim: claim }
+        let (fineness, relative_error) = (planned.fineness(cols), 0.0);
+        Self { rows, cols, kind, factors: None, rest: None, rank, has_rest, fineness, relative_error, _claim: claim }
     }
 
     /// Compresses `x` for `site` as planned. `stream` names the samples and the rounding.
@@ -95,6 +98,9 @@ impl Compressed {
                 (Some(rest), Some(sums))
             }
             None if planned == &Planned::Bf16 => {
+                if !elementwise::all_finite(x.data()) {
+                    return Err(first_not_finite(x.data(), rows, cols));
+                }
                 let mut kept = memory.stale(1, (rows * cols).div_ceil(2), category);
                 let halves: &mut [bf16] = cast_slice_mut(kept.slice_mut());
                 elementwise::round_to_bf16(x.data(), halves);
@@ -110,8 +116,8 @@ impl Compressed {
             _ => 0.0,
         };
         let rank = factors.as_ref().map_or(0, Factors::rank);
-        let (has_rest, relative_error) = (rest.is_some(), relative_error as f32);
-        Ok(Self { rows, cols, kind, factors, rest, rank, has_rest, relative_error, _claim: claim })
+        let (has_rest, fineness, relative_error) = (rest.is_some(), planned.fineness(cols), relative_error as f32);
+        Ok(Self { rows, cols, kind, factors, rest, rank, has_rest, fineness, relative_error, _claim: claim })
     }
 
     pub(crate) fn shape(&self) -> (usize, usize) {
@@ -119,6 +125,10 @@ impl Compressed {
     }
     pub(crate) fn kind(&self) -> SavedKind {
         self.kind
+    }
+    /// [`Planned::fineness`] of what it was made for.
+    pub(crate) fn fineness(&self) -> f64 {
+        self.fineness
     }
     /// ‖X − X̃‖/‖X‖ as estimated while compressing; rounding of bf16 is left out.
     pub(crate) fn relative_error(&self) -> f32 {
@@ -321,8 +331,11 @@ impl quantise::Rows for LeftOver<'_> {
     }
 }
 
+/// The first number that cannot be kept; where only the factors overflowed, the largest.
 fn first_not_finite(numbers: &[f32], rows: usize, cols: usize) -> loract_linalg::Error {
-    let at = numbers.iter().position(|x| !x.is_finite()).unwrap_or(0);
+    let broken = numbers.iter().position(|x| x.is_nan() || x.abs() > quantise::LARGEST);
+    let largest = || (0..numbers.len()).max_by(|&a, &b| numbers[a].abs().total_cmp(&numbers[b].abs()));
+    let at = broken.or_else(largest).unwrap_or(0);
     let value = numbers.get(at).copied().unwrap_or(f32::NAN);
     loract_linalg::Error::NonFinite { rows, cols, row: at / cols.max(1), col: at % cols.max(1), value }
 }

@@ -182,6 +182,14 @@ impl SavedRef {
     pub fn kind(&self) -> SavedKind {
         self.first().kind()
     }
+    /// Whether it is kept no more coarsely than planned for another save of the same tensor. What is computed again is
+    /// taken as it is: that was asked for.
+    pub(crate) fn serves(&self, planned: &Planned) -> bool {
+        match self.first() {
+            Saved::Exact(_) => true,
+            Saved::Compressed(kept) => self.is_computed() || kept.fineness() >= planned.fineness(self.cols()),
+        }
+    }
     /// Whether it is computed again from other tensors.
     pub(crate) fn is_computed(&self) -> bool {
         matches!(self.0, Source::SwiGlu { .. })

@@ -155,6 +155,16 @@ impl Planned {
         }
     }
 
+    /// How closely it keeps a tensor of n features, as [`Form::fineness`].
+    pub(crate) fn fineness(&self, n: usize) -> f64 {
+        let share = self.factors().map_or(0.0, |f| f.most as f64 / n.max(1) as f64);
+        match self {
+            Planned::Exact => Form::Exact.fineness(n),
+            Planned::Bf16 => Form::Bf16.fineness(n),
+            _ => self.quant().map_or(0.0, |quant| quant.bits as f64) + share,
+        }
+    }
+
     /// Its kind.
     pub fn kind(&self) -> SavedKind {
         match self {

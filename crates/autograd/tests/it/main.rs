@@ -1,11 +1,20 @@
 //! Tests of the tape through its public interface: each op's forward and gradients against an f64 oracle, exactly kept
-//! and compressed; what is shared, recomputed and counted; and what is refused.
+//! and compressed; what each form keeps, reports and counts; what is shared and recomputed; and what is refused.
 
+mod again;
 mod attention;
+mod decoder;
 mod errors;
+mod factored;
+mod forms;
 mod harness;
+mod hollow;
+mod kept;
 mod kernels;
 mod ops;
+mod quantise;
+mod reported;
 mod saved;
 mod segments;
 mod sharing;
+mod threads;
