@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PRESETS = ["exact", "checkpoint", "loract-paper", "loract-sublayer", "loract-layer"]
+PRESETS = ["exact", "checkpoint", "loract", "loract-fast", "loract-layer --rank 1/16 --residual-bits 4", "loract-paper", "loract-sublayer", "loract-layer"]
 
 
 def run_torch(args, checkpoint):
@@ -32,7 +32,7 @@ def run_torch(args, checkpoint):
 
 def run_loract(args, preset, data, out):
     command = [args.loract, "train", "--model", args.model, "--data", data, "--out", out, "--steps", str(args.steps + 1)]
-    command += ["--batch-size", str(args.batch_size), "--threads", str(args.threads), "--activations", preset]
+    command += ["--batch-size", str(args.batch_size), "--threads", str(args.threads), "--activations", *preset.split()]
     subprocess.run(command, capture_output=True, text=True, check=True)
     steps = [json.loads(line) for line in (Path(out) / "metrics.jsonl").read_text().splitlines()]
     report = json.loads((Path(out) / "report.json").read_text())
@@ -56,7 +56,7 @@ def main():
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--presets", default=",".join(PRESETS))
+    parser.add_argument("--presets", default=",".join(PRESETS), help="names of presets, each with flags after it if need be")
     args = parser.parse_args()
 
     presets = args.presets.split(",")
@@ -74,7 +74,7 @@ def main():
                 if name.startswith("PyTorch"):
                     result = run_torch(args, "checkpointed" in name)
                 else:
-                    result = run_loract(args, name.split()[1], data, os.path.join(folder, name.split()[1]))
+                    result = run_loract(args, name.removeprefix("loract "), data, os.path.join(folder, str(names.index(name))))
                 rounds[name].append(result)
                 print(f"round {number + 1} {name}: {statistics.median(result['seconds']):.2f} s, load {os.getloadavg()[0]:.1f}", flush=True)
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use loract_autograd::{Compress, Factored, Form, Policy, Quant, Rank, Recompute, Site};
-use loract_models::LoraConfig;
+use loract_models::{DecoderConfig, LoraConfig};
 use serde::{Serialize, Serializer};
 
 use crate::error::Error;
@@ -248,6 +248,30 @@ impl RunConfig {
             dropout: self.lora_dropout as f32,
             targets: self.lora_targets.clone(),
         }
+    }
+
+    /// Checks the ranks against the model's features.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] naming the first site whose rank is above its features.
+    pub fn check_ranks(&self, model: &DecoderConfig) -> Result<(), Error> {
+        for (&site, form) in &self.sites {
+            let features = match site {
+                Site::AttnQkv | Site::AttnOut => model.heads * model.head_dim,
+                Site::ActFn | Site::MlpOut => model.intermediate_size,
+                _ => model.hidden_size,
+            };
+            if let Form::LowRank(Factored { rank: Rank::Count(k), .. })
+            | Form::Hybrid(Factored { rank: Rank::Count(k), .. }, _) = form
+                && *k > features
+            {
+                let what = format!(
+                    "{k} is above the {features} features at `{site}`; the most is {features}, or give a fraction such as 1/8"
+                );
+                return Err(Error::Setting { key: "rank", what });
+            }
+        }
+        Ok(())
     }
 
     /// Checks what can be checked without opening a file.

@@ -67,6 +67,7 @@ impl Run {
         RunDir::check(&config.out, config.save_every > 0)?;
         let memory = Memory::new();
         let source = ModelSource::open(&config.model)?;
+        config.check_ranks(&source.config)?;
         let reader = Reader::new(&source, config.seq_len)?;
         let data = Dataset::read(&config.data, &reader)?;
         let eval_data = config.eval_data.as_ref().map(|path| Dataset::read(path, &reader)).transpose()?;

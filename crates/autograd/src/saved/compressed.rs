@@ -7,28 +7,19 @@ use std::ops::Range;
 
 use bytemuck::{cast_slice, cast_slice_mut};
 use half::bf16;
-use loract_linalg::{
-    Accum, LowRank, Mat, MatMut, MatRef, NystromParams, Par, QbParams, Rng, Stop, SvdMethod, TestMatrix, matmul,
-    nystrom, qb, randomised_svd, truncated_svd,
-};
+use loract_linalg::{Accum, MatMut, MatRef, Par, Rng, matmul};
 use rayon::prelude::*;
 
-use super::form::{Compress, FactorType, Quant, Rank};
-use super::policy::{Planned, PlannedFactors};
-use super::{SavedKind, Site};
+use super::factors::{Factors, Wide};
+use super::policy::Planned;
+use super::{Quant, SavedKind, Site};
+use crate::kernels::elementwise;
 use crate::kernels::quantise::{self, Sums};
-use crate::kernels::{elementwise, scratch};
 use crate::ledger::{Category, Claim};
 use crate::tensor::{Memory, Tensor};
 
 /// Rows that are rebuilt together for a product.
 const TILE: usize = 256;
-
-#[derive(Debug)]
-enum Factors {
-    F32(LowRank),
-    Bf16(LowRank<bf16>),
-}
 
 /// What is kept besides factors; the bytes lie in a tensor of the pool.
 #[derive(Debug)]
@@ -82,12 +73,8 @@ impl Compressed {
         let (factors, residual) = match planned.factors() {
             None => (None, None),
             Some(wanted) => {
-                let (found, residual) = find_factors(x.view(), wanted, stream.next_u64())?;
-                let stored = match wanted.stored {
-                    FactorType::F32 => Factors::F32(found),
-                    FactorType::Bf16 => Factors::Bf16(found.to_bf16()),
-                };
-                (Some(stored), residual)
+                let (factors, residual) = Factors::of(x.view(), wanted, stream.next_u64())?;
+                (Some(factors), Some(residual))
             }
         };
         let bytes = factors.as_ref().map_or(0, Factors::size_bytes);
@@ -142,16 +129,8 @@ impl Compressed {
         }
         let [mut u, mut v] = [(self.rows, self.rank), (self.rank, self.cols)]
             .map(|(rows, cols)| memory.stale(rows, cols, Category::Transient));
-        match &self.factors {
-            None => {}
-            Some(Factors::F32(f)) => {
-                u.slice_mut().copy_from_slice(f.u().data());
-                v.slice_mut().copy_from_slice(f.v().data());
-            }
-            Some(Factors::Bf16(f)) => {
-                elementwise::widen_bf16(f.u().data(), u.slice_mut());
-                elementwise::widen_bf16(f.v().data(), v.slice_mut());
-            }
+        if let Some(factors) = &self.factors {
+            factors.write(u.slice_mut(), v.slice_mut());
         }
         Some((u, v))
     }
@@ -160,10 +139,7 @@ impl Compressed {
     pub(crate) fn left_mul(&self, d: &Tensor, out: &mut Tensor, accum: Accum, memory: &Memory) {
         let mut accum = accum;
         if let Some(factors) = &self.factors {
-            match factors {
-                Factors::F32(f) => f.left_mul(d.view(), out.view_mut(), accum, Par::Rayon),
-                Factors::Bf16(f) => f.left_mul(d.view(), out.view_mut(), accum, Par::Rayon),
-            }
+            factors.left_mul(d.view(), out.view_mut(), accum);
             accum = Accum::Add;
         }
         if self.has_rest {
@@ -174,10 +150,7 @@ impl Compressed {
 
     /// Rows, rebuilt by whichever thread needs them.
     pub(crate) fn tiles(&self) -> TileSource<'_> {
-        let v = self.factors.as_ref().map(|factors| match factors {
-            Factors::F32(f) => Wide::Borrowed(f.v().view()),
-            Factors::Bf16(f) => Wide::Owned(widened(f.v().view())),
-        });
+        let v = self.factors.as_ref().map(Factors::wide_v);
         TileSource { compressed: self, v }
     }
 }
@@ -210,11 +183,6 @@ pub(crate) fn left_mul_tiles(
     }
 }
 
-enum Wide<'a> {
-    Borrowed(MatRef<'a>),
-    Owned(Mat),
-}
-
 /// Rows of a [`Compressed`], with V widened once for all of them.
 pub(crate) struct TileSource<'a> {
     compressed: &'a Compressed,
@@ -226,11 +194,7 @@ impl TileSource<'_> {
     pub(crate) fn fill(&self, rows: Range<usize>, out: &mut [f32]) {
         let cols = self.compressed.cols;
         if let (Some(v), Some(factors)) = (&self.v, &self.compressed.factors) {
-            let v = match v {
-                Wide::Borrowed(v) => *v,
-                Wide::Owned(v) => v.view(),
-            };
-            factors.tile(v, rows.clone(), MatMut::row_major(out, rows.len(), cols), Accum::Replace, 1.0);
+            factors.tile(v.view(), rows.clone(), MatMut::row_major(out, rows.len(), cols), Accum::Replace, 1.0);
         }
         let add = self.v.is_some();
         match &self.compressed.rest {
@@ -252,37 +216,6 @@ impl TileSource<'_> {
     }
 }
 
-impl Factors {
-    fn rank(&self) -> usize {
-        match self {
-            Factors::F32(f) => f.rank(),
-            Factors::Bf16(f) => f.rank(),
-        }
-    }
-
-    fn size_bytes(&self) -> usize {
-        match self {
-            Factors::F32(f) => f.size_bytes(),
-            Factors::Bf16(f) => f.size_bytes(),
-        }
-    }
-
-    /// out = or += alpha·U[rows]·v, v being V in f32.
-    fn tile(&self, v: MatRef<'_>, rows: Range<usize>, out: MatMut<'_>, accum: Accum, alpha: f32) {
-        match self {
-            Factors::F32(f) => matmul(out, accum, f.u().view().row_range(rows), v, alpha, Par::Serial),
-            Factors::Bf16(f) => {
-                let rank = f.rank();
-                let halves = &f.u().data()[rows.start * rank..rows.end * rank];
-                scratch::with(halves.len(), |u| {
-                    elementwise::widen_bf16(halves, u);
-                    matmul(out, accum, MatRef::row_major(u, rows.len(), rank), v, alpha, Par::Serial);
-                });
-            }
-        }
-    }
-}
-
 /// The codes of x, or of what the factors leave over; and how much the codes lose.
 fn quantised(
     x: &Tensor,
@@ -296,10 +229,7 @@ fn quantised(
     let (code_bytes, scale_count) = (rows * quant.code_bytes(cols), rows * quant.scales(cols));
     let mut codes = memory.stale(1, code_bytes.div_ceil(4), category);
     let mut scales = memory.stale(1, scale_count.div_ceil(2), category);
-    let v = factors.map(|factors| match factors {
-        Factors::F32(f) => f.v().clone(),
-        Factors::Bf16(f) => widened(f.v().view()),
-    });
+    let v = factors.map(Factors::wide_v);
     let numbers = x.data();
     let found = {
         let codes: &mut [u8] = cast_slice_mut(codes.slice_mut());
@@ -317,7 +247,7 @@ fn quantised(
 struct LeftOver<'a> {
     numbers: &'a [f32],
     cols: usize,
-    factors: Option<(&'a Factors, &'a Mat)>,
+    factors: Option<(&'a Factors, &'a Wide<'a>)>,
 }
 
 impl quantise::Rows for LeftOver<'_> {
@@ -338,45 +268,4 @@ fn first_not_finite(numbers: &[f32], rows: usize, cols: usize) -> loract_linalg:
     let at = broken.or_else(largest).unwrap_or(0);
     let value = numbers.get(at).copied().unwrap_or(f32::NAN);
     loract_linalg::Error::NonFinite { rows, cols, row: at / cols.max(1), col: at % cols.max(1), value }
-}
-
-/// Factors of x as asked for, and the relative error that comes with them (unknown for Nyström's).
-fn find_factors(
-    x: MatRef<'_>,
-    wanted: PlannedFactors,
-    seed: u64,
-) -> Result<(LowRank, Option<f64>), loract_linalg::Error> {
-    let stop = match wanted.rank {
-        Rank::Auto { tolerance } => Stop::Either { max_rank: wanted.most, tolerance: f64::from(tolerance) },
-        Rank::Count(_) | Rank::Fraction { .. } => Stop::Rank(wanted.most),
-    };
-    let params = QbParams { seed, ..QbParams::with_stop(stop) };
-    Ok(match wanted.method {
-        Compress::None | Compress::Rqb => {
-            let (factors, info) = qb(x, &params)?;
-            (factors, Some(info.relative_residual))
-        }
-        Compress::Gauss => {
-            let (factors, info) = qb(x, &QbParams { test_matrix: TestMatrix::Gaussian, ..params })?;
-            (factors, Some(info.relative_residual))
-        }
-        Compress::Rsvd => {
-            let params = QbParams { stop, seed, ..QbParams::rsvd(wanted.most) };
-            let (svd, info) = randomised_svd(x, &params)?;
-            (svd.into_low_rank(), Some(info.relative_residual))
-        }
-        Compress::Tsvd => {
-            let (svd, info) = truncated_svd(x, wanted.most, SvdMethod::Gram, Par::Rayon)?;
-            (svd.into_low_rank(), Some(info.relative_residual))
-        }
-        Compress::Nystrom => {
-            let (factors, _) = nystrom(x, &NystromParams { seed, ..NystromParams::new(wanted.most) })?;
-            let error = factors.relative_error(x, Par::Rayon)?.relative;
-            (factors, Some(error))
-        }
-    })
-}
-
-fn widened(a: MatRef<'_, bf16>) -> Mat {
-    Mat::from_fn(a.rows(), a.cols(), |i, j| a.get(i, j).to_f32())
 }

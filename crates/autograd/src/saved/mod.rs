@@ -4,14 +4,19 @@
 //! uses the cheapest thing that a form offers: a product with the transpose, a tile of rows, or the dense tensor.
 
 mod compressed;
+mod factored;
+mod factors;
 mod form;
 mod policy;
+mod quant;
 mod site;
 mod tiles;
 
 pub(crate) use compressed::{Compressed, left_mul_tiles};
-pub use form::{Compress, FactorType, Factored, Form, Quant, QuantRange, Rank, Rounding};
+pub use factored::{Compress, FactorType, Factored, Rank};
+pub use form::Form;
 pub use policy::{Planned, PlannedFactors, Policy, Recompute};
+pub use quant::{Quant, QuantRange, Rounding};
 pub use site::Site;
 pub(crate) use tiles::Tiles;
 

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::form::{Compress, FactorType, Factored, Form, Quant, Rank};
-use super::{SavedKind, Site};
+use super::{Compress, FactorType, Factored, Form, Quant, Rank, SavedKind, Site};
 
 /// Which segments run forward again in backward instead of keeping what is inside them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

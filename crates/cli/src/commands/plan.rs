@@ -32,6 +32,7 @@ pub fn run(args: PlanArgs) -> Result<()> {
     let threads = use_threads(train.threads)?;
     let config = train.resolve(threads)?;
     let source = ModelSource::open(&config.model)?;
+    config.check_ranks(&source.config)?;
     let name = source.name.clone();
     let mut planner = Planner::new(source, &config.lora(), config.adapter.as_deref())?;
     let baseline = process_resident_bytes().unwrap_or(0);

@@ -38,7 +38,7 @@ fn flags_that_cannot_be_used() -> Anyhow {
         ("--rank 0", &["rank", "`0`", "positive number"]),
         ("--rank 2/1", &["rank", "`2/1`", "fraction of at most 1"]),
         ("--rank 0.5", &["rank", "`0.5`", "1/8"]),
-        ("--compress svd", &["compress", "`svd`", "rqb"]),
+        ("--activations loract-layer --rank 33", &["rank: 33", "32 features", "`ckpt_layer`", "1/8"]),
         ("--compress svd", &["compress", "`svd`", "rqb, gauss, rsvd, tsvd, nystrom"]),
         ("--recompute some", &["recompute", "`some`", "sublayer"]),
         ("--residual-bits 5", &["residual-bits: 5", "2, 3, 4, 8"]),

@@ -74,6 +74,7 @@ pub fn run(args: GradientsArgs) -> Result<()> {
 fn open(config: &RunConfig) -> Result<(Trainer, TokenBatch)> {
     let memory = Memory::new();
     let source = ModelSource::open(&config.model)?;
+    config.check_ranks(&source.config)?;
     let reader = Reader::new(&source, config.seq_len)?;
     let data = Dataset::read(&config.data, &reader)?;
     let rows = data.examples().iter().take(config.batch_size);

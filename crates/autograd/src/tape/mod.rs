@@ -7,107 +7,25 @@
 //! [`Tape::segment`] records one node for a whole stretch of a model, keeps its input only, and runs it forward again in
 //! backward, on a tape of its own.
 
-use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+mod backprop;
+mod segment;
+mod var;
+
+pub use backprop::InputGrads;
+pub(crate) use backprop::{Backprop, Backward};
+pub use segment::Segment;
+pub(crate) use var::Factors;
+pub use var::{Var, VarId};
 
 use loract_linalg::Rng;
 
 use crate::error::{Error, same};
-use crate::kernels;
-use crate::ledger::{Category, Phase};
+use crate::ledger::Phase;
 use crate::param::Grads;
-use crate::saved::{Compressed, Planned, Policy, Recompute, Saved, SavedRef, Site, WeakRef};
+use crate::saved::{Compressed, Planned, Policy, Saved, SavedRef, Site, WeakRef};
 use crate::tensor::{BufferId, Memory, Tensor};
-
-/// Identity of a value on a tape.
-///
-/// Unique in the process, so a value of one tape is never taken for one of another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct VarId(u64);
-
-impl VarId {
-    fn fresh() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        VarId(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-/// A value that flows through the model.
-#[derive(Debug, Clone)]
-pub struct Var {
-    id: VarId,
-    value: Value,
-    needs_grad: bool,
-}
-
-#[derive(Debug, Clone)]
-enum Value {
-    Dense(Tensor),
-    /// Known as factors; multiplied out for the first op that needs elements.
-    Factored {
-        factors: Factors,
-        dense: OnceCell<Tensor>,
-        memory: Memory,
-    },
-}
-
-/// X = U·V with U m×k and V k×n, and what it was made from.
-#[derive(Debug, Clone)]
-pub(crate) struct Factors {
-    pub u: Tensor,
-    pub v: Tensor,
-    pub saved: SavedRef,
-}
-
-impl Var {
-    /// Its identity on its tape.
-    pub fn id(&self) -> VarId {
-        self.id
-    }
-    /// The numbers.
-    pub fn tensor(&self) -> &Tensor {
-        match &self.value {
-            Value::Dense(tensor) => tensor,
-            Value::Factored { factors, dense, memory } => dense.get_or_init(|| factors.saved.to_dense(memory)),
-        }
-    }
-    /// m.
-    pub fn rows(&self) -> usize {
-        match &self.value {
-            Value::Dense(tensor) => tensor.rows(),
-            Value::Factored { factors, .. } => factors.u.rows(),
-        }
-    }
-    /// n.
-    pub fn cols(&self) -> usize {
-        match &self.value {
-            Value::Dense(tensor) => tensor.cols(),
-            Value::Factored { factors, .. } => factors.v.cols(),
-        }
-    }
-    /// Its factors, if it is known as such.
-    pub(crate) fn factors(&self) -> Option<&Factors> {
-        match &self.value {
-            Value::Dense(_) => None,
-            Value::Factored { factors, .. } => Some(factors),
-        }
-    }
-    /// Whether something trained lies above it.
-    pub fn needs_grad(&self) -> bool {
-        self.needs_grad
-    }
-    /// Its identity, if a gradient is wanted for it.
-    pub(crate) fn grad_id(&self) -> Option<VarId> {
-        self.needs_grad.then_some(self.id)
-    }
-    pub(crate) fn into_tensor(self) -> Tensor {
-        match self.value {
-            Value::Dense(tensor) => tensor,
-            Value::Factored { .. } => self.tensor().clone(),
-        }
-    }
-}
 
 /// What names the random numbers of a micro-batch: the same key gives the same numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -130,12 +48,6 @@ enum Mode {
     Evaluate,
 }
 
-/// The gradient side of an op.
-pub(crate) trait Backward {
-    /// Passes `dy`, the gradient of the op's output, on to its inputs and parameters.
-    fn backward(self: Box<Self>, dy: Tensor, pass: &mut Backprop<'_>) -> Result<(), Error>;
-}
-
 struct Node<'m> {
     op: &'static str,
     layer: Option<usize>,
@@ -143,9 +55,6 @@ struct Node<'m> {
     shape: (usize, usize),
     backward: Box<dyn Backward + 'm>,
 }
-
-/// A stretch of a model that can run again: from its input to its output.
-pub type Segment<'m> = Box<dyn Fn(&mut Tape<'m>, Var) -> Result<Var, Error> + 'm>;
 
 /// How closely a compressed tensor was kept.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -253,12 +162,6 @@ impl<'m> Tape<'m> {
         self.value(tensor, needs_grad)
     }
 
-    /// A value that no op made, known as factors.
-    fn factored_input(&self, factors: Factors, needs_grad: bool) -> Var {
-        let value = Value::Factored { factors, dense: OnceCell::new(), memory: self.memory.clone() };
-        Var { id: VarId::fresh(), value, needs_grad }
-    }
-
     /// The random stream of something in the current layer, named by `tag`; the same when a segment runs again.
     pub(crate) fn stream(&self, tag: u64) -> Rng {
         let layer = self.layer.map_or(0, |l| l as u64 + 1);
@@ -274,8 +177,7 @@ impl<'m> Tape<'m> {
 
     /// Ends an op that does not record.
     pub(crate) fn value(&self, tensor: Tensor, needs_grad: bool) -> Var {
-        let value = Value::Dense(tensor);
-        Var { id: VarId::fresh(), value, needs_grad: needs_grad && self.mode != Mode::Evaluate }
+        Var::dense(tensor, needs_grad && self.mode != Mode::Evaluate)
     }
 
     /// Ends an op that saves nothing: records `backward` if it must.
@@ -287,7 +189,7 @@ impl<'m> Tape<'m> {
     pub(crate) fn record(&mut self, op: &'static str, output: Tensor, backward: impl Backward + 'm) -> Var {
         let shape = (output.rows(), output.cols());
         let output = self.value(output, true);
-        self.nodes.push(Node { op, layer: self.layer, output: output.id, shape, backward: Box::new(backward) });
+        self.nodes.push(Node { op, layer: self.layer, output: output.id(), shape, backward: Box::new(backward) });
         output
     }
 
@@ -364,32 +266,6 @@ impl<'m> Tape<'m> {
         self.policy.recomputes(site)
     }
 
-    /// Runs `segment` from `x`. If the policy recomputes at `site`, only `x` is kept (in the form planned for the site;
-    /// for [`Site::AttnQkv`] in that of the projections' input) and backward runs the segment again from it.
-    ///
-    /// # Errors
-    /// Those of the segment's ops and of saving `x`.
-    pub fn segment(&mut self, site: Site, x: Var, segment: Segment<'m>) -> Result<Var, Error> {
-        if self.mode != Mode::Record || !self.policy.recomputes(site) {
-            return segment(self, x);
-        }
-        let (input, layer) = (x.grad_id(), self.layer);
-        // Saved before it runs: compressed, its dense numbers need not outlive the segment's first use of them.
-        self.memory.ledger().set_op("segment");
-        let kept_at = if site == Site::AttnQkv { Site::AttnIn } else { site };
-        let saved = self.save(&[kept_at], x.tensor())?;
-        self.mode = Mode::Dry;
-        let output = segment(self, x);
-        self.mode = Mode::Record;
-        let output = output?;
-        if !output.needs_grad {
-            return Ok(output);
-        }
-        let factored = self.policy.recompute == Recompute::Factored;
-        let node = SegmentNode { saved, input, segment, layer, key: self.key, site, factored };
-        Ok(self.record("segment", output.into_tensor(), node))
-    }
-
     /// Runs backward from `output`, whose gradient is `seed`: adds to `grads`, frees everything kept, and returns the
     /// gradients of inputs ([`Tape::input`]) that wanted one.
     ///
@@ -432,95 +308,4 @@ pub(crate) struct Entered {
     pub needs_grad: bool,
     /// Whether it must save and record.
     pub record: bool,
-}
-
-/// Gradients of a tape's inputs.
-#[derive(Debug, Default)]
-pub struct InputGrads(HashMap<VarId, Tensor>);
-
-impl InputGrads {
-    /// The gradient of `input`, if one reached it.
-    pub fn take(&mut self, input: VarId) -> Option<Tensor> {
-        self.0.remove(&input)
-    }
-}
-
-/// A backward pass under way: gradients of values so far, and of parameters.
-pub(crate) struct Backprop<'a> {
-    /// Where tensors come from.
-    pub memory: Memory,
-    values: HashMap<VarId, Tensor>,
-    /// Gradients of parameters.
-    pub params: &'a mut Grads,
-}
-
-impl Backprop<'_> {
-    /// A transient tensor whose numbers are unspecified.
-    pub(crate) fn stale(&self, rows: usize, cols: usize) -> Tensor {
-        self.memory.stale(rows, cols, Category::Transient)
-    }
-
-    /// Adds `gradient` to that of the value `id`; nothing happens if none is wanted.
-    pub(crate) fn accumulate(&mut self, id: Option<VarId>, gradient: Tensor) {
-        let Some(id) = id else { return };
-        let sum = match self.values.remove(&id) {
-            None => gradient,
-            Some(first) => {
-                let mut sum = first.into_unique(&self.memory);
-                kernels::elementwise::add(sum.slice_mut(), gradient.data());
-                sum
-            }
-        };
-        self.values.insert(id, sum);
-    }
-
-    /// Takes the gradient of `id` so far, to add to in place; give it back with [`Backprop::accumulate`].
-    pub(crate) fn take_partial(&mut self, id: Option<VarId>) -> Option<Tensor> {
-        self.values.remove(&id?).map(|tensor| tensor.into_unique(&self.memory))
-    }
-
-    /// As [`Backprop::take_partial`], with zeros (rows×cols) if there is none yet.
-    pub(crate) fn partial(&mut self, id: Option<VarId>, rows: usize, cols: usize) -> Tensor {
-        self.take_partial(id).unwrap_or_else(|| self.memory.zeros(rows, cols, Category::Transient))
-    }
-}
-
-struct SegmentNode<'m> {
-    saved: SavedRef,
-    input: Option<VarId>,
-    segment: Segment<'m>,
-    layer: Option<usize>,
-    key: StepKey,
-    site: Site,
-    /// Whether the input stays factored until an op needs elements.
-    factored: bool,
-}
-
-impl Backward for SegmentNode<'_> {
-    fn backward(self: Box<Self>, dy: Tensor, pass: &mut Backprop<'_>) -> Result<(), Error> {
-        let ledger = pass.memory.ledger().clone();
-        let before = ledger.set_phase(Phase::Recompute);
-        let SegmentNode { saved, input, segment, layer, key, site, factored } = *self;
-        let mut tape = Tape::with_mode(&pass.memory, Policy::inside_segment(), key, Mode::Record);
-        tape.set_layer(layer);
-        tape.rerun = Some(site);
-        ledger.set_op("segment");
-        let factors = if factored { saved.factors(&pass.memory) } else { None };
-        let x = match factors {
-            Some((u, v)) => tape.factored_input(Factors { u, v, saved }, input.is_some()),
-            None => tape.input(saved.to_dense(&pass.memory), input.is_some()),
-        };
-        let leaf = x.id;
-        let output = segment(&mut tape, x)?.id;
-        let mut inputs = tape.backward(output, dy, pass.params)?;
-        ledger.set_phase(before);
-        if let Some(gradient) = inputs.take(leaf) {
-            pass.accumulate(input, gradient);
-        }
-        if inputs.0.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::NoGradient { op: "segment", what: "a value from outside it, other than its input" })
-        }
-    }
 }
