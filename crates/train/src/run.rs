@@ -20,6 +20,10 @@ use crate::trainer::{StepReport, Trainer};
 /// Tokens of an evaluation's batch.
 const EVAL_BATCH_TOKENS: usize = 2048;
 
+/// Above it the user is warned. Measured on SmolLM2 (`docs/memory.md`): settings below it had gradient cosines of .9 and
+/// more, and the paper's form, which diverged on plain prose, lies above.
+const DOUBTFUL_SITE_ERROR: f64 = 0.25;
+
 /// Who watches a run.
 pub trait Progress {
     /// Something to tell once, in a line.
@@ -166,6 +170,7 @@ impl Run {
         let mut last: Option<StepReport> = None;
         let mut largest: Option<(StepReport, Vec<TokenBatch>)> = None;
         let mut evaluation = None;
+        let mut warned = false;
         for step in 1..=steps {
             let batches: Vec<TokenBatch> = (0..config.grad_accum)
                 .map(|_| {
@@ -176,6 +181,14 @@ impl Run {
             let report = trainer.step(&batches)?;
             out.log(&report)?;
             progress.step(&report, steps);
+            if let Some(error) = report.site_error.filter(|error| *error > DOUBTFUL_SITE_ERROR && !warned) {
+                warned = true;
+                progress.note(&format!(
+                    "warning: what is kept where errors propagate is off by {:.0} % (site_error): gradients this coarse have \
+                     made runs diverge; add --residual-bits 4, raise --rank, or measure with `loract inspect gradients`",
+                    100.0 * error
+                ));
+            }
             seconds.push(report.seconds);
             tokens += report.tokens;
             if step == 1 {

@@ -1,11 +1,11 @@
-//! Block quantisation: each block of a row becomes codes of 2, 3, 4 or 8 bits and one bf16 scale or two.
+//! Block quantisation: each block of a row becomes codes of 2, 3, 4, 5, 6 or 8 bits and one bf16 scale or two.
 //!
 //! A number x of a block is kept as the code c with x ≈ lo + c·step. Min/max: lo and step cover the block's least and
 //! largest number (bf16 rounded outwards, so nothing is cut off). Symmetric: lo = −step·(2^(bits−1) − 1), and step alone is
 //! kept. The last block of a row may be short; it takes the room of a whole one. Numbers beyond [`LARGEST`] are refused.
 //!
 //! Packing is by planes: a plane of width w holds w bits of every code, 8/w groups of codes beside each other, so both
-//! directions are plain loops over bytes. 3 bits are a plane of 2 and one of 1.
+//! directions are plain loops over bytes. 3, 5 and 6 bits are two planes: 2 and 1, 4 and 1, 4 and 2.
 
 use std::ops::Range;
 use std::sync::Mutex;
@@ -17,6 +17,32 @@ use rayon::prelude::*;
 use super::scratch;
 use super::simd::dispatch;
 use crate::saved::{Quant, QuantRange, Rounding};
+
+/// Calls `f::<BITS, BLOCK>`.
+macro_rules! for_size {
+    ($quant:expr, $f:ident($($arg:expr),*)) => {
+        match ($quant.bits, $quant.block) {
+            (2, 32) => $f::<2, 32>($($arg),*),
+            (2, 64) => $f::<2, 64>($($arg),*),
+            (2, _) => $f::<2, 128>($($arg),*),
+            (3, 32) => $f::<3, 32>($($arg),*),
+            (3, 64) => $f::<3, 64>($($arg),*),
+            (3, _) => $f::<3, 128>($($arg),*),
+            (4, 32) => $f::<4, 32>($($arg),*),
+            (4, 64) => $f::<4, 64>($($arg),*),
+            (4, _) => $f::<4, 128>($($arg),*),
+            (5, 32) => $f::<5, 32>($($arg),*),
+            (5, 64) => $f::<5, 64>($($arg),*),
+            (5, _) => $f::<5, 128>($($arg),*),
+            (6, 32) => $f::<6, 32>($($arg),*),
+            (6, 64) => $f::<6, 64>($($arg),*),
+            (6, _) => $f::<6, 128>($($arg),*),
+            (_, 32) => $f::<8, 32>($($arg),*),
+            (_, 64) => $f::<8, 64>($($arg),*),
+            (_, _) => $f::<8, 128>($($arg),*),
+        }
+    };
+}
 
 /// Rows that are quantised together.
 const TILE: usize = 32;
@@ -82,38 +108,12 @@ pub(crate) fn quantise(
 
 /// Writes one row of `cols` numbers, or adds it to `out`.
 pub(crate) fn widen_row(quant: Quant, codes: &[u8], scales: &[bf16], out: &mut [f32], add: bool) {
-    dispatch(|| match (quant.bits, quant.block) {
-        (2, 32) => decode_row::<2, 32>(quant, codes, scales, out, add),
-        (2, 64) => decode_row::<2, 64>(quant, codes, scales, out, add),
-        (2, _) => decode_row::<2, 128>(quant, codes, scales, out, add),
-        (3, 32) => decode_row::<3, 32>(quant, codes, scales, out, add),
-        (3, 64) => decode_row::<3, 64>(quant, codes, scales, out, add),
-        (3, _) => decode_row::<3, 128>(quant, codes, scales, out, add),
-        (4, 32) => decode_row::<4, 32>(quant, codes, scales, out, add),
-        (4, 64) => decode_row::<4, 64>(quant, codes, scales, out, add),
-        (4, _) => decode_row::<4, 128>(quant, codes, scales, out, add),
-        (_, 32) => decode_row::<8, 32>(quant, codes, scales, out, add),
-        (_, 64) => decode_row::<8, 64>(quant, codes, scales, out, add),
-        (_, _) => decode_row::<8, 128>(quant, codes, scales, out, add),
-    });
+    dispatch(|| for_size!(quant, decode_row(quant, codes, scales, out, add)));
 }
 
 #[inline(always)]
 fn encode_row(quant: Quant, x: &[f32], first: u64, stream: Rng, codes: &mut [u8], scales: &mut [bf16]) -> Option<Sums> {
-    match (quant.bits, quant.block) {
-        (2, 32) => encode_blocks::<2, 32>(quant, x, first, stream, codes, scales),
-        (2, 64) => encode_blocks::<2, 64>(quant, x, first, stream, codes, scales),
-        (2, _) => encode_blocks::<2, 128>(quant, x, first, stream, codes, scales),
-        (3, 32) => encode_blocks::<3, 32>(quant, x, first, stream, codes, scales),
-        (3, 64) => encode_blocks::<3, 64>(quant, x, first, stream, codes, scales),
-        (3, _) => encode_blocks::<3, 128>(quant, x, first, stream, codes, scales),
-        (4, 32) => encode_blocks::<4, 32>(quant, x, first, stream, codes, scales),
-        (4, 64) => encode_blocks::<4, 64>(quant, x, first, stream, codes, scales),
-        (4, _) => encode_blocks::<4, 128>(quant, x, first, stream, codes, scales),
-        (_, 32) => encode_blocks::<8, 32>(quant, x, first, stream, codes, scales),
-        (_, 64) => encode_blocks::<8, 64>(quant, x, first, stream, codes, scales),
-        (_, _) => encode_blocks::<8, 128>(quant, x, first, stream, codes, scales),
-    }
+    for_size!(quant, encode_blocks(quant, x, first, stream, codes, scales))
 }
 
 #[inline(always)]
@@ -224,13 +224,23 @@ fn encode_block<const BITS: usize, const B: usize>(
 fn pack<const BITS: usize, const B: usize>(code: &[u8; B], out: &mut [u8]) {
     match BITS {
         8 => out[..B].copy_from_slice(code),
+        6 => {
+            let (four, two) = out.split_at_mut(B / 2);
+            plane::<4, B>(code, 0, four);
+            plane::<2, B>(code, 4, two);
+        }
+        5 => {
+            let (four, one) = out.split_at_mut(B / 2);
+            plane::<4, B>(code, 0, four);
+            plane::<1, B>(code, 4, one);
+        }
         4 => plane::<4, B>(code, 0, out),
-        2 => plane::<2, B>(code, 0, out),
-        _ => {
+        3 => {
             let (two, one) = out.split_at_mut(B / 4);
             plane::<2, B>(code, 0, two);
             plane::<1, B>(code, 2, one);
         }
+        _ => plane::<2, B>(code, 0, out),
     }
 }
 
@@ -279,12 +289,20 @@ fn decode_row<const BITS: usize, const B: usize>(
         let mut code = [0u8; B];
         match BITS {
             8 => code.copy_from_slice(&codes[..B]),
+            6 => {
+                unplane::<4, B>(codes, 0, &mut code);
+                unplane::<2, B>(&codes[B / 2..], 4, &mut code);
+            }
+            5 => {
+                unplane::<4, B>(codes, 0, &mut code);
+                unplane::<1, B>(&codes[B / 2..], 4, &mut code);
+            }
             4 => unplane::<4, B>(codes, 0, &mut code),
-            2 => unplane::<2, B>(codes, 0, &mut code),
-            _ => {
-                unplane::<2, B>(&codes[..B / 4], 0, &mut code);
+            3 => {
+                unplane::<2, B>(codes, 0, &mut code);
                 unplane::<1, B>(&codes[B / 4..], 2, &mut code);
             }
+            _ => unplane::<2, B>(codes, 0, &mut code),
         }
         if add {
             out.iter_mut().zip(&code).for_each(|(o, &c)| *o += f32::from(c) * step + lo);

@@ -1,7 +1,7 @@
 //! The forms that a saved tensor can take, as asked for (ranks relative to n) and as words of flags and files.
 //!
 //! ```text
-//! exact | bf16 | q8 | q4 | q3 | q2 | METHOD:RANK[:bf16|:f32] | METHOD:RANK…+q4 | again
+//! exact | bf16 | q8 | q6 | q5 | q4 | q3 | q2 | METHOD:RANK[:bf16|:f32] | METHOD:RANK…+q4 | again
 //! ```
 //! METHOD is rqb, gauss, rsvd, tsvd or nystrom; RANK is 72, 1/8 or auto@0.1 (the least rank whose relative error stays
 //! under it). `qN` may be followed by `:sym` (symmetric instead of min/max), `:sr` (stochastic rounding) and `:b32`,
@@ -96,7 +96,7 @@ impl FromStr for Form {
         if known {
             return Ok(Form::LowRank(text.parse()?));
         }
-        Err(format!("unknown form `{text}`; forms are exact, bf16, q2, q3, q4, q8, rqb:1/8, rqb:1/16+q4, again"))
+        Err(format!("unknown form `{text}`; forms are exact, bf16, q2 to q6, q8, rqb:1/8, rqb:1/16+q4, again"))
     }
 }
 
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn wrong_forms_are_told() {
         for (text, want) in [
-            ("q5", "offered are q2"),
+            ("q7", "offered are q2"),
             ("q4:x", "none of sym"),
             ("rqb", "lacks its rank"),
             ("rqb:0", "neither a positive number"),

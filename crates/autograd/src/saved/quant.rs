@@ -26,7 +26,7 @@ pub enum Rounding {
 /// Block quantisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quant {
-    /// 2, 3, 4 or 8.
+    /// 2, 3, 4, 5, 6 or 8.
     pub bits: usize,
     /// Numbers that share a scale: 32, 64 or 128.
     pub block: usize,
@@ -40,7 +40,7 @@ impl Quant {
     /// Min/max per block of 64 (32 for 2 bits), to nearest; `None` if `bits` is not offered.
     pub fn new(bits: usize) -> Option<Self> {
         let block = if bits == 2 { 32 } else { 64 };
-        [2, 3, 4, 8].contains(&bits).then_some(Self {
+        [2, 3, 4, 5, 6, 8].contains(&bits).then_some(Self {
             bits,
             block,
             range: QuantRange::MinMax,
@@ -88,7 +88,7 @@ impl FromStr for Quant {
         let bits = words.next().and_then(|word| word.strip_prefix('q')).and_then(|bits| bits.parse().ok());
         let mut quant = bits
             .and_then(Quant::new)
-            .ok_or_else(|| format!("`{text}` is no quantisation; offered are q2, q3, q4 and q8"))?;
+            .ok_or_else(|| format!("`{text}` is no quantisation; offered are q2, q3, q4, q5, q6 and q8"))?;
         for word in words {
             match word {
                 "sym" => quant.range = QuantRange::Symmetric,

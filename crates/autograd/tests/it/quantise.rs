@@ -12,7 +12,7 @@ const EPS: f64 = f32::EPSILON as f64;
 /// Every quantisation that can be asked for.
 fn quants() -> Vec<Quant> {
     let mut all = Vec::new();
-    for bits in [2, 3, 4, 8] {
+    for bits in [2, 3, 4, 5, 6, 8] {
         for block in [32, 64, 128] {
             for range in [QuantRange::MinMax, QuantRange::Symmetric] {
                 for rounding in [Rounding::Nearest, Rounding::Stochastic] {
@@ -85,7 +85,7 @@ fn every_number_is_off_by_half_a_step_at_most() -> Result {
             check("random", &Matrix::random(m, n, (m + n) as u64), quant)?;
         }
     }
-    for bits in [2, 3, 4, 8].into_iter().filter_map(Quant::new) {
+    for bits in [2, 3, 4, 5, 6, 8].into_iter().filter_map(Quant::new) {
         check("many rows", &Matrix::random(300, 40, 5), bits)?;
     }
     Ok(())
@@ -185,7 +185,7 @@ fn more_bits_are_closer() -> Result {
     };
     for quant in quants().into_iter().filter(|quant| quant.bits == 2) {
         let mut last = f64::INFINITY;
-        for bits in [2, 3, 4, 8] {
+        for bits in [2, 3, 4, 5, 6, 8] {
             let got = error(Form::Quantised(Quant { bits, ..quant }))?;
             // Each bit halves the step; a bit more than none is certain.
             assert!(got < 0.7 * last, "{quant} with {bits} bits: {got} after {last}");

@@ -180,7 +180,7 @@ pub struct TrainArgs {
     /// error stays under it)
     #[arg(long)]
     pub rank: Option<String>,
-    /// Bits of what the factors leave over, or of all if there are none: 0 (dropped), 2, 3, 4, 8
+    /// Bits of what the factors leave over, or of all if there are none: 0 (dropped), 2, 3, 4, 5, 6, 8
     #[arg(long)]
     pub residual_bits: Option<u8>,
     /// Compressed sites, each alone or with its form: norm,act_fn=rqb:1/16+q4,mlp_out=again. Sites: norm, attn_in,
@@ -359,9 +359,9 @@ mod tests {
             (&["--recompute", "layer", "--sites", "act_fn"], "does not exist with --recompute layer"),
             (&["--compress", "none", "--sites", "act_fn"], "--compress is none"),
             (&["--compress", "svd"], "none of none, rqb, gauss"),
-            (&["--residual-bits", "5"], "possible: 0 (none), 2, 3, 4, 8"),
+            (&["--residual-bits", "7"], "possible: 0 (none), 2, 3, 4, 5, 6, 8"),
             (&["--rank", "auto@2"], "a tolerance between 0 and 1"),
-            (&["--sites", "norm=q5"], "offered are q2, q3, q4 and q8"),
+            (&["--sites", "norm=q7"], "offered are q2, q3, q4, q5, q6 and q8"),
             (&["--sites", "norm=again"], "can be computed again"),
             (&["--activations", "loract-fast", "--residual-bits", "4"], "--recompute sublayer takes any form"),
             (&["--schedule", "step"], "`step` is none of constant, linear, cosine"),

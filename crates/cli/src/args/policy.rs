@@ -20,7 +20,7 @@ pub(super) fn resolve(args: &TrainArgs) -> Result<Policy, Error> {
     common.rank = rank.unwrap_or(common.rank);
     common.bits = args.residual_bits.map_or(common.bits, usize::from);
     let form = common.form().ok_or_else(|| {
-        setting("residual-bits", format!("{} is not offered; possible: 0 (none), 2, 3, 4, 8", common.bits))
+        setting("residual-bits", format!("{} is not offered; possible: 0 (none), 2, 3, 4, 5, 6, 8", common.bits))
     })?;
     let mut policy = preset.policy();
     let recompute = named("recompute", args.recompute.as_deref())?.unwrap_or(policy.recompute);

@@ -14,6 +14,8 @@ impl Rows for Given<'_> {
 fn unpacked(quant: Quant, codes: &[u8]) -> Vec<u8> {
     let planes: &[(usize, usize)] = match quant.bits {
         3 => &[(2, 0), (1, 2)],
+        5 => &[(4, 0), (1, 4)],
+        6 => &[(4, 0), (2, 4)],
         bits => &[(bits, 0)],
     };
     let code = |block: &[u8], i: usize| {
@@ -33,7 +35,7 @@ fn unpacked(quant: Quant, codes: &[u8]) -> Vec<u8> {
 /// Widths from one number on, whatever a policy would do with so narrow a tensor.
 #[test]
 fn codes_lie_where_the_format_says_and_sums_count_each_number_once() {
-    for bits in [2, 3, 4, 8] {
+    for bits in [2, 3, 4, 5, 6, 8] {
         for (block, range) in [(32, QuantRange::MinMax), (64, QuantRange::Symmetric), (128, QuantRange::MinMax)] {
             let quant = Quant { bits, block, range, rounding: Rounding::Nearest };
             for cols in [1, 5, 31, 33, 64, 130] {
