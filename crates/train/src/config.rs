@@ -76,17 +76,18 @@ impl Activations {
     }
 }
 
-/// `hybrid` for x̂, which has outlier channels; 8 bits for q, k and v, whose errors softmax amplifies; 4 bits elsewhere;
-/// nothing for what gate and up give again. Found by measuring: `docs/memory.md`.
+/// `hybrid` for x̂, which has outlier channels; 8 bits for q, k and v, whose errors softmax amplifies; 5 bits for gate and
+/// up, whose errors propagate; 4 bits for the attention's output; nothing for what gate and up give again. Found by
+/// measuring: `docs/memory.md`.
 fn recommended(hybrid: Form) -> BTreeMap<Site, Form> {
-    let [four_bits, eight_bits] = [4, 8].map(|bits| Quant::new(bits).map_or(Form::Exact, Form::Quantised));
+    let bits = |bits| Quant::new(bits).map_or(Form::Exact, Form::Quantised);
     [
         (Site::Norm, hybrid),
         (Site::AttnIn, hybrid),
         (Site::MlpIn, hybrid),
-        (Site::AttnQkv, eight_bits),
-        (Site::ActFn, four_bits),
-        (Site::AttnOut, four_bits),
+        (Site::AttnQkv, bits(8)),
+        (Site::ActFn, bits(5)),
+        (Site::AttnOut, bits(4)),
         (Site::MlpOut, Form::Again),
     ]
     .into()

@@ -12,8 +12,8 @@ use crate::memory::MemoryReport;
 use crate::schedule::{Schedule, ScheduleKind};
 use crate::trainer::Trainer;
 
-/// Scratch of a decomposition, of kernels and of the products' packing, a thread (measured: `docs/memory.md`).
-const SCRATCH_A_THREAD: usize = 12_000_000;
+/// Scratch of a decomposition, of kernels and of the products' packing, a thread (fitted: `docs/memory.md`).
+const SCRATCH_A_THREAD: usize = 4_000_000;
 
 /// A model that can be planned with.
 #[derive(Debug)]

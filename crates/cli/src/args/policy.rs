@@ -109,7 +109,7 @@ mod tests {
             (&["--compress", "none"], "None "),
             (
                 &["--rank", "auto@0.2"],
-                "None norm=rqb:auto@0.2+q4,attn_in=rqb:auto@0.2+q4,attn_out=q4,mlp_in=rqb:auto@0.2+q4,act_fn=q4,\
+                "None norm=rqb:auto@0.2+q4,attn_in=rqb:auto@0.2+q4,attn_out=q4,mlp_in=rqb:auto@0.2+q4,act_fn=q5,\
                  mlp_out=again,attn_qkv=q8",
             ),
             (

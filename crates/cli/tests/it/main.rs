@@ -13,6 +13,7 @@ mod harness;
 mod inspect;
 mod not_finite;
 mod output;
+mod plan;
 mod presets;
 mod settings;
 mod text_rows;

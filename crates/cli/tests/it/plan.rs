@@ -1,0 +1,71 @@
+//! `loract plan` says what `loract train` then takes; `loract inspect gradients` agrees with both.
+
+use crate::harness::{Anyhow, Place};
+
+#[test]
+fn a_plan_is_what_training_reports() -> Anyhow {
+    let place = Place::with("llama-untied")?;
+    // All rows of one length, so that the plan's batch is the run's.
+    let row = format!(
+        "{{\"input_ids\": [{}]}}\n",
+        (0..40).map(|t| (7 * t * t % 60).to_string()).collect::<Vec<_>>().join(",")
+    );
+    place.write("even.jsonl", row.repeat(4))?;
+    let planned = place.run("plan --model model --batch-size 2 --seq-len 40 --lora-rank 2 --threads 1 --json")?;
+    assert_eq!(planned.code, Some(0), "{}", planned.stderr);
+    let planned: serde_json::Value = serde_json::from_str(&planned.stdout)?;
+    for plan in planned["presets"].as_array().ok_or("presets")? {
+        let preset = plan["activations"].as_str().ok_or("a name")?;
+        place.trained(&format!("--data even.jsonl --seq-len 40 --activations {preset} --out {preset}"))?;
+        let report = place.json(&format!("{preset}/report.json"))?;
+        for key in ["saved_bytes", "saved", "peak_activation_bytes", "peak_op"] {
+            assert_eq!(report["memory"][key], report["planned"][key], "{preset} {key}");
+            assert_eq!(report["memory"][key], plan["memory"][key], "{preset} {key}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_limit_names_what_fits() -> Anyhow {
+    let place = Place::with("llama-tied")?;
+    let fit = |limit: &str| -> Anyhow<serde_json::Value> {
+        let got = place.run(&format!("plan --model model --seq-len 16 --memory-limit {limit} --threads 1 --json"))?;
+        assert_eq!(got.code, Some(0), "{}", got.stderr);
+        Ok(serde_json::from_str::<serde_json::Value>(&got.stdout)?["presets"][0].clone())
+    };
+    let (small, large) = (fit("1kB")?, fit("100GB")?);
+    assert_eq!((&small["most_rows"], &small["longest_row"]), (&0.into(), &0.into()));
+    assert_eq!(large["most_rows"], 1024);
+    for (limit, says) in [("4 apples", "4GB"), ("-1GB", "4GB"), ("x", "900MB")] {
+        let got = place.run(&format!("plan --model model --memory-limit={}", limit.replace(' ', "")))?;
+        assert_eq!(got.code, Some(2));
+        assert!(got.stderr.contains("memory-limit") && got.stderr.contains(says), "{}", got.stderr);
+    }
+    Ok(())
+}
+
+#[test]
+fn gradients_are_audited() -> Anyhow {
+    let place = Place::with("llama-tied")?;
+    let audit = |flags: &str| -> Anyhow<serde_json::Value> {
+        let got = place.run(&format!(
+            "inspect gradients --model model --data rows.jsonl --adapter adapter --batch-size 4 --threads 1 --json {flags}"
+        ))?;
+        assert_eq!(got.code, Some(0), "{}", got.stderr);
+        Ok(serde_json::from_str(got.stdout.lines().next().ok_or("a line")?)?)
+    };
+    let cosine = |found: &serde_json::Value| found["whole"]["cosine"].as_f64().ok_or("a cosine");
+    let exact = audit("--activations exact")?;
+    assert!((cosine(&exact)? - 1.0).abs() < 1e-9 && exact["propagating_error"].is_null());
+    let (coarse, fine) =
+        (audit("--activations loract-paper --report seen")?, audit("--activations loract --residual-bits 8")?);
+    assert!(cosine(&coarse)? < cosine(&fine)? && cosine(&fine)? > 0.999, "{coarse} {fine}");
+    assert!(coarse["propagating_error"].as_f64() > fine["propagating_error"].as_f64());
+    assert_eq!(coarse["params"].as_array().map(Vec::len), Some(28));
+    assert!(place.text("seen/gradients.jsonl")?.contains("relative_error"));
+    assert!(place.text("seen/cosine-as-given.svg")?.contains("</svg>"));
+    let wrong = place.run("inspect gradients --model model --data nowhere.jsonl")?;
+    assert_eq!(wrong.code, Some(2), "{}", wrong.stderr);
+    Ok(())
+}
