@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PRESETS = ["exact", "checkpoint", "loract", "loract-fast", "loract-layer --rank 1/16 --residual-bits 4", "loract-paper", "loract-sublayer", "loract-layer"]
+PRESETS = ["exact", "checkpoint", "loract", "loract-fast", "loract-layer --rank 1/16 --residual-bits 5", "loract-paper", "loract-sublayer", "loract-layer"]
 
 
 def run_torch(args, checkpoint):

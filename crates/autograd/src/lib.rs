@@ -6,7 +6,7 @@
 //! | [`Tensor`], [`Memory`] | row-major f32 matrices whose bytes are in the [`Ledger`] and whose memory is used again |
 //! | [`Frozen`] | weights in their stored form, widened a panel at a time |
 //! | [`Tape`], [`Var`] | what ran, and what each op kept of it; [`Tape::segment`] recomputes a stretch instead |
-//! | [`Policy`], [`Site`] | which form a saved tensor gets: itself or low-rank factors |
+//! | [`Policy`], [`Site`], [`Form`] | which form a saved tensor gets: itself, bf16, codes of a few bits, low-rank factors, factors and codes, or nothing |
 //! | [`ops`] | the ops, one a file: forward, what it saves, backward |
 //! | [`optimise`] | the arithmetic of AdamW |
 //!
