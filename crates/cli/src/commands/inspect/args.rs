@@ -16,7 +16,7 @@ pub struct InspectArgs {
 #[derive(Debug, Subcommand)]
 pub enum Inspected {
     /// How close to low rank the activations are that training would keep, by site and layer
-    Activations(ActivationsArgs),
+    Activations(Box<ActivationsArgs>),
     /// How close a setting's gradients are to the exact ones, by layer and projection
     Gradients(Box<GradientsArgs>),
 }
