@@ -10,7 +10,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::factored::{Compress, Factored, Rank};
+use super::factored::{Compress, Factored};
 use super::quant::Quant;
 
 /// What becomes of a tensor that an op saves.
@@ -39,15 +39,6 @@ impl Form {
             (None, Some(quant)) => Form::Quantised(quant),
             (Some(factors), None) => Form::LowRank(factors),
             (Some(factors), Some(quant)) => Form::Hybrid(factors, quant),
-        }
-    }
-
-    /// This at another rank, if it has factors.
-    pub fn with_rank(self, rank: Rank) -> Self {
-        match self {
-            Form::LowRank(factors) => Form::LowRank(Factored { rank, ..factors }),
-            Form::Hybrid(factors, quant) => Form::Hybrid(Factored { rank, ..factors }, quant),
-            other => other,
         }
     }
 
@@ -102,6 +93,7 @@ impl FromStr for Form {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Rank;
     use super::*;
 
     #[test]

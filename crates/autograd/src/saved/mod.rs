@@ -230,7 +230,8 @@ impl SavedRef {
         }
         let mut out = memory.stale(self.rows(), self.cols(), Category::Transient);
         if !memory.is_hollow() {
-            kernels::elementwise::fill_rows(out.slice_mut(), self.cols(), |rows, out| self.tiles().fill(rows, out));
+            let tiles = self.tiles();
+            kernels::elementwise::fill_rows(out.slice_mut(), self.cols(), |rows, out| tiles.fill(rows, out));
         }
         out
     }

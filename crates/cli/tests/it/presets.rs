@@ -86,3 +86,14 @@ fn accumulated_micro_batches_equal_one_large_batch() -> Anyhow {
     assert!(error <= 1e-5, "{error}");
     Ok(())
 }
+
+/// The paper's form is coarse on so small a model, and says so once; exact activations have no such error.
+#[test]
+fn coarse_activations_are_warned_of_once() -> Anyhow {
+    let place = Place::with("llama-untied")?;
+    for (preset, warnings) in [("loract-paper", 1), ("loract", 0), ("exact", 0)] {
+        let got = place.train(&format!("--activations {preset} --steps 3 --batch-size 4 --out {preset}"))?;
+        assert_eq!(got.stderr.matches("(site_error)").count(), warnings, "{preset}: {}", got.stderr);
+    }
+    Ok(())
+}

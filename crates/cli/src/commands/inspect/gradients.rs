@@ -6,7 +6,7 @@ use loract_autograd::{Form, Memory, Policy, Recompute, Rng};
 use loract_models::{Decoder, ModelSource, TokenBatch, adapter};
 use loract_train::audit::{Audit, Reference, propagating_error};
 use loract_train::data::{Dataset, Reader};
-use loract_train::{Activations, Error, RunConfig, Schedule, ScheduleKind, Trainer};
+use loract_train::{Activations, Error, Planner, RunConfig, Schedule, ScheduleKind, Trainer};
 use serde_json::{Value, json};
 
 use super::args::GradientsArgs;
@@ -31,7 +31,9 @@ pub fn run(args: GradientsArgs) -> Result<()> {
     output::message(&format!("one micro-batch of {} rows, {} tokens", config.batch_size, batch.tokens()));
     let batches = [batch];
     let reference = Reference::new(&mut trainer, &batches)?;
-    let exact_saved = reference_bytes(&mut trainer, &batches)?;
+    // Planned, not run: `exact` may not fit.
+    let mut planner = Planner::new(ModelSource::open(&config.model)?, &config.lora(), config.adapter.as_deref())?;
+    let exact_saved = planner.plan(&Policy::exact(), &batches)?.memory.saved_bytes;
     let contestants = if args.frontier { frontier()? } else { vec![("as given".to_owned(), config.policy())] };
     let mut found = Vec::new();
     if !args.json {
@@ -95,14 +97,6 @@ fn open(config: &RunConfig) -> Result<(Trainer, TokenBatch)> {
     }
     let schedule = Schedule { kind: ScheduleKind::Constant, lr: 0.0, warmup: 0, steps: 1 };
     Ok((Trainer::new(decoder, &memory, Policy::exact(), schedule, 0.0, 0.0, config.seed), batch))
-}
-
-/// Bytes that `exact` keeps.
-fn reference_bytes(trainer: &mut Trainer, batches: &[TokenBatch]) -> Result<usize, Error> {
-    let own = trainer.set_policy(Policy::exact());
-    let saved = trainer.gradient(batches).map(|found| found.memory.saved_bytes);
-    trainer.set_policy(own);
-    saved
 }
 
 /// Every preset; those of the paper at three ranks, with residuals, and against plain quantisation at their sites.
