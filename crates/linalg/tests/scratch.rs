@@ -8,6 +8,7 @@ use loract_linalg::{
     Error, Mat, Par, QbParams, Rng, Scratch, Side, TestMatrix, orthonormal_basis, orthonormal_basis_scratch_bytes, qb,
     qb_scratch_bytes,
 };
+use rayon::ThreadPool;
 
 /// Bytes in use and the most there were: ours, and those of the `gemm` crate.
 static USED: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
@@ -48,13 +49,17 @@ fn peak<R>(f: impl Fn() -> R) -> (R, [usize; 2]) {
     (result, [0, 1].map(|who| PEAK[who].load(SeqCst) - before[who]))
 }
 
-/// `f` on pools of so many threads, and on the calling thread.
-fn on_all(pools: &[usize], mut f: impl FnMut(usize, Par) + Send) {
-    for &threads in pools {
-        match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
-            Ok(pool) => pool.install(|| f(threads, Par::Rayon)),
-            Err(error) => panic!("{error}"),
-        }
+/// A pool for each number of threads. Kept for the whole test: the threads of a dropped pool end some time later, and what
+/// they free then would be taken off what is being counted.
+fn pools(threads: &[usize]) -> Vec<ThreadPool> {
+    let built = threads.iter().map(|&threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build());
+    built.collect::<Result<_, _>>().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// `f` on each of the pools, and on the calling thread.
+fn on_all(pools: &[ThreadPool], mut f: impl FnMut(usize, Par) + Send) {
+    for pool in pools {
+        pool.install(|| f(pool.current_num_threads(), Par::Rayon));
     }
     f(1, Par::Serial);
 }
@@ -95,9 +100,10 @@ impl Table {
 #[test]
 fn scratch_is_bounded_and_the_bounds_are_near() -> Result<(), Error> {
     let mut table = Table::default();
-    bases(&mut table);
+    let pools = pools(&[1, 2, 3]);
+    bases(&mut table, &pools);
     for (m, n, k) in [(1200, 400, 64), (400, 1200, 64), (700, 700, 96), (90, 70, 12), (60, 200, 60), (1, 30, 1)] {
-        decompositions(&mut table, m, n, k)?;
+        decompositions(&mut table, &pools[1..2], m, n, k)?;
     }
     println!("{:<110}{:>12}{:>12}{:>7}", "bytes besides the result", "taken", "promised", "ratio");
     table.lines.iter().for_each(|line| println!("{line}"));
@@ -105,7 +111,7 @@ fn scratch_is_bounded_and_the_bounds_are_near() -> Result<(), Error> {
     Ok(())
 }
 
-fn bases(table: &mut Table) {
+fn bases(table: &mut Table, pools: &[ThreadPool]) {
     for (n, k) in [(2048, 256), (1536, 192), (576, 72), (8192, 64), (300, 300), (100, 250), (64, 1), (5, 3)] {
         for (name, y) in [
             ("normal", normal(n, k)),
@@ -113,20 +119,20 @@ fn bases(table: &mut Table) {
             ("decaying", decaying(n, k)),
             ("zero", Mat::zeros(n, k)),
         ] {
-            on_all(&[1, 2, 3], |threads, par| {
+            on_all(pools, |threads, par| {
                 let (q, [ours, packed]) = peak(|| orthonormal_basis(y.view(), par));
                 let Scratch { usual, worst } = orthonormal_basis_scratch_bytes(n, k, threads);
                 let (large, nice) = (n * k >= 1 << 14 && n >= k, name == "normal" && n >= k);
                 let promised = if nice { usual } else { worst };
                 let what = format!("basis of {name} {n}x{k}, {threads} threads, {par:?}");
-                table.check(&what, ours - q.size_bytes(), promised, large && (nice || name == "near copies"));
+                table.check(&what, ours.saturating_sub(q.size_bytes()), promised, large && (nice || name == "near copies"));
                 table.packed = table.packed.max(packed);
             });
         }
     }
 }
 
-fn decompositions(table: &mut Table, m: usize, n: usize, k: usize) -> Result<(), Error> {
+fn decompositions(table: &mut Table, pools: &[ThreadPool], m: usize, n: usize, k: usize) -> Result<(), Error> {
     let low = Mat::from_fn(m, n, |i, j| ((i % 3) * (j % 5)) as f32 + 1.0);
     for (name, a) in [("normal", normal(m, n)), ("rank 2", low), ("decaying", decaying(m, n))] {
         for test_matrix in [TestMatrix::SampledVectors, TestMatrix::NormWeightedVectors, TestMatrix::Gaussian] {
@@ -139,7 +145,7 @@ fn decompositions(table: &mut Table, m: usize, n: usize, k: usize) -> Result<(),
                 (Side::Cheaper, 0, 1),
             ] {
                 let mut failed = Ok(());
-                on_all(&[2], |threads, par| {
+                on_all(pools, |threads, par| {
                     let params = QbParams { side, test_matrix, oversampling, power_passes, par, ..QbParams::new(k) };
                     let (found, [ours, packed]) = peak(|| qb(a.view(), &params));
                     let promised = qb_scratch_bytes(m, n, &params, threads);
