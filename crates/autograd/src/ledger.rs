@@ -20,6 +20,8 @@ pub enum Category {
     Gradients,
     /// Optimiser state.
     Optimiser,
+    /// Bases of the last decompositions, from which the next start.
+    WarmBases,
     /// Kept for backward, at a site, in a form.
     Saved(Site, SavedKind),
     /// Anything else an op needs while it runs, and values on their way to the next op.
@@ -40,6 +42,7 @@ impl fmt::Display for Category {
             Category::Trainable => f.write_str("trainable"),
             Category::Gradients => f.write_str("gradients"),
             Category::Optimiser => f.write_str("optimiser"),
+            Category::WarmBases => f.write_str("warm_bases"),
             Category::Saved(site, kind) => write!(f, "saved.{site}.{kind}"),
             Category::Transient => f.write_str("transient"),
         }

@@ -31,8 +31,8 @@ pub use ledger::{Category, Claim, Ledger, Peak, Phase};
 pub use loract_linalg::Rng;
 pub use param::{Grads, Param, ParamId, Vector, Weight};
 pub use saved::{
-    Compress, FactorType, Factored, Form, Planned, PlannedFactors, Policy, Quant, QuantRange, Rank, Recompute,
-    Rounding, SavedKind, SavedRef, Site,
+    Compress, FactorType, Factored, Form, History, Planned, PlannedFactors, Policy, Quant, QuantRange, Rank, Recompute,
+    Rounding, SavedKind, SavedRef, Site, WarmStart,
 };
 pub use tape::{InputGrads, Observer, Segment, SiteError, StepKey, Tape, Var, VarId};
 pub use tensor::{BufferId, Memory, Tensor};

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use loract_train::audit::{Audit, Fidelity};
 use loract_train::{Evaluation, Progress, StepReport};
 
 /// A line on stderr.
@@ -96,6 +97,13 @@ impl Progress for StderrProgress {
         if last {
             self.close_line();
         }
+    }
+
+    fn audited(&mut self, step: u64, audit: &Audit) {
+        let Fidelity { cosine, relative_error, norm_ratio } = audit.whole;
+        self.note(&format!(
+            "step {step}  gradient against the exact one: cosine {cosine:.4}  relative error {relative_error:.3}  norm {norm_ratio:.3}"
+        ));
     }
 
     fn evaluated(&mut self, step: u64, e: &Evaluation) {

@@ -125,7 +125,12 @@ fn bases(table: &mut Table, pools: &[ThreadPool]) {
                 let (large, nice) = (n * k >= 1 << 14 && n >= k, name == "normal" && n >= k);
                 let promised = if nice { usual } else { worst };
                 let what = format!("basis of {name} {n}x{k}, {threads} threads, {par:?}");
-                table.check(&what, ours.saturating_sub(q.size_bytes()), promised, large && (nice || name == "near copies"));
+                table.check(
+                    &what,
+                    ours.saturating_sub(q.size_bytes()),
+                    promised,
+                    large && (nice || name == "near copies"),
+                );
                 table.packed = table.packed.max(packed);
             });
         }

@@ -4,13 +4,14 @@
 //! than the setting itself. Two vectors g (exact) and h: cosine ⟨g, h⟩/(‖g‖·‖h‖), relative error ‖g − h‖/‖g‖, ratio of
 //! norms ‖h‖/‖g‖; sums in f64.
 
-use loract_autograd::{Grads, Policy, Recompute, SiteError};
+use loract_autograd::{Grads, SiteError};
 use loract_models::TokenBatch;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::memory::MemoryReport;
-use crate::trainer::Trainer;
+use crate::trainer::{Gradient, Trainer};
 
 /// How close a gradient is to the exact one.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -44,6 +45,25 @@ pub struct Audit {
     pub sites: Vec<SiteError>,
     /// What the setting took.
     pub memory: MemoryReport,
+}
+
+impl Audit {
+    /// As JSON: fidelity of the whole and of each parameter, relative error of each compressed tensor.
+    pub fn to_json(&self) -> Value {
+        let sites: Vec<Value> = self
+            .sites
+            .iter()
+            .map(|e| json!({ "site": e.site.name(), "layer": e.layer, "relative_error": e.relative }))
+            .collect();
+        json!({
+            "whole": self.whole,
+            "propagating_error": propagating_error(&self.sites),
+            "saved_bytes": self.memory.saved_bytes,
+            "peak_activation_bytes": self.memory.peak.activation_bytes,
+            "params": self.params,
+            "sites": sites,
+        })
+    }
 }
 
 /// The exact gradients of some batches.
@@ -89,23 +109,13 @@ impl Reference {
     ///
     /// # Errors
     /// Those of the step.
-    pub fn new(trainer: &mut Trainer, batches: &[TokenBatch]) -> Result<Self, Error> {
-        let own = trainer.set_policy(Policy { recompute: Recompute::Layer, ..Policy::exact() });
-        let found = trainer.gradient(batches);
-        trainer.set_policy(own);
-        let found = found?;
+    pub fn new(trainer: &Trainer, batches: &[TokenBatch]) -> Result<Self, Error> {
+        let found = trainer.exact_gradient(batches)?;
         Ok(Self { exact: found.grads, loss: found.loss })
     }
 
-    /// Runs `batches`, the same, as `policy` says, and compares.
-    ///
-    /// # Errors
-    /// Those of the step.
-    pub fn audit(&self, trainer: &mut Trainer, policy: Policy, batches: &[TokenBatch]) -> Result<Audit, Error> {
-        let own = trainer.set_policy(policy);
-        let found = trainer.gradient(batches);
-        trainer.set_policy(own);
-        let found = found?;
+    /// Compares `found`, a gradient of the same batches.
+    pub fn audit(&self, trainer: &Trainer, found: &Gradient) -> Audit {
         let mut whole = Sums::default();
         let mut params = Vec::new();
         for param in trainer.decoder().params() {
@@ -116,7 +126,7 @@ impl Reference {
             whole.add(&exact, &other);
             params.push(ParamFidelity { param: param.name().to_owned(), fidelity: own.fidelity() });
         }
-        Ok(Audit { whole: whole.fidelity(), params, sites: found.errors, memory: found.memory })
+        Audit { whole: whole.fidelity(), params, sites: found.errors.clone(), memory: found.memory.clone() }
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use loract_autograd::{Compress, Factored, Form, Policy, Quant, Rank, Recompute, Site};
+use loract_autograd::{Compress, Factored, Form, Policy, Quant, Rank, Recompute, Site, WarmStart};
 use loract_models::{DecoderConfig, LoraConfig};
 use serde::{Serialize, Serializer};
 
@@ -67,7 +67,7 @@ impl Activations {
     pub fn policy(self) -> Policy {
         let recompute = self.recompute();
         match (self, self.common().form()) {
-            (Activations::Loract, Some(hybrid)) => Policy { recompute, forms: recommended(hybrid) },
+            (Activations::Loract, Some(hybrid)) => Policy { recompute, forms: recommended(hybrid), ..Policy::exact() },
             (_, Some(form)) if form != Form::Exact => {
                 Policy::uniform(recompute, Policy::sites_of(recompute).iter().copied(), form)
             }
@@ -196,6 +196,11 @@ pub struct RunConfig {
     /// The form of each compressed site; the others are exact.
     #[serde(serialize_with = "as_site_forms")]
     pub sites: BTreeMap<Site, Form>,
+    /// What decompositions start from.
+    #[serde(serialize_with = "as_name")]
+    pub warm_start: WarmStart,
+    /// Compare the gradient with the exact one every this many steps; 0 = never.
+    pub audit_every: u64,
 }
 
 /// A word for flags and files.
@@ -211,6 +216,11 @@ impl Named for Recompute {
         ("factored", Recompute::Factored),
         ("layer", Recompute::Layer),
     ];
+}
+
+impl Named for WarmStart {
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("none", WarmStart::None), ("reuse", WarmStart::Reuse), ("refresh", WarmStart::Refresh)];
 }
 
 impl Named for ScheduleKind {
@@ -238,7 +248,7 @@ fn as_site_forms<S: Serializer>(forms: &BTreeMap<Site, Form>, serializer: S) -> 
 impl RunConfig {
     /// What is kept for backward.
     pub fn policy(&self) -> Policy {
-        Policy { forms: self.sites.clone(), recompute: self.recompute }
+        Policy { forms: self.sites.clone(), recompute: self.recompute, warm_start: self.warm_start }
     }
 
     /// The LoRA settings.
@@ -347,6 +357,16 @@ impl RunConfig {
             let what =
                 format!("`{site}=again`: only attn_qkv (from attn_in) and mlp_out (from act_fn) can be computed again");
             return wrong("sites", what);
+        }
+        let warm = |form: &Form| match form {
+            Form::LowRank(f) | Form::Hybrid(f, _) => matches!(f.method, Compress::Rqb | Compress::Gauss),
+            _ => false,
+        };
+        if self.warm_start != WarmStart::None && !self.sites.values().any(warm) {
+            return wrong(
+                "warm-start",
+                "no site has factors found by rqb or gauss, the methods that can start from a basis".into(),
+            );
         }
         if self.eval_every > 0 && self.eval_data.is_none() {
             return wrong("eval-every", "needs --eval-data FILE".into());

@@ -20,7 +20,7 @@ pub use adamw::AdamW;
 pub use config::{Activations, Common, Named, RunConfig, parse_name};
 pub use error::Error;
 pub use evaluate::{Evaluation, evaluate};
-pub use memory::{MemoryReport, process_peak_bytes, process_resident_bytes};
+pub use memory::{Baseline, MemoryReport, process_peak_bytes, process_resident_bytes};
 pub use plan::{Plan, Planner};
 pub use run::{Progress, Run, RunSummary};
 pub use run_dir::{RunDir, write_whole};

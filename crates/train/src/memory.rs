@@ -69,6 +69,28 @@ pub fn process_resident_bytes() -> Option<usize> {
     status("VmRSS:")
 }
 
+/// What the process needs besides what a [`MemoryReport`] counts.
+#[derive(Debug, Clone, Copy)]
+pub struct Baseline {
+    program: usize,
+}
+
+impl Baseline {
+    /// Notes the pages of the program, before those of a model's file are mapped beside them.
+    pub fn before_weights() -> Option<Self> {
+        status("RssFile:").map(|program| Self { program })
+    }
+
+    /// The program, and private memory less the tensors in `memory`. Pages of weights that loading touched are left out: the
+    /// ledger counts them all.
+    pub fn bytes(self, memory: &Memory) -> Option<usize> {
+        let live = memory.ledger().live();
+        let tensors: usize =
+            live.iter().filter(|(c, _)| **c != Category::FrozenWeights && !memory.is_hollow()).map(|(_, b)| b).sum();
+        Some(self.program + status("RssAnon:")?.saturating_sub(tensors))
+    }
+}
+
 fn status(key: &str) -> Option<usize> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;

@@ -54,6 +54,11 @@ impl Planner {
         Ok(Self { trainer })
     }
 
+    /// Where its tensors without numbers are counted.
+    pub fn memory(&self) -> &Memory {
+        self.trainer.memory()
+    }
+
     /// The longest row that the model takes.
     pub fn context(&self) -> usize {
         self.trainer.decoder().config().context
@@ -84,16 +89,16 @@ fn rows(batch: usize, tokens: usize) -> TokenBatch {
 }
 
 impl Plan {
-    /// Peak resident memory of the process: what it has before (`baseline`), the stored weights once they are read, the
+    /// Peak resident memory of the process: what it has besides ([`crate::Baseline`]), the stored weights once they are read, the
     /// trained parameters with gradients and optimiser state, the peak of activations, and scratch of `threads` threads.
     pub fn process_bytes(&self, baseline: usize, threads: usize) -> usize {
         let resident: usize = self.memory.resident.values().sum();
         baseline + resident + self.memory.peak.activation_bytes + threads * SCRATCH_A_THREAD
     }
 
-    /// Trained parameters, their gradients, and the optimiser's state.
+    /// Trained parameters, their gradients, the optimiser's state, and the bases that decompositions start from.
     pub fn trained_bytes(&self) -> usize {
         let of = |category| self.memory.resident.get(&category).copied().unwrap_or(0);
-        of(Category::Trainable) + of(Category::Gradients) + of(Category::Optimiser)
+        of(Category::Trainable) + of(Category::Gradients) + of(Category::Optimiser) + of(Category::WarmBases)
     }
 }

@@ -7,11 +7,12 @@ use loract_autograd::Memory;
 use loract_models::{Decoder, LoraConfig, ModelSource, TokenBatch, adapter};
 use serde_json::json;
 
+use crate::audit::Audit;
 use crate::config::RunConfig;
 use crate::data::{Dataset, Order, Reader};
 use crate::error::Error;
 use crate::evaluate::{Evaluation, evaluate};
-use crate::memory::{process_peak_bytes, process_resident_bytes};
+use crate::memory::{Baseline, process_peak_bytes, process_resident_bytes};
 use crate::plan::{Plan, Planner};
 use crate::run_dir::{RunDir, checkpoint_name};
 use crate::schedule::Schedule;
@@ -30,6 +31,8 @@ pub trait Progress {
     fn note(&mut self, text: &str);
     /// A step has ended.
     fn step(&mut self, report: &StepReport, steps: u64);
+    /// A step's gradient was compared with the exact one.
+    fn audited(&mut self, step: u64, audit: &Audit);
     /// An evaluation has ended.
     fn evaluated(&mut self, step: u64, evaluation: &Evaluation);
 }
@@ -39,6 +42,7 @@ pub trait Progress {
 pub struct Run {
     config: RunConfig,
     memory: Memory,
+    baseline: Option<Baseline>,
     decoder: Decoder,
     lora: LoraConfig,
     base_name: String,
@@ -69,7 +73,7 @@ impl Run {
     pub fn prepare(mut config: RunConfig) -> Result<Self, Error> {
         config.check()?;
         RunDir::check(&config.out, config.save_every > 0)?;
-        let memory = Memory::new();
+        let (memory, baseline) = (Memory::new(), Baseline::before_weights());
         let source = ModelSource::open(&config.model)?;
         config.check_ranks(&source.config)?;
         let reader = Reader::new(&source, config.seq_len)?;
@@ -102,7 +106,7 @@ impl Run {
         let largest = TokenBatch::new(longest.into_iter().cycle().take(config.batch_size));
         let plan = planner.plan(&config.policy(), &[largest])?;
         let base_name = source.name;
-        Ok(Self { config, memory, decoder, lora, base_name, data, eval_data, steps, planner, plan })
+        Ok(Self { config, memory, baseline, decoder, lora, base_name, data, eval_data, steps, planner, plan })
     }
 
     /// The settings, with what was still open filled in.
@@ -149,9 +153,11 @@ impl Run {
     /// # Errors
     /// Failures of the step, of writing, of evaluation; an earlier good output is then untouched.
     pub fn execute(self, progress: &mut dyn Progress) -> Result<RunSummary, Error> {
-        let Run { config, memory, decoder, lora, base_name, data, eval_data, steps, mut planner, plan: _ } = self;
+        let Run { config, memory, baseline, decoder, lora, base_name, data, eval_data, steps, mut planner, plan: _ } =
+            self;
         let mut out = RunDir::create(&config.out)?;
-        let baseline = process_resident_bytes();
+        let resident_before = process_resident_bytes();
+        let baseline = baseline.and_then(|b| b.bytes(&memory));
         let schedule = Schedule { kind: config.schedule, lr: config.lr, warmup: config.warmup, steps };
         let mut trainer = Trainer::new(
             decoder,
@@ -178,9 +184,20 @@ impl Run {
                     TokenBatch::new(rows.into_iter().map(|row| &data.examples()[row].row))
                 })
                 .collect();
-            let report = trainer.step(&batches)?;
+            let audited = config.audit_every > 0 && step % config.audit_every == 0;
+            let (report, audit) = if audited {
+                trainer.audited_step(&batches).map(|(report, audit)| (report, Some(audit)))?
+            } else {
+                (trainer.step(&batches)?, None)
+            };
             out.log(&report)?;
             progress.step(&report, steps);
+            if let Some(audit) = audit {
+                let mut line = audit.to_json();
+                line["step"] = json!(step);
+                out.log_audit(&line)?;
+                progress.audited(step, &audit);
+            }
             if let Some(error) = report.site_error.filter(|error| *error > DOUBTFUL_SITE_ERROR && !warned) {
                 warned = true;
                 progress.note(&format!(
@@ -250,7 +267,7 @@ impl Run {
             "memory": largest.memory.to_json(),
             "planned": planned.memory.to_json(),
             "planned_process_peak_bytes": planned_process,
-            "process_resident_before_bytes": baseline,
+            "process_resident_before_bytes": resident_before,
             "process_peak_bytes": process_peak_bytes(),
             "config": config,
         });

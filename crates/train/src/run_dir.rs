@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::error::Error;
 
 const METRICS: &str = "metrics.jsonl";
+const AUDITS: &str = "audits.jsonl";
 const PARTIAL: &str = ".partial";
 const CHECKPOINT: &str = "checkpoint-";
 
@@ -18,7 +19,41 @@ const CHECKPOINT: &str = "checkpoint-";
 #[derive(Debug)]
 pub struct RunDir {
     folder: PathBuf,
-    metrics: BufWriter<File>,
+    metrics: Log,
+    /// Begun with the first audit.
+    audits: Option<Log>,
+}
+
+/// A file of JSON lines, with `.partial` at the end of its name until it is finished.
+#[derive(Debug)]
+struct Log {
+    path: PathBuf,
+    lines: BufWriter<File>,
+}
+
+impl Log {
+    fn begin(path: PathBuf) -> Result<Self, Error> {
+        match File::create(beside(&path)) {
+            Ok(file) => Ok(Self { path, lines: BufWriter::new(file) }),
+            Err(reason) => Err(Error::Write { path: beside(&path), reason }),
+        }
+    }
+
+    fn line(&mut self, line: &impl Serialize) -> Result<(), Error> {
+        let written = serde_json::to_writer(&mut self.lines, line)
+            .map_err(std::io::Error::from)
+            .and_then(|()| self.lines.write_all(b"\n"))
+            .and_then(|()| self.lines.flush());
+        written.map_err(|reason| Error::Write { path: self.path.clone(), reason })
+    }
+
+    fn finish(self) -> Result<(), Error> {
+        let Log { path, lines } = self;
+        let sync = |lines: BufWriter<File>| lines.into_inner().map_err(|e| e.into_error())?.sync_all();
+        sync(lines)
+            .and_then(|()| fs::rename(beside(&path), &path))
+            .map_err(|reason| Error::Write { path: path.clone(), reason })
+    }
 }
 
 impl RunDir {
@@ -49,14 +84,8 @@ impl RunDir {
     /// # Errors
     /// [`Error::Write`].
     pub fn create(folder: &Path) -> Result<Self, Error> {
-        let write = |path: &Path| {
-            let path = path.to_path_buf();
-            move |reason| Error::Write { path, reason }
-        };
-        fs::create_dir_all(folder).map_err(write(folder))?;
-        let path = folder.join(format!("{METRICS}{PARTIAL}"));
-        let metrics = BufWriter::new(File::create(&path).map_err(write(&path))?);
-        Ok(Self { folder: folder.to_path_buf(), metrics })
+        fs::create_dir_all(folder).map_err(|reason| Error::Write { path: folder.to_path_buf(), reason })?;
+        Ok(Self { folder: folder.to_path_buf(), metrics: Log::begin(folder.join(METRICS))?, audits: None })
     }
 
     /// The folder.
@@ -69,11 +98,19 @@ impl RunDir {
     /// # Errors
     /// [`Error::Write`].
     pub fn log(&mut self, line: &impl Serialize) -> Result<(), Error> {
-        let written = serde_json::to_writer(&mut self.metrics, line)
-            .map_err(std::io::Error::from)
-            .and_then(|()| self.metrics.write_all(b"\n"))
-            .and_then(|()| self.metrics.flush());
-        written.map_err(|reason| Error::Write { path: self.folder.join(METRICS), reason })
+        self.metrics.line(line)
+    }
+
+    /// Adds a line to `audits.jsonl`, which is begun with the first.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn log_audit(&mut self, line: &impl Serialize) -> Result<(), Error> {
+        let audits = match self.audits.take() {
+            Some(audits) => audits,
+            None => Log::begin(self.folder.join(AUDITS))?,
+        };
+        self.audits.insert(audits).line(line)
     }
 
     /// Writes a file of the run, whole or not at all.
@@ -94,17 +131,13 @@ impl RunDir {
         write_whole(&folder.join(name), bytes)
     }
 
-    /// The run has succeeded: the log gets its name.
+    /// The run has succeeded: the logs get their names.
     ///
     /// # Errors
     /// [`Error::Write`].
     pub fn finish(self) -> Result<(), Error> {
-        let to = self.folder.join(METRICS);
-        let from = self.folder.join(format!("{METRICS}{PARTIAL}"));
-        let sync = |metrics: BufWriter<File>| metrics.into_inner().map_err(|e| e.into_error())?.sync_all();
-        sync(self.metrics)
-            .and_then(|()| fs::rename(&from, &to))
-            .map_err(|reason| Error::Write { path: to.clone(), reason })
+        self.audits.map_or(Ok(()), Log::finish)?;
+        self.metrics.finish()
     }
 }
 
@@ -119,14 +152,19 @@ fn checkpoint_in(folder: &Path) -> Option<String> {
     names.filter(|name| name.starts_with(CHECKPOINT)).min()
 }
 
+/// Where a file is written before it gets its name.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(PARTIAL);
+    PathBuf::from(name)
+}
+
 /// Writes a file, whole or not at all: beside, synced, and renamed.
 ///
 /// # Errors
 /// [`Error::Write`].
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(PARTIAL);
-    let beside = PathBuf::from(name);
+    let beside = beside(path);
     let write = || {
         let mut file = File::create(&beside)?;
         file.write_all(bytes)?;

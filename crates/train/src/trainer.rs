@@ -3,12 +3,12 @@
 
 use std::time::Instant;
 
-use loract_autograd::{Category, Grads, Memory, Policy, SiteError, StepKey, Tape};
+use loract_autograd::{Category, Grads, History, Memory, Policy, Recompute, SiteError, StepKey, Tape};
 use loract_models::{Decoder, TokenBatch};
 use serde::Serialize;
 
 use crate::adamw::AdamW;
-use crate::audit::propagating_error;
+use crate::audit::{Audit, Reference, propagating_error};
 use crate::error::Error;
 use crate::memory::MemoryReport;
 use crate::schedule::Schedule;
@@ -19,6 +19,7 @@ pub struct Trainer {
     decoder: Decoder,
     memory: Memory,
     policy: Policy,
+    history: History,
     schedule: Schedule,
     optimiser: AdamW,
     max_grad_norm: f64,
@@ -39,7 +40,7 @@ pub struct StepReport {
     pub grad_norm: f64,
     /// Tokens that ran, trained or not.
     pub tokens: usize,
-    /// Wall time of the whole step.
+    /// Wall time of the whole step, its audit included.
     pub seconds: f64,
     /// Bytes kept for backward when forward ends, the largest of the micro-batches.
     pub saved_bytes: usize,
@@ -79,7 +80,8 @@ impl Trainer {
         seed: u64,
     ) -> Self {
         let optimiser = AdamW::new(memory, weight_decay as f32);
-        Self { decoder, memory: memory.clone(), policy, schedule, optimiser, max_grad_norm, seed, steps_done: 0 }
+        let (memory, history) = (memory.clone(), History::default());
+        Self { decoder, memory, policy, history, schedule, optimiser, max_grad_norm, seed, steps_done: 0 }
     }
 
     /// The decoder as it stands.
@@ -90,9 +92,10 @@ impl Trainer {
     pub fn into_decoder(self) -> Decoder {
         self.decoder
     }
-    /// From now on keeps activations as `policy` says; returns how it did so far.
-    pub fn set_policy(&mut self, policy: Policy) -> Policy {
-        std::mem::replace(&mut self.policy, policy)
+    /// From now on keeps activations as `policy` says, and forgets what compression remembered of earlier steps.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+        self.history = History::default();
     }
     /// Where its tensors are counted.
     pub fn memory(&self) -> &Memory {
@@ -105,7 +108,28 @@ impl Trainer {
     ///
     /// # Errors
     /// Those of the ops; [`Error::NotFinite`] if the loss is.
-    pub fn gradient(&self, micro_batches: &[TokenBatch]) -> Result<Gradient, Error> {
+    pub fn gradient(&mut self, micro_batches: &[TokenBatch]) -> Result<Gradient, Error> {
+        let mut history = std::mem::take(&mut self.history);
+        let found = self.differentiate(micro_batches, &self.policy, &mut history);
+        self.history = history;
+        found
+    }
+
+    /// The same without any compression, each layer recomputed from its exact input: little memory, a third more time.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::gradient`].
+    pub fn exact_gradient(&self, micro_batches: &[TokenBatch]) -> Result<Gradient, Error> {
+        let policy = Policy { recompute: Recompute::Layer, ..Policy::exact() };
+        self.differentiate(micro_batches, &policy, &mut History::default())
+    }
+
+    fn differentiate(
+        &self,
+        micro_batches: &[TokenBatch],
+        policy: &Policy,
+        history: &mut History,
+    ) -> Result<Gradient, Error> {
         let trained: usize = micro_batches.iter().map(TokenBatch::trained_tokens).sum();
         let weight = 1.0 / trained.max(1) as f32;
         let mut grads = Grads::new();
@@ -114,7 +138,8 @@ impl Trainer {
         let mut report = MemoryReport::begin(&self.memory);
         for (micro_batch, batch) in micro_batches.iter().enumerate() {
             let key = StepKey { seed: self.seed, step: self.steps_done, micro_batch: micro_batch as u64 };
-            let mut tape = Tape::new(&self.memory, self.policy.clone(), key);
+            let mut tape = Tape::new(&self.memory, policy.clone(), key);
+            tape.recall(history);
             let output = self.decoder.loss(&mut tape, batch).map_err(|error| self.at_step(error.into()))?;
             let sum = output.nll.iter().map(|&x| f64::from(x)).sum::<f64>();
             if !sum.is_finite() {
@@ -149,8 +174,30 @@ impl Trainer {
     /// updated, or if a trained weight is not after the update, in which case the decoder is of no use.
     pub fn step(&mut self, micro_batches: &[TokenBatch]) -> Result<StepReport, Error> {
         let start = Instant::now();
+        let gradient = self.gradient(micro_batches)?;
+        self.update(micro_batches, gradient, start)
+    }
+
+    /// The same, and how close its gradient was to the exact one, for which the micro-batches run once more.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::step`].
+    pub fn audited_step(&mut self, micro_batches: &[TokenBatch]) -> Result<(StepReport, Audit), Error> {
+        let start = Instant::now();
+        let gradient = self.gradient(micro_batches)?;
+        let audit = Reference::new(self, micro_batches)?.audit(self, &gradient);
+        Ok((self.update(micro_batches, gradient, start)?, audit))
+    }
+
+    /// Clips and updates.
+    fn update(
+        &mut self,
+        micro_batches: &[TokenBatch],
+        gradient: Gradient,
+        start: Instant,
+    ) -> Result<StepReport, Error> {
         let lr = self.schedule.at(self.steps_done);
-        let Gradient { mut grads, loss, memory, errors } = self.gradient(micro_batches)?;
+        let Gradient { mut grads, loss, memory, errors } = gradient;
         let grad_norm = grads.norm();
         if !grad_norm.is_finite() {
             return Err(Error::NotFinite { what: "gradient norm", value: grad_norm, step: self.steps_done + 1, lr });

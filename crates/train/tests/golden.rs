@@ -94,7 +94,7 @@ fn every_gradient_equals_pefts_in_every_preset_at_full_rank() -> Result {
             // More rows than features, or there would be nothing to compress.
             assert!(batch.tokens() > case.decoder.config().hidden_size);
             let compresses = !policy.forms.is_empty();
-            let trainer = trainer(case, policy);
+            let mut trainer = trainer(case, policy);
             let Gradient { grads, memory: report, .. } = trainer.gradient(&[batch])?;
             let saved: Vec<String> = report.saved.keys().map(ToString::to_string).collect();
             assert_eq!(saved.iter().any(|s| s.ends_with("low_rank")), compresses, "{name} {preset}: {saved:?}");
@@ -159,7 +159,7 @@ fn accumulation_equals_one_large_batch() -> Result {
         let case = open("llama-tied", true)?;
         let (one, many) = ([rows(&case.data, 0..5)], [rows(&case.data, 0..1), rows(&case.data, 1..5)]);
         let memory = case.memory.clone();
-        let trainer = trainer(case, policy);
+        let mut trainer = trainer(case, policy);
         let Gradient { grads: a, loss: loss_a, .. } = trainer.gradient(&one)?;
         let Gradient { grads: b, loss: loss_b, .. } = trainer.gradient(&many)?;
         assert!((loss_a - loss_b).abs() <= 1e-6 * loss_a);
@@ -181,7 +181,7 @@ fn every_base_gradient_equals_pytorchs() -> Result {
         let golden = tensors(&case.folder.join("fullgrad.safetensors"));
         case.decoder.train_all(&case.memory);
         let batch = rows(&case.data, 0..4);
-        let trainer = trainer(case, policy);
+        let mut trainer = trainer(case, policy);
         let Gradient { grads, .. } = trainer.gradient(&[batch])?;
         let params = trainer.decoder().params();
         assert_eq!(params.len(), golden.len());

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use loract_autograd::{Form, Memory, Policy, Recompute, Site};
+use loract_autograd::{Form, Memory, Policy, Recompute, Site, WarmStart};
 use loract_models::{Decoder, LoraConfig, ModelSource, Row, TokenBatch};
 use loract_train::{Activations, Planner, Schedule, ScheduleKind, Trainer};
 
@@ -37,6 +37,8 @@ fn policies() -> Result<Vec<(String, Policy)>> {
     }
     let again = Policy::uniform(Recompute::None, [Site::AttnQkv, Site::MlpOut], Form::Again);
     all.push(("again".to_owned(), again));
+    let warm = Policy { warm_start: WarmStart::Reuse, ..Activations::Loract.policy() };
+    all.push(("warm".to_owned(), warm));
     Ok(all)
 }
 

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::factors::{Factors, Wide};
 use super::policy::Planned;
-use super::{Quant, SavedKind, Site};
+use super::{Quant, Remembered, SavedKind, Site, WarmStart};
 use crate::kernels::elementwise;
 use crate::kernels::quantise::{self, Sums};
 use crate::ledger::{Category, Claim};
@@ -48,7 +48,17 @@ pub(crate) struct Compressed {
 
 impl Compressed {
     /// The sizes of what [`Compressed::new`] would make.
-    pub(crate) fn hollow(rows: usize, cols: usize, site: Site, planned: &Planned, memory: &Memory) -> Self {
+    pub(crate) fn hollow(
+        rows: usize,
+        cols: usize,
+        site: Site,
+        planned: &Planned,
+        past: (&mut Remembered, WarmStart),
+        memory: &Memory,
+    ) -> Self {
+        if let Some(wanted) = planned.factors() {
+            past.0.hollow(wanted, rows, cols, past.1, memory);
+        }
         let kind = planned.kind();
         let claim = memory.ledger().claim(Category::Saved(site, kind), planned.bytes(rows, cols));
         let has_rest = planned.quant().is_some() || planned == &Planned::Bf16;
@@ -57,7 +67,8 @@ impl Compressed {
         Self { rows, cols, kind, factors: None, rest: None, rank, has_rest, fineness, relative_error, _claim: claim }
     }
 
-    /// Compresses `x` for `site` as planned. `stream` names the samples and the rounding.
+    /// Compresses `x` for `site` as planned, starting from what is remembered of the place. `stream` names the samples and
+    /// the rounding.
     ///
     /// # Errors
     /// The linalg error that names the element which is not finite.
@@ -65,6 +76,7 @@ impl Compressed {
         x: &Tensor,
         site: Site,
         planned: &Planned,
+        past: (&mut Remembered, WarmStart),
         mut stream: Rng,
         memory: &Memory,
     ) -> Result<Self, loract_linalg::Error> {
@@ -73,8 +85,8 @@ impl Compressed {
         let (factors, residual) = match planned.factors() {
             None => (None, None),
             Some(wanted) => {
-                let (factors, residual) = Factors::of(x.view(), wanted, stream.next_u64())?;
-                (Some(factors), Some(residual))
+                let (found, residual) = past.0.decompose(x.view(), wanted, past.1, stream.next_u64(), memory)?;
+                (Some(Factors::stored(found, wanted.stored)), Some(residual))
             }
         };
         let bytes = factors.as_ref().map_or(0, Factors::size_bytes);

@@ -20,17 +20,12 @@ pub(super) enum Factors {
 }
 
 impl Factors {
-    /// Factors of x as asked for, and the relative error that comes with them.
-    ///
-    /// # Errors
-    /// The linalg error that names the element which is not finite.
-    pub(super) fn of(x: MatRef<'_>, wanted: PlannedFactors, seed: u64) -> Result<(Self, f64), loract_linalg::Error> {
-        let (found, error) = find(x, wanted, seed)?;
-        let stored = match wanted.stored {
+    /// `found` in the type they are kept in.
+    pub(super) fn stored(found: LowRank, stored: FactorType) -> Self {
+        match stored {
             FactorType::F32 => Factors::F32(found),
             FactorType::Bf16 => Factors::Bf16(found.to_bf16()),
-        };
-        Ok((stored, error))
+        }
     }
 
     /// V, k×n, in f32.
@@ -108,23 +103,31 @@ impl Wide<'_> {
     }
 }
 
-fn find(x: MatRef<'_>, wanted: PlannedFactors, seed: u64) -> Result<(LowRank, f64), loract_linalg::Error> {
+/// What linalg is asked for.
+pub(super) fn params(wanted: PlannedFactors, seed: u64) -> QbParams {
     let stop = match wanted.rank {
         Rank::Auto { tolerance } => Stop::Either { max_rank: wanted.most, tolerance: f64::from(tolerance) },
         Rank::Count(_) | Rank::Fraction { .. } => Stop::Rank(wanted.most),
     };
-    let params = QbParams { seed, ..QbParams::with_stop(stop) };
+    match wanted.method {
+        Compress::Gauss => QbParams { test_matrix: TestMatrix::Gaussian, seed, ..QbParams::with_stop(stop) },
+        Compress::Rsvd => QbParams { stop, seed, ..QbParams::rsvd(wanted.most) },
+        _ => QbParams { seed, ..QbParams::with_stop(stop) },
+    }
+}
+
+/// Factors of x as asked for, from nothing but x; and their relative error.
+///
+/// # Errors
+/// The linalg error that names the element which is not finite.
+pub(super) fn find(x: MatRef<'_>, wanted: PlannedFactors, seed: u64) -> Result<(LowRank, f64), loract_linalg::Error> {
+    let params = params(wanted, seed);
     Ok(match wanted.method {
-        Compress::None | Compress::Rqb => {
+        Compress::None | Compress::Rqb | Compress::Gauss => {
             let (factors, info) = qb(x, &params)?;
             (factors, info.relative_residual)
         }
-        Compress::Gauss => {
-            let (factors, info) = qb(x, &QbParams { test_matrix: TestMatrix::Gaussian, ..params })?;
-            (factors, info.relative_residual)
-        }
         Compress::Rsvd => {
-            let params = QbParams { stop, seed, ..QbParams::rsvd(wanted.most) };
             let (svd, info) = randomised_svd(x, &params)?;
             (svd.into_low_rank(), info.relative_residual)
         }

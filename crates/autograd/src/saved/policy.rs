@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Compress, FactorType, Factored, Form, Quant, Rank, SavedKind, Site};
+use super::{Compress, FactorType, Factored, Form, Quant, Rank, SavedKind, Site, WarmStart};
 
 /// Which segments run forward again in backward instead of keeping what is inside them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,6 +25,8 @@ pub struct Policy {
     pub forms: BTreeMap<Site, Form>,
     /// Recomputed segments.
     pub recompute: Recompute,
+    /// What decompositions start from.
+    pub warm_start: WarmStart,
 }
 
 impl Policy {
@@ -35,7 +37,7 @@ impl Policy {
 
     /// One form at all of `sites`.
     pub fn uniform(recompute: Recompute, sites: impl IntoIterator<Item = Site>, form: Form) -> Self {
-        Self { recompute, forms: sites.into_iter().map(|site| (site, form)).collect() }
+        Self { recompute, forms: sites.into_iter().map(|site| (site, form)).collect(), ..Self::exact() }
     }
 
     /// This with every form changed by `f`.
@@ -195,7 +197,7 @@ mod tests {
 
     fn policy(forms: &[(Site, &str)]) -> Policy {
         let forms = forms.iter().filter_map(|(site, form)| Some((*site, form.parse().ok()?))).collect();
-        Policy { forms, recompute: Recompute::None }
+        Policy { forms, ..Policy::exact() }
     }
 
     #[test]

@@ -24,7 +24,7 @@ use loract_linalg::Rng;
 use crate::error::{Error, same};
 use crate::ledger::Phase;
 use crate::param::Grads;
-use crate::saved::{Compressed, Planned, Policy, Saved, SavedRef, Site, WeakRef};
+use crate::saved::{Compressed, History, Place, Planned, Policy, Remembered, Saved, SavedRef, Site, WeakRef};
 use crate::tensor::{BufferId, Memory, Tensor};
 
 /// What names the random numbers of a micro-batch: the same key gives the same numbers.
@@ -79,6 +79,9 @@ pub struct Tape<'m> {
     layer: Option<usize>,
     nodes: Vec<Node<'m>>,
     known: HashMap<BufferId, WeakRef>,
+    /// Tensors compressed so far, by layer and site.
+    compressed: HashMap<(Option<usize>, Site), usize>,
+    history: Option<&'m mut History>,
     observer: Option<Observer<'m>>,
     errors: Vec<SiteError>,
     /// The segment that this tape runs again.
@@ -108,6 +111,8 @@ impl<'m> Tape<'m> {
             layer: None,
             nodes: Vec::new(),
             known: HashMap::new(),
+            compressed: HashMap::new(),
+            history: None,
             observer: None,
             errors: Vec::new(),
             rerun: None,
@@ -133,6 +138,11 @@ impl<'m> Tape<'m> {
     /// Shows every tensor that is saved from now on, once, to `observer`, whatever form it is then kept in.
     pub fn observe(&mut self, observer: Observer<'m>) {
         self.observer = Some(observer);
+    }
+
+    /// Compresses with what `history` remembers of earlier micro-batches, and remembers there.
+    pub fn recall(&mut self, history: &'m mut History) {
+        self.history = Some(history);
     }
 
     /// How closely each compressed tensor was kept so far.
@@ -214,25 +224,28 @@ impl<'m> Tape<'m> {
         }
         let saved = match planned {
             Planned::Exact => Saved::exact(tensor, site),
-            _ if self.memory.is_hollow() => {
-                Saved::Compressed(Compressed::hollow(tensor.rows(), tensor.cols(), site, &planned, &self.memory))
-            }
-            _ => {
-                let stream = self.stream(site as u64 | self.place_tag());
-                let kept = Compressed::new(tensor, site, &planned, stream, &self.memory)
-                    .map_err(|error| self.non_finite(site, error))?;
-                self.errors.push(SiteError { site, layer: self.layer, relative: kept.relative_error() });
-                Saved::Compressed(kept)
-            }
+            _ => Saved::Compressed(self.compress(site, tensor, &planned)?),
         };
         let saved = SavedRef::new(saved);
         self.known.insert(id, saved.downgrade());
         Ok(saved)
     }
 
-    /// Sites are few; what distinguishes two saves at one site of one layer (gate and up) is their place among the saves.
-    fn place_tag(&self) -> u64 {
-        (self.known.len() as u64) << 8
+    fn compress(&mut self, site: Site, tensor: &Tensor, planned: &Planned) -> Result<Compressed, Error> {
+        let ordinal = self.compressed.entry((self.layer, site)).or_default();
+        let place = Place { layer: self.layer, site, ordinal: *ordinal };
+        *ordinal += 1;
+        let stream = self.stream(site as u64 | (place.ordinal as u64) << 8);
+        let mut forgotten = Remembered::default();
+        let remembered = self.history.as_mut().map_or(&mut forgotten, |history| history.at(place));
+        let past = (remembered, self.policy.warm_start);
+        if self.memory.is_hollow() {
+            return Ok(Compressed::hollow(tensor.rows(), tensor.cols(), site, planned, past, &self.memory));
+        }
+        let kept = Compressed::new(tensor, site, planned, past, stream, &self.memory);
+        let kept = kept.map_err(|error| self.non_finite(site, error))?;
+        self.errors.push(SiteError { site, layer: self.layer, relative: kept.relative_error() });
+        Ok(kept)
     }
 
     fn non_finite(&self, site: Site, error: loract_linalg::Error) -> Error {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use loract_autograd::ops::{AttentionShape, Linear, RopeTable, add, attention, linear, rope, swiglu};
-use loract_autograd::{Category, Form, Frozen, Grads, Memory, Policy, Recompute, SavedKind, Site, Tape, Var, Weight};
+use loract_autograd::{Category, Form, Frozen, Grads, Memory, Policy, SavedKind, Site, Tape, Var, Weight};
 use loract_testkit::oracle;
 use loract_testkit::spectrum::{Spectrum, with_spectrum};
 
@@ -80,7 +80,7 @@ fn close(what: &str, got: &[Vec<f32>], want: &[Vec<f32>]) {
 }
 
 fn policy(forms: &[(Site, Form)]) -> Policy {
-    Policy { forms: forms.iter().copied().collect(), recompute: Recompute::None }
+    Policy { forms: forms.iter().copied().collect(), ..Policy::exact() }
 }
 
 #[test]

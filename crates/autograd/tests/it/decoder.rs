@@ -9,8 +9,8 @@ use loract_autograd::ops::{
     swiglu,
 };
 use loract_autograd::{
-    Bytes, Category, DType, Frozen, Grads, Memory, Param, Peak, Policy, Site, SiteError, Tape, Var, Vector, Weight,
-    to_bf16_bytes,
+    Bytes, Category, DType, Frozen, Grads, History, Memory, Param, Peak, Policy, Site, SiteError, Tape, Var, Vector,
+    Weight, to_bf16_bytes,
 };
 
 use crate::harness::{EPS, KEY, Result, lora, param, random};
@@ -167,10 +167,16 @@ impl Decoder {
 
     /// A step on all tokens but the first of each sequence.
     pub fn run(&self, memory: &Memory, policy: Policy) -> Result<Run> {
+        self.run_with(memory, policy, &mut History::default())
+    }
+
+    /// As [`Decoder::run`], with what is remembered of earlier runs.
+    pub fn run_with(&self, memory: &Memory, policy: Policy, history: &mut History) -> Result<Run> {
         let ledger = memory.ledger();
         ledger.reset_peak();
         let mut grads = Grads::new();
         let mut tape = Tape::new(memory, policy, KEY);
+        tape.recall(history);
         let mut x = embedding(&mut tape, &self.embedding, &self.ids)?;
         for (at, layer) in self.layers.iter().enumerate() {
             tape.set_layer(Some(at));

@@ -72,9 +72,9 @@ fn mixed_forms() -> Result {
         (Site::AttnQkv, "again"),
     ];
     let forms = mixed.into_iter().map(|(site, words)| (site, form(words))).collect();
-    check("mixed", Options::default(), &Policy { forms, recompute: Recompute::None })?;
+    check("mixed", Options::default(), &Policy { forms, ..Policy::exact() })?;
     let again = [Site::MlpOut, Site::AttnQkv].map(|site| (site, Form::Again));
-    let policy = Policy { forms: again.into(), recompute: Recompute::None };
+    let policy = Policy { forms: again.into(), ..Policy::exact() };
     check("again", Options { dropout: 0.1, ..Options::default() }, &policy)
 }
 

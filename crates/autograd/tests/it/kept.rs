@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use loract_autograd::ops::{Linear, linear};
 use loract_autograd::{
-    Category, Form, Grads, Memory, Param, Policy, Recompute, SavedKind, Site, SiteError, StepKey, Tape, Weight,
+    Category, Form, Grads, History, Memory, Param, Policy, Recompute, SavedKind, Site, SiteError, StepKey, Tape, Weight,
 };
 
 use crate::harness::{Matrix, Result};
@@ -83,9 +83,15 @@ pub struct Kept {
 
 /// Keeps x in `form`.
 pub fn keep(x: &Matrix, form: Form, key: StepKey) -> Result<Kept> {
+    keep_with(x, at(Site::AttnIn, form), key, &mut History::default())
+}
+
+/// Keeps x with what is remembered of earlier times.
+pub fn keep_with(x: &Matrix, policy: Policy, key: StepKey, history: &mut History) -> Result<Kept> {
     let (memory, m) = (Memory::new(), x.rows);
     let probe = probe(&memory, m, x.cols);
-    let (mut tape, mut grads) = (Tape::new(&memory, at(Site::AttnIn, form), key), Grads::new());
+    let (mut tape, mut grads) = (Tape::new(&memory, policy, key), Grads::new());
+    tape.recall(history);
     tape.set_layer(Some(2));
     let input = tape.input(x.tensor(&memory), false);
     let y = linear(&mut tape, &input, &probe, Site::AttnIn)?;

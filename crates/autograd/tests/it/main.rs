@@ -8,6 +8,7 @@ mod errors;
 mod factored;
 mod forms;
 mod harness;
+mod history;
 mod hollow;
 mod kept;
 mod kernels;

@@ -187,6 +187,13 @@ pub struct TrainArgs {
     /// attn_qkv, attn_out, mlp_in, act_fn, mlp_out, ckpt_attn, ckpt_mlp, ckpt_layer; all, terminal, propagating
     #[arg(long, value_delimiter = ',')]
     pub sites: Option<Vec<String>>,
+    /// What decompositions start from: none (a sketch), reuse (the last step's basis as it is, while it serves), refresh
+    /// (one pass from it) [default: none]
+    #[arg(long)]
+    pub warm_start: Option<String>,
+    /// Compare the gradient with the exact one every this many steps, in OUT/audits.jsonl [default: 0 = never]
+    #[arg(long)]
+    pub audit_every: Option<u64>,
 }
 
 /// More threads than any machine's cores; starting them would take the machine down.
@@ -252,7 +259,9 @@ impl TrainArgs {
             compress,
             rank,
             residual_bits,
-            sites
+            sites,
+            warm_start,
+            audit_every
         ))
     }
 
@@ -263,6 +272,7 @@ impl TrainArgs {
             || self.rank.is_some()
             || self.residual_bits.is_some()
             || self.sites.is_some()
+            || self.warm_start.is_some()
     }
 
     /// The settings that these arguments mean; everything not given gets its default.
@@ -316,6 +326,8 @@ impl TrainArgs {
             lora_targets: self.lora_targets.unwrap_or_else(|| targets.map(String::from).into()),
             recompute: policy.recompute,
             sites: policy.forms,
+            warm_start: policy.warm_start,
+            audit_every: self.audit_every.unwrap_or(0),
         };
         config.check()?;
         Ok(config)
@@ -369,6 +381,8 @@ mod tests {
             (&["--lr", "-1"], "unexpected argument"),
             (&["--lr=-1"], "not a positive number"),
             (&["--eval-every", "5"], "needs --eval-data"),
+            (&["--warm-start", "hot"], "`hot` is none of none, reuse, refresh"),
+            (&["--activations", "exact", "--warm-start", "reuse"], "no site has factors"),
             (&["--resume"], "not in this version"),
         ] {
             let got = train(flags).err().map(|e| e.to_string()).unwrap_or_default();

@@ -33,6 +33,7 @@ pub(super) fn resolve(args: &TrainArgs) -> Result<Policy, Error> {
         policy.forms.values_mut().for_each(|form| *form = changed(*form, method, rank, quant));
     }
     policy.recompute = recompute;
+    policy.warm_start = named("warm-start", args.warm_start.as_deref())?.unwrap_or_default();
     policy.forms.retain(|_, form| *form != Form::Exact);
     Ok(policy)
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use loract_autograd::Policy;
 use loract_models::ModelSource;
-use loract_train::{Activations, Error, Plan, Planner, RunConfig, process_resident_bytes};
+use loract_train::{Activations, Baseline, Error, Plan, Planner, RunConfig};
 use serde_json::{Value, json};
 
 use crate::args::{PlanArgs, use_threads};
@@ -31,11 +31,12 @@ pub fn run(args: PlanArgs) -> Result<()> {
     train.out.get_or_insert_with(Default::default);
     let threads = use_threads(train.threads)?;
     let config = train.resolve(threads)?;
+    let before = Baseline::before_weights();
     let source = ModelSource::open(&config.model)?;
     config.check_ranks(&source.config)?;
     let name = source.name.clone();
     let mut planner = Planner::new(source, &config.lora(), config.adapter.as_deref())?;
-    let baseline = process_resident_bytes().unwrap_or(0);
+    let baseline = before.and_then(|before| before.bytes(planner.memory())).unwrap_or(0);
     let tokens = config.seq_len.unwrap_or_else(|| TOKENS.min(planner.context()));
     let estimate = |plan: &Plan| plan.process_bytes(baseline, threads);
 

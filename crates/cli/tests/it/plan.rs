@@ -69,3 +69,26 @@ fn gradients_are_audited() -> Anyhow {
     assert_eq!(wrong.code, Some(2), "{}", wrong.stderr);
     Ok(())
 }
+
+#[test]
+fn audits_inside_a_run_leave_it_as_it_is() -> Anyhow {
+    let place = Place::with("llama-tied")?;
+    let flags = "--steps 4 --batch-size 4 --activations loract-paper --warm-start refresh";
+    place.trained(&format!("{flags} --out plain"))?;
+    place.trained(&format!("{flags} --audit-every 2 --out audited"))?;
+    assert_eq!(place.losses("plain")?, place.losses("audited")?);
+    assert_eq!(place.adapter("plain")?, place.adapter("audited")?);
+    assert_eq!(
+        place.text("plain/config.toml")?.replace("audit_every = 0", "audit_every = 2").replace("plain", "audited"),
+        place.text("audited/config.toml")?
+    );
+    let audits = place.lines("audited/audits.jsonl")?;
+    assert_eq!(audits.iter().map(|audit| audit["step"].as_u64()).collect::<Vec<_>>(), [Some(2), Some(4)]);
+    for audit in &audits {
+        let cosine = audit["whole"]["cosine"].as_f64().ok_or("a cosine")?;
+        assert!(cosine > 0.2 && cosine < 0.9999, "{cosine}");
+        assert!(audit["sites"].as_array().is_some_and(|sites| !sites.is_empty()));
+    }
+    assert!(place.text("plain/audits.jsonl").is_err());
+    Ok(())
+}

@@ -30,7 +30,7 @@ pub fn run(args: GradientsArgs) -> Result<()> {
     let folder = Folder::make(args.report.as_deref())?;
     output::message(&format!("one micro-batch of {} rows, {} tokens", config.batch_size, batch.tokens()));
     let batches = [batch];
-    let reference = Reference::new(&mut trainer, &batches)?;
+    let reference = Reference::new(&trainer, &batches)?;
     // Planned, not run: `exact` may not fit.
     let mut planner = Planner::new(ModelSource::open(&config.model)?, &config.lora(), config.adapter.as_deref())?;
     let exact_saved = planner.plan(&Policy::exact(), &batches)?.memory.saved_bytes;
@@ -44,7 +44,9 @@ pub fn run(args: GradientsArgs) -> Result<()> {
     }
     for (name, policy) in contestants {
         let begun = std::time::Instant::now();
-        let audit = reference.audit(&mut trainer, policy, &batches)?;
+        trainer.set_policy(policy);
+        let gradient = trainer.gradient(&batches)?;
+        let audit = reference.audit(&trainer, &gradient);
         let seconds = begun.elapsed().as_secs_f64();
         if !args.json {
             output::line(&line(&name, &audit, exact_saved, seconds))?;
@@ -135,19 +137,8 @@ fn line(name: &str, audit: &Audit, exact_saved: usize, seconds: f64) -> String {
 }
 
 fn as_json(name: &str, audit: &Audit, exact_saved: usize) -> Value {
-    let sites: Vec<Value> = audit
-        .sites
-        .iter()
-        .map(|e| json!({ "site": e.site.name(), "layer": e.layer, "relative_error": e.relative }))
-        .collect();
-    json!({
-        "activations": name,
-        "whole": audit.whole,
-        "propagating_error": propagating_error(&audit.sites),
-        "saved_bytes": audit.memory.saved_bytes,
-        "exact_saved_bytes": exact_saved,
-        "peak_activation_bytes": audit.memory.peak.activation_bytes,
-        "params": audit.params,
-        "sites": sites,
-    })
+    let mut line = audit.to_json();
+    line["activations"] = json!(name);
+    line["exact_saved_bytes"] = json!(exact_saved);
+    line
 }
