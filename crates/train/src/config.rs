@@ -199,6 +199,8 @@ pub struct RunConfig {
     /// What decompositions start from.
     #[serde(serialize_with = "as_name")]
     pub warm_start: WarmStart,
+    /// Threads that compress while forward goes on; 0 = compress at once.
+    pub compress_workers: usize,
     /// Compare the gradient with the exact one every this many steps; 0 = never.
     pub audit_every: u64,
 }
@@ -306,6 +308,7 @@ impl RunConfig {
             ("batch-size", self.batch_size, 1 << 20),
             ("grad-accum", self.grad_accum, 1 << 20),
             ("lora-rank", self.lora_rank, 1 << 16),
+            ("compress-workers", self.compress_workers, 64),
         ];
         if let Some((key, value, most)) = most.into_iter().find(|(_, value, most)| value > most) {
             return wrong(key, format!("{value}; the most is {most}"));

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use loract_autograd::Memory;
+use loract_autograd::{Memory, Workers};
 use loract_models::{Decoder, LoraConfig, ModelSource, TokenBatch, adapter};
 use serde_json::json;
 
@@ -168,6 +168,12 @@ impl Run {
             config.max_grad_norm,
             config.seed,
         );
+        if config.compress_workers > 0 {
+            trainer.set_workers(Some(Workers::start(config.compress_workers).map_err(|reason| Error::Setting {
+                key: "compress-workers",
+                what: format!("{} threads could not be started: {reason}", config.compress_workers),
+            })?));
+        }
         let mut order = Order::new(data.examples().len(), (!config.no_shuffle).then_some(config.seed));
         let begun = Instant::now();
         let mut seconds = Vec::new();

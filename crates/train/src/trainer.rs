@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use loract_autograd::{Category, Grads, History, Memory, Policy, Recompute, SiteError, StepKey, Tape};
+use loract_autograd::{Category, Grads, History, Memory, Policy, Recompute, SiteError, StepKey, Tape, Workers};
 use loract_models::{Decoder, TokenBatch};
 use serde::Serialize;
 
@@ -20,6 +20,7 @@ pub struct Trainer {
     memory: Memory,
     policy: Policy,
     history: History,
+    workers: Option<Workers>,
     schedule: Schedule,
     optimiser: AdamW,
     max_grad_norm: f64,
@@ -81,7 +82,18 @@ impl Trainer {
     ) -> Self {
         let optimiser = AdamW::new(memory, weight_decay as f32);
         let (memory, history) = (memory.clone(), History::default());
-        Self { decoder, memory, policy, history, schedule, optimiser, max_grad_norm, seed, steps_done: 0 }
+        Self {
+            decoder,
+            memory,
+            policy,
+            history,
+            workers: None,
+            schedule,
+            optimiser,
+            max_grad_norm,
+            seed,
+            steps_done: 0,
+        }
     }
 
     /// The decoder as it stands.
@@ -96,6 +108,10 @@ impl Trainer {
     pub fn set_policy(&mut self, policy: Policy) {
         self.policy = policy;
         self.history = History::default();
+    }
+    /// From now on compresses on threads of its own.
+    pub fn set_workers(&mut self, workers: Option<Workers>) {
+        self.workers = workers;
     }
     /// Where its tensors are counted.
     pub fn memory(&self) -> &Memory {
@@ -140,7 +156,11 @@ impl Trainer {
             let key = StepKey { seed: self.seed, step: self.steps_done, micro_batch: micro_batch as u64 };
             let mut tape = Tape::new(&self.memory, policy.clone(), key);
             tape.recall(history);
+            if let Some(workers) = &self.workers {
+                tape.compress_on(workers);
+            }
             let output = self.decoder.loss(&mut tape, batch).map_err(|error| self.at_step(error.into()))?;
+            tape.settle().map_err(|error| self.at_step(error.into()))?;
             let sum = output.nll.iter().map(|&x| f64::from(x)).sum::<f64>();
             if !sum.is_finite() {
                 let lr = self.schedule.at(self.steps_done);

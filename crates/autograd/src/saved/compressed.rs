@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::factors::{Factors, Wide};
 use super::policy::Planned;
-use super::{Quant, Remembered, SavedKind, Site, WarmStart};
+use super::{Quant, Remembered, Site, WarmStart};
 use crate::kernels::elementwise;
 use crate::kernels::quantise::{self, Sums};
 use crate::ledger::{Category, Claim};
@@ -33,15 +33,12 @@ enum Rest {
 pub(crate) struct Compressed {
     rows: usize,
     cols: usize,
-    kind: SavedKind,
     factors: Option<Factors>,
     rest: Option<Rest>,
     /// k; 0 without factors.
     rank: usize,
     /// Whether there is a rest; also in a hollow one, which has the sizes only.
     has_rest: bool,
-    /// Of the plan.
-    fineness: f64,
     relative_error: f32,
     _claim: Claim,
 }
@@ -59,12 +56,10 @@ impl Compressed {
         if let Some(wanted) = planned.factors() {
             past.0.hollow(wanted, rows, cols, past.1, memory);
         }
-        let kind = planned.kind();
-        let claim = memory.ledger().claim(Category::Saved(site, kind), planned.bytes(rows, cols));
+        let claim = memory.ledger().claim(Category::Saved(site, planned.kind()), planned.bytes(rows, cols));
         let has_rest = planned.quant().is_some() || planned == &Planned::Bf16;
         let rank = planned.factors().map_or(0, |f| f.most);
-        let (fineness, relative_error) = (planned.fineness(cols), 0.0);
-        Self { rows, cols, kind, factors: None, rest: None, rank, has_rest, fineness, relative_error, _claim: claim }
+        Self { rows, cols, factors: None, rest: None, rank, has_rest, relative_error: 0.0, _claim: claim }
     }
 
     /// Compresses `x` for `site` as planned, starting from what is remembered of the place. `stream` names the samples and
@@ -80,8 +75,8 @@ impl Compressed {
         mut stream: Rng,
         memory: &Memory,
     ) -> Result<Self, loract_linalg::Error> {
-        let (rows, cols, kind) = (x.rows(), x.cols(), planned.kind());
-        let category = Category::Saved(site, kind);
+        let (rows, cols) = (x.rows(), x.cols());
+        let category = Category::Saved(site, planned.kind());
         let (factors, residual) = match planned.factors() {
             None => (None, None),
             Some(wanted) => {
@@ -115,20 +110,10 @@ impl Compressed {
             _ => 0.0,
         };
         let rank = factors.as_ref().map_or(0, Factors::rank);
-        let (has_rest, fineness, relative_error) = (rest.is_some(), planned.fineness(cols), relative_error as f32);
-        Ok(Self { rows, cols, kind, factors, rest, rank, has_rest, fineness, relative_error, _claim: claim })
+        let (has_rest, relative_error) = (rest.is_some(), relative_error as f32);
+        Ok(Self { rows, cols, factors, rest, rank, has_rest, relative_error, _claim: claim })
     }
 
-    pub(crate) fn shape(&self) -> (usize, usize) {
-        (self.rows, self.cols)
-    }
-    pub(crate) fn kind(&self) -> SavedKind {
-        self.kind
-    }
-    /// [`Planned::fineness`] of what it was made for.
-    pub(crate) fn fineness(&self) -> f64 {
-        self.fineness
-    }
     /// ‖X − X̃‖/‖X‖ as estimated while compressing; rounding of bf16 is left out.
     pub(crate) fn relative_error(&self) -> f32 {
         self.relative_error

@@ -44,8 +44,12 @@ pub struct History {
 }
 
 impl History {
-    pub(crate) fn at(&mut self, place: Place) -> &mut Remembered {
-        self.places.entry(place).or_default()
+    pub(crate) fn take(&mut self, place: Place) -> Remembered {
+        self.places.remove(&place).unwrap_or_default()
+    }
+
+    pub(crate) fn put(&mut self, place: Place, remembered: Remembered) {
+        self.places.insert(place, remembered);
     }
 }
 

@@ -3,6 +3,7 @@
 //! An op hands a tensor to [`crate::Tape`], which asks the [`Policy`] for a form and returns a [`SavedRef`]. Backward
 //! uses the cheapest thing that a form offers: a product with the transpose, a tile of rows, or the dense tensor.
 
+mod background;
 mod compressed;
 mod factored;
 mod factors;
@@ -13,6 +14,8 @@ mod quant;
 mod site;
 mod tiles;
 
+pub use background::Workers;
+pub(crate) use background::{Background, Compression, Deferred, Done};
 pub(crate) use compressed::{Compressed, left_mul_tiles};
 pub use factored::{Compress, FactorType, Factored, Rank};
 pub use form::Form;
@@ -72,7 +75,7 @@ pub(crate) enum Saved {
     /// The tensor itself; its bytes count at the site while this lives.
     Exact(Tensor),
     /// A smaller form.
-    Compressed(Compressed),
+    Compressed(Deferred),
 }
 
 impl Saved {
@@ -85,14 +88,14 @@ impl Saved {
     fn shape(&self) -> (usize, usize) {
         match self {
             Saved::Exact(t) => (t.rows(), t.cols()),
-            Saved::Compressed(c) => c.shape(),
+            Saved::Compressed(c) => c.shape,
         }
     }
 
     fn kind(&self) -> SavedKind {
         match self {
             Saved::Exact(_) => SavedKind::Exact,
-            Saved::Compressed(c) => c.kind(),
+            Saved::Compressed(c) => c.kind,
         }
     }
 }
@@ -195,7 +198,7 @@ impl SavedRef {
     pub(crate) fn serves(&self, planned: &Planned) -> bool {
         match self.first() {
             Saved::Exact(_) => true,
-            Saved::Compressed(kept) => self.is_computed() || kept.fineness() >= planned.fineness(self.cols()),
+            Saved::Compressed(kept) => self.is_computed() || kept.fineness >= planned.fineness(self.cols()),
         }
     }
     /// Whether it is computed again from other tensors.
@@ -215,7 +218,7 @@ impl SavedRef {
     pub(crate) fn factors(&self, memory: &Memory) -> Option<(Tensor, Tensor)> {
         let Source::Kept { saved, column_scale } = &self.0 else { return None };
         let Saved::Compressed(kept) = &**saved else { return None };
-        let (u, mut v) = kept.factors(memory)?;
+        let (u, mut v) = kept.get().factors(memory)?;
         if let Some(scale) = column_scale
             && !memory.is_hollow()
         {
@@ -264,7 +267,7 @@ impl SavedRef {
                         matmul(out.view_mut(), accum, d.view().t(), x.view(), 1.0, Par::Rayon);
                     }
                 }
-                Saved::Compressed(c) => c.left_mul(d, out, accum, memory),
+                Saved::Compressed(c) => c.get().left_mul(d, out, accum, memory),
             },
             Source::SwiGlu { .. } => {
                 let tiles = self.tiles();

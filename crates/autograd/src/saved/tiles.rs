@@ -41,7 +41,7 @@ impl<'a> Tiles<'a> {
     pub(super) fn of(saved: &'a Saved, column_scale: Option<&'a Tensor>) -> Self {
         let tiles = match saved {
             Saved::Exact(tensor) => Tiles::Dense { data: tensor.data(), cols: tensor.cols() },
-            Saved::Compressed(c) => Tiles::Compressed { source: c.tiles(), cols: c.shape().1 },
+            Saved::Compressed(c) => Tiles::Compressed { source: c.get().tiles(), cols: c.shape.1 },
         };
         match column_scale {
             None => tiles,

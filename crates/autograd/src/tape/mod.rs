@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 
 mod backprop;
+mod save;
 mod segment;
 mod var;
 
@@ -24,7 +25,7 @@ use loract_linalg::Rng;
 use crate::error::{Error, same};
 use crate::ledger::Phase;
 use crate::param::Grads;
-use crate::saved::{Compressed, History, Place, Planned, Policy, Remembered, Saved, SavedRef, Site, WeakRef};
+use crate::saved::{Background, History, Policy, Site, WeakRef};
 use crate::tensor::{BufferId, Memory, Tensor};
 
 /// What names the random numbers of a micro-batch: the same key gives the same numbers.
@@ -82,6 +83,7 @@ pub struct Tape<'m> {
     /// Tensors compressed so far, by layer and site.
     compressed: HashMap<(Option<usize>, Site), usize>,
     history: Option<&'m mut History>,
+    background: Option<Background<'m>>,
     observer: Option<Observer<'m>>,
     errors: Vec<SiteError>,
     /// The segment that this tape runs again.
@@ -113,6 +115,7 @@ impl<'m> Tape<'m> {
             known: HashMap::new(),
             compressed: HashMap::new(),
             history: None,
+            background: None,
             observer: None,
             errors: Vec::new(),
             rerun: None,
@@ -203,77 +206,6 @@ impl<'m> Tape<'m> {
         output
     }
 
-    /// Keeps `tensor`, which is needed at all of `sites`, in the form that the policy plans for them.
-    ///
-    /// A tensor that is kept already (the same numbers, for another op) is shared, unless it is kept in a coarser form
-    /// than `sites` allow.
-    ///
-    /// # Errors
-    /// [`Error::NonFinite`] if it is to be compressed and holds NaN or infinity.
-    pub(crate) fn save(&mut self, sites: &[Site], tensor: &Tensor) -> Result<SavedRef, Error> {
-        let id = tensor.buffer_id();
-        let planned = self.policy.plan(sites, tensor.rows(), tensor.cols());
-        if let Some(kept) = self.known.get(&id).and_then(WeakRef::upgrade)
-            && kept.serves(&planned)
-        {
-            return Ok(kept);
-        }
-        let site = sites[0];
-        if let Some(observer) = &mut self.observer {
-            observer(site, self.layer, tensor);
-        }
-        let saved = match planned {
-            Planned::Exact => Saved::exact(tensor, site),
-            _ => Saved::Compressed(self.compress(site, tensor, &planned)?),
-        };
-        let saved = SavedRef::new(saved);
-        self.known.insert(id, saved.downgrade());
-        Ok(saved)
-    }
-
-    fn compress(&mut self, site: Site, tensor: &Tensor, planned: &Planned) -> Result<Compressed, Error> {
-        let ordinal = self.compressed.entry((self.layer, site)).or_default();
-        let place = Place { layer: self.layer, site, ordinal: *ordinal };
-        *ordinal += 1;
-        let stream = self.stream(site as u64 | (place.ordinal as u64) << 8);
-        let mut forgotten = Remembered::default();
-        let remembered = self.history.as_mut().map_or(&mut forgotten, |history| history.at(place));
-        let past = (remembered, self.policy.warm_start);
-        if self.memory.is_hollow() {
-            return Ok(Compressed::hollow(tensor.rows(), tensor.cols(), site, planned, past, &self.memory));
-        }
-        let kept = Compressed::new(tensor, site, planned, past, stream, &self.memory);
-        let kept = kept.map_err(|error| self.non_finite(site, error))?;
-        self.errors.push(SiteError { site, layer: self.layer, relative: kept.relative_error() });
-        Ok(kept)
-    }
-
-    fn non_finite(&self, site: Site, error: loract_linalg::Error) -> Error {
-        match error {
-            loract_linalg::Error::NonFinite { row, col, value, .. } => {
-                Error::NonFinite { site, layer: self.layer, row, col, value }
-            }
-            loract_linalg::Error::ZeroRank { rows, cols } => {
-                Error::Shape { op: "save", what: "rank 0 for a tensor", left: rows, right: cols }
-            }
-        }
-    }
-
-    /// Lets later saves of `output` share `saved`, from which it can be had.
-    pub(crate) fn share(&mut self, output: &Tensor, saved: &SavedRef) {
-        self.known.insert(output.buffer_id(), saved.downgrade());
-    }
-
-    /// Whether a tensor of `site` is to be computed again from others.
-    pub(crate) fn is_computed_again(&self, site: Site) -> bool {
-        self.policy.form(site) == crate::saved::Form::Again
-    }
-
-    /// Keeps a small tensor that is always exact (row statistics, x·A).
-    pub(crate) fn save_exact(&mut self, site: Site, tensor: &Tensor) -> SavedRef {
-        SavedRef::new(Saved::exact(tensor, site))
-    }
-
     /// Whether the policy recomputes the segments saved at `site`.
     pub fn recomputes(&self, site: Site) -> bool {
         self.policy.recomputes(site)
@@ -284,7 +216,8 @@ impl<'m> Tape<'m> {
     ///
     /// # Errors
     /// Those of the ops' backward; recomputation can meet whatever forward can.
-    pub fn backward(self, output: VarId, seed: Tensor, grads: &mut Grads) -> Result<InputGrads, Error> {
+    pub fn backward(mut self, output: VarId, seed: Tensor, grads: &mut Grads) -> Result<InputGrads, Error> {
+        self.settle()?;
         let ledger = self.memory.ledger().clone();
         let before = ledger.set_phase(Phase::Backward);
         let mut pass = Backprop { memory: self.memory.clone(), values: HashMap::new(), params: grads };

@@ -10,7 +10,7 @@ use loract_autograd::ops::{
 };
 use loract_autograd::{
     Bytes, Category, DType, Frozen, Grads, History, Memory, Param, Peak, Policy, Site, SiteError, Tape, Var, Vector,
-    Weight, to_bf16_bytes,
+    Weight, Workers, to_bf16_bytes,
 };
 
 use crate::harness::{EPS, KEY, Result, lora, param, random};
@@ -167,16 +167,25 @@ impl Decoder {
 
     /// A step on all tokens but the first of each sequence.
     pub fn run(&self, memory: &Memory, policy: Policy) -> Result<Run> {
-        self.run_with(memory, policy, &mut History::default())
+        self.run_with(memory, policy, &mut History::default(), None)
     }
 
-    /// As [`Decoder::run`], with what is remembered of earlier runs.
-    pub fn run_with(&self, memory: &Memory, policy: Policy, history: &mut History) -> Result<Run> {
+    /// As [`Decoder::run`], with what is remembered of earlier runs, and compressing on `workers`.
+    pub fn run_with(
+        &self,
+        memory: &Memory,
+        policy: Policy,
+        history: &mut History,
+        workers: Option<&Workers>,
+    ) -> Result<Run> {
         let ledger = memory.ledger();
         ledger.reset_peak();
         let mut grads = Grads::new();
         let mut tape = Tape::new(memory, policy, KEY);
         tape.recall(history);
+        if let Some(workers) = workers {
+            tape.compress_on(workers);
+        }
         let mut x = embedding(&mut tape, &self.embedding, &self.ids)?;
         for (at, layer) in self.layers.iter().enumerate() {
             tape.set_layer(Some(at));
@@ -187,6 +196,7 @@ impl Decoder {
         let rows: Vec<u32> = (1..self.ids.len() as u32).collect();
         let targets = Targets { tokens: rows.iter().map(|row| row * 7 % VOCABULARY as u32).collect(), rows };
         let out = cross_entropy(&mut tape, x, &self.head, &targets)?;
+        tape.settle()?;
         let errors = tape.errors().to_vec();
         let id = out.loss.id();
         drop(out.loss);
@@ -194,6 +204,15 @@ impl Decoder {
         tape.backward(id, memory.tensor(1, 1, vec![0.1], Category::Transient), &mut grads)?;
         let gradients = self.params().map(|p| grads.get(p).map(|g| g.to_vec()).unwrap_or_default()).collect();
         Ok(Run { nll: out.nll, gradients, errors, live: [forward, ledger.live()], peak: ledger.peak() })
+    }
+
+    /// From now on what enters layer 1 is not finite.
+    pub fn poison(&mut self) {
+        if let Some(pair) = &mut self.layers[0].linears[6].lora {
+            let mut numbers = pair.b.value().to_vec();
+            numbers[3] = f32::NAN;
+            pair.b.value_mut().write(&numbers);
+        }
     }
 
     fn params(&self) -> impl Iterator<Item = &Param> {

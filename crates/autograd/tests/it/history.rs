@@ -146,7 +146,7 @@ fn remembered_bases_are_counted_and_foreseen() -> Result {
             let mut history = History::default();
             let mut bytes = Vec::new();
             for _ in 0..2 {
-                decoder.run_with(&memory, policy.clone(), &mut history)?;
+                decoder.run_with(&memory, policy.clone(), &mut history, None)?;
                 bytes.push(memory.ledger().live_in(Category::WarmBases));
             }
             drop(history);

@@ -3,6 +3,7 @@
 
 mod again;
 mod attention;
+mod background;
 mod decoder;
 mod errors;
 mod factored;

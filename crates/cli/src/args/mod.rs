@@ -191,6 +191,9 @@ pub struct TrainArgs {
     /// (one pass from it) [default: none]
     #[arg(long)]
     pub warm_start: Option<String>,
+    /// Threads that compress while forward goes on [default: 0 = compress at once]
+    #[arg(long)]
+    pub compress_workers: Option<usize>,
     /// Compare the gradient with the exact one every this many steps, in OUT/audits.jsonl [default: 0 = never]
     #[arg(long)]
     pub audit_every: Option<u64>,
@@ -261,6 +264,7 @@ impl TrainArgs {
             residual_bits,
             sites,
             warm_start,
+            compress_workers,
             audit_every
         ))
     }
@@ -327,6 +331,7 @@ impl TrainArgs {
             recompute: policy.recompute,
             sites: policy.forms,
             warm_start: policy.warm_start,
+            compress_workers: self.compress_workers.unwrap_or(0),
             audit_every: self.audit_every.unwrap_or(0),
         };
         config.check()?;
