@@ -8,6 +8,7 @@
 //! | [`Tape`], [`Var`] | what ran, and what each op kept of it; [`Tape::segment`] recomputes a stretch instead |
 //! | [`Policy`], [`Site`], [`Form`] | which form a saved tensor gets: itself, bf16, codes of a few bits, low-rank factors, factors and codes, or nothing |
 //! | [`ops`] | the ops, one a file: forward, what it saves, backward |
+//! | [`Profile`] | where the time of a step goes |
 //! | [`optimise`] | the arithmetic of AdamW |
 //!
 //! Forward is always exact; only gradients depend on the policy. Shapes: m rows (tokens of the micro-batch), n columns
@@ -19,6 +20,7 @@ mod kernels;
 mod ledger;
 pub mod ops;
 mod param;
+mod profile;
 mod saved;
 mod tape;
 mod tensor;
@@ -30,6 +32,7 @@ pub use ledger::{Category, Claim, Ledger, Peak, Phase};
 /// The decompositions that saving is made of, for those above who measure them.
 pub use loract_linalg::Rng;
 pub use param::{Grads, Param, ParamId, Vector, Weight};
+pub use profile::{Part, Product, Profile};
 pub use saved::{
     Compress, FactorType, Factored, Form, History, Planned, PlannedFactors, Policy, Quant, QuantRange, Rank, Recompute,
     Rounding, SavedKind, SavedRef, Site, WarmStart, Workers,

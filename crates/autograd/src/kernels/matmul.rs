@@ -8,6 +8,7 @@ use loract_linalg::{Accum, MatMut, MatRef, Par, matmul};
 
 use crate::ledger::Category;
 use crate::param::Weight;
+use crate::profile::{self, Product};
 use crate::tensor::{Memory, Tensor};
 
 /// Numbers in a widened panel: 4 MB, about a core's share of the last cache level.
@@ -54,6 +55,8 @@ pub(crate) fn times_transposed(x: &Tensor, w: &Weight, y: &mut Tensor, memory: &
 /// The same for some rows of something larger.
 pub(crate) fn times_transposed_rows(x: MatRef<'_>, w: &Weight, y: &mut [f32], memory: &Memory) {
     let (m, out) = (x.rows(), w.rows());
+    let shape = Product { m, n: out, k: w.cols(), left_transposed: false, right_transposed: true };
+    let _span = profile::product(shape);
     for_panels(w, memory, |range, panel| {
         matmul(columns(y, m, out, range), Accum::Replace, x, panel.t(), 1.0, Par::Rayon);
     });
@@ -70,6 +73,8 @@ pub(crate) fn times(dy: &Tensor, w: &Weight, dx: &mut Tensor, accum: Accum, memo
 /// The same for some rows of something larger.
 pub(crate) fn times_rows(dy: MatRef<'_>, w: &Weight, dx: &mut [f32], accum: Accum, memory: &Memory) {
     let (m, cols) = (dy.rows(), w.cols());
+    let shape = Product { m, n: cols, k: w.rows(), left_transposed: false, right_transposed: false };
+    let _span = profile::product(shape);
     let mut accum = accum;
     for_panels(w, memory, |range, panel| {
         matmul(MatMut::row_major(dx, m, cols), accum, dy.col_range(range), panel, 1.0, Par::Rayon);
@@ -77,9 +82,21 @@ pub(crate) fn times_rows(dy: MatRef<'_>, w: &Weight, dx: &mut [f32], accum: Accu
     });
 }
 
+/// dst = or += alpha · lhs·rhs, on all threads.
+pub(crate) fn product(dst: MatMut<'_>, accum: Accum, lhs: MatRef<'_>, rhs: MatRef<'_>, alpha: f32) {
+    let _span = profile::product(Product {
+        m: dst.rows(),
+        n: dst.cols(),
+        k: lhs.cols(),
+        left_transposed: lhs.col_stride() != 1,
+        right_transposed: rhs.col_stride() != 1,
+    });
+    matmul(dst, accum, lhs, rhs, alpha, Par::Rayon);
+}
+
 /// out = or += alpha · aᵀ·b for a m×p, b m×q, out p×q.
 pub(crate) fn transposed_times(a: &Tensor, b: &Tensor, out: &mut Tensor, alpha: f32, accum: Accum, memory: &Memory) {
     if !memory.is_hollow() {
-        matmul(out.view_mut(), accum, a.view().t(), b.view(), alpha, Par::Rayon);
+        product(out.view_mut(), accum, a.view().t(), b.view(), alpha);
     }
 }

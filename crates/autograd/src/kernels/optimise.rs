@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::elementwise::GRAIN;
 use super::simd;
+use crate::profile::{self, Part};
 use crate::tensor::Tensor;
 
 /// Numbers of an AdamW step (Loshchilov, Hutter 2019; PyTorch's `torch.optim.AdamW`).
@@ -31,6 +32,7 @@ pub fn adamw(value: &mut Tensor, gradient: &Tensor, m: &mut Tensor, v: &mut Tens
         return false;
     }
     let (Some(value), Some(m), Some(v)) = (value.data_mut(), m.data_mut(), v.data_mut()) else { return false };
+    let _span = profile::span(Part::Op("adamw"));
     // Corrections in f64: β₂ᵗ is close to 1 for small t.
     let power = |beta: f32| 1.0 - f64::from(beta).powi(i32::try_from(s.step).unwrap_or(i32::MAX));
     let step_size = (f64::from(s.lr) / power(s.beta1)) as f32;

@@ -4,7 +4,7 @@
 //! a time; what remains of a chunk is its gradient with respect to the head's input (trained rows × C), saved at
 //! `loss_grad` for a loss of weight 1, and the gradient of the head if it is trained.
 
-use loract_linalg::{Accum, MatRef, Par, matmul};
+use loract_linalg::{Accum, MatRef};
 
 use crate::error::{Error, same};
 use crate::kernels::{cross_entropy as kernel, elementwise, matmul as products};
@@ -104,7 +104,7 @@ pub fn cross_entropy<'m>(
         }
         let d_logits = MatRef::row_major(logits, range.len(), vocabulary);
         if let Some(gradient) = &mut head_gradient {
-            matmul(gradient.view_mut(), Accum::Add, d_logits.t(), view, 1.0, Par::Rayon);
+            products::product(gradient.view_mut(), Accum::Add, d_logits.t(), view, 1.0);
         }
         if wants_dx {
             // The chunk of inputs has served; its gradient takes its place.

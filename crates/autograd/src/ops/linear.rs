@@ -9,7 +9,7 @@
 
 use std::ops::Range;
 
-use loract_linalg::{Accum, Par, Rng, matmul};
+use loract_linalg::{Accum, Rng};
 
 use crate::error::{Error, same};
 use crate::kernels::{elementwise, matmul as products};
@@ -116,9 +116,9 @@ fn dense(tape: &Tape<'_>, x: &Tensor, layer: &Linear, stream: Rng) -> (Tensor, O
         });
         if !memory.is_hollow() {
             let input = dropped.as_ref().unwrap_or(x);
-            matmul(xa.view_mut(), Accum::Replace, input.view(), a.view().t(), 1.0, Par::Rayon);
+            products::product(xa.view_mut(), Accum::Replace, input.view(), a.view().t(), 1.0);
             if let Some(y) = &mut y {
-                matmul(y.view_mut(), Accum::Add, xa.view(), b.view().t(), lora.scale, Par::Rayon);
+                products::product(y.view_mut(), Accum::Add, xa.view(), b.view().t(), lora.scale);
             }
         }
         xa
@@ -137,9 +137,9 @@ fn factored(tape: &Tape<'_>, x: &Factors, layer: &Linear) -> (Tensor, Option<Ten
         let mut va = memory.stale(x.v.rows(), a.rows(), Category::Transient);
         let mut xa = memory.stale(m, a.rows(), Category::Transient);
         if !memory.is_hollow() {
-            matmul(va.view_mut(), Accum::Replace, x.v.view(), a.view().t(), 1.0, Par::Rayon);
-            matmul(inner.view_mut(), Accum::Add, va.view(), b.view().t(), lora.scale, Par::Rayon);
-            matmul(xa.view_mut(), Accum::Replace, x.u.view(), va.view(), 1.0, Par::Rayon);
+            products::product(va.view_mut(), Accum::Replace, x.v.view(), a.view().t(), 1.0);
+            products::product(inner.view_mut(), Accum::Add, va.view(), b.view().t(), lora.scale);
+            products::product(xa.view_mut(), Accum::Replace, x.u.view(), va.view(), 1.0);
         }
         xa
     });
@@ -148,7 +148,7 @@ fn factored(tape: &Tape<'_>, x: &Factors, layer: &Linear) -> (Tensor, Option<Ten
     }
     let mut y = memory.stale(m, outputs, Category::Transient);
     if !memory.is_hollow() {
-        matmul(y.view_mut(), Accum::Replace, x.u.view(), inner.view(), 1.0, Par::Rayon);
+        products::product(y.view_mut(), Accum::Replace, x.u.view(), inner.view(), 1.0);
     }
     add_bias(&mut y, layer, memory);
     (y, xa)
@@ -188,7 +188,7 @@ impl Backward for Node<'_> {
             let (a, b) = (lora.a.value(), lora.b.value());
             let mut g = memory.stale(dy.rows(), a.rows(), Category::Transient);
             if !memory.is_hollow() {
-                matmul(g.view_mut(), Accum::Replace, dy.view(), b.view(), lora.scale, Par::Rayon);
+                products::product(g.view_mut(), Accum::Replace, dy.view(), b.view(), lora.scale);
             }
             let xa = xa.to_dense(&memory);
             let (slot, accum) = pass.params.slot(&memory, &lora.b);
@@ -204,12 +204,12 @@ impl Backward for Node<'_> {
                 if lora.dropout > 0.0 {
                     let mut branch = memory.stale(g.rows(), a.cols(), Category::Transient);
                     if !memory.is_hollow() {
-                        matmul(branch.view_mut(), Accum::Replace, g.view(), a.view(), 1.0, Par::Rayon);
+                        products::product(branch.view_mut(), Accum::Replace, g.view(), a.view(), 1.0);
                     }
                     elementwise::dropout(branch.slice_mut(), 0, lora.dropout, self.stream);
                     elementwise::add(dx.slice_mut(), branch.data());
                 } else if !memory.is_hollow() {
-                    matmul(dx.view_mut(), Accum::Add, g.view(), a.view(), 1.0, Par::Rayon);
+                    products::product(dx.view_mut(), Accum::Add, g.view(), a.view(), 1.0);
                 }
             }
         }

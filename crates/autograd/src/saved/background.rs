@@ -10,7 +10,7 @@ use std::thread::{Builder, JoinHandle};
 use loract_linalg::Rng;
 
 use super::history::{Place, Remembered, WarmStart};
-use super::{Compressed, Planned, SavedKind};
+use super::{Compressed, Planned, SavedKind, Site};
 use crate::tensor::{Memory, Tensor};
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -149,6 +149,7 @@ impl<'m> Background<'m> {
 /// A compressed tensor that may still be in the making; its facts are known before.
 #[derive(Debug)]
 pub(crate) struct Deferred {
+    pub(crate) site: Site,
     pub(crate) shape: (usize, usize),
     pub(crate) kind: SavedKind,
     /// [`super::Planned::fineness`] of what it is made for.

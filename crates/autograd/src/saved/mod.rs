@@ -29,10 +29,11 @@ pub(crate) use tiles::Tiles;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use loract_linalg::{Accum, Par, matmul};
+use loract_linalg::Accum;
 
 use crate::kernels;
 use crate::ledger::Category;
+use crate::profile::{self, Part};
 use crate::tensor::{Memory, Tensor};
 
 /// The form of something saved.
@@ -96,6 +97,14 @@ impl Saved {
         match self {
             Saved::Exact(_) => SavedKind::Exact,
             Saved::Compressed(c) => c.kind,
+        }
+    }
+
+    /// Where it is kept in a smaller form.
+    fn site(&self) -> Option<Site> {
+        match self {
+            Saved::Exact(_) => None,
+            Saved::Compressed(c) => Some(c.site),
         }
     }
 }
@@ -234,6 +243,7 @@ impl SavedRef {
         {
             return tensor.clone();
         }
+        let _span = self.first().site().map(|site| profile::span(Part::Read(site)));
         let mut out = memory.stale(self.rows(), self.cols(), Category::Transient);
         if !memory.is_hollow() {
             let tiles = self.tiles();
@@ -264,12 +274,16 @@ impl SavedRef {
             Source::Kept { saved, .. } => match &**saved {
                 Saved::Exact(x) => {
                     if !memory.is_hollow() {
-                        matmul(out.view_mut(), accum, d.view().t(), x.view(), 1.0, Par::Rayon);
+                        kernels::matmul::product(out.view_mut(), accum, d.view().t(), x.view(), 1.0);
                     }
                 }
-                Saved::Compressed(c) => c.get().left_mul(d, out, accum, memory),
+                Saved::Compressed(c) => {
+                    let _span = profile::span(Part::Read(c.site));
+                    c.get().left_mul(d, out, accum, memory);
+                }
             },
             Source::SwiGlu { .. } => {
+                let _span = profile::span(Part::Read(Site::MlpOut));
                 let tiles = self.tiles();
                 let fill = |rows, out: &mut [f32]| tiles.fill(rows, out);
                 left_mul_tiles(self.rows(), self.cols(), fill, d, out, accum, memory);

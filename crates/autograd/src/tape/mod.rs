@@ -25,6 +25,7 @@ use loract_linalg::Rng;
 use crate::error::{Error, same};
 use crate::ledger::Phase;
 use crate::param::Grads;
+use crate::profile::{self, Part, Span};
 use crate::saved::{Background, History, Policy, Site, WeakRef};
 use crate::tensor::{BufferId, Memory, Tensor};
 
@@ -184,8 +185,9 @@ impl<'m> Tape<'m> {
     /// Begins an op: notes its name, and tells whether its output needs a gradient and whether the op must record.
     pub(crate) fn enter(&self, op: &'static str, any_input_needs_grad: bool) -> Entered {
         self.memory.ledger().set_op(op);
+        let _span = profile::span(Part::Op(op));
         let needs_grad = any_input_needs_grad && self.mode != Mode::Evaluate;
-        Entered { op, needs_grad, record: needs_grad && self.mode == Mode::Record }
+        Entered { op, needs_grad, record: needs_grad && self.mode == Mode::Record, _span }
     }
 
     /// Ends an op that does not record.
@@ -226,6 +228,7 @@ impl<'m> Tape<'m> {
         while let Some(node) = nodes.pop() {
             if let Some(dy) = pass.values.remove(&node.output) {
                 ledger.set_op(node.op);
+                let _span = profile::span(Part::Op(node.op));
                 same(node.op, "rows of the output and of its gradient", node.shape.0, dy.rows())?;
                 same(node.op, "features of the output and of its gradient", node.shape.1, dy.cols())?;
                 node.backward.backward(dy, &mut pass).map_err(|error| at_layer(error, node.layer))?;
@@ -246,7 +249,7 @@ fn at_layer(error: Error, at: Option<usize>) -> Error {
 }
 
 /// What [`Tape::enter`] tells an op.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Entered {
     /// Its name.
     pub op: &'static str,
@@ -254,4 +257,6 @@ pub(crate) struct Entered {
     pub needs_grad: bool,
     /// Whether it must save and record.
     pub record: bool,
+    /// Time counts for the op for as long as this lives.
+    _span: Span,
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::{SiteError, Tape};
 use crate::error::Error;
+use crate::profile::{self, Part};
 use crate::saved::{
     Background, Compression, Deferred, Done, Form, Place, Planned, Remembered, Saved, SavedRef, Site, WeakRef, Workers,
 };
@@ -54,6 +55,7 @@ impl<'m> Tape<'m> {
     }
 
     fn compress(&mut self, site: Site, tensor: &Tensor, planned: Planned) -> Result<Deferred, Error> {
+        let _span = profile::span(Part::Compress(site));
         let ordinal = self.compressed.entry((self.layer, site)).or_default();
         let place = Place { layer: self.layer, site, ordinal: *ordinal };
         *ordinal += 1;
@@ -76,7 +78,7 @@ impl<'m> Tape<'m> {
             }
         };
         let (rows, cols) = (tensor.rows(), tensor.cols());
-        Ok(Deferred { shape: (rows, cols), kind: planned.kind(), fineness: planned.fineness(cols), slot })
+        Ok(Deferred { site, shape: (rows, cols), kind: planned.kind(), fineness: planned.fineness(cols), slot })
     }
 
     /// Takes what a compression reports.

@@ -14,6 +14,7 @@ mod hollow;
 mod kept;
 mod kernels;
 mod ops;
+mod profile;
 mod quantise;
 mod reported;
 mod saved;

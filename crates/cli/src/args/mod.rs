@@ -33,7 +33,7 @@ pub enum Command {
     Eval(EvalArgs),
     /// Look at what training would keep: spectra of activations
     Inspect(InspectArgs),
-    /// Measure on this machine: decompositions
+    /// Measure on this machine: training steps, decompositions
     Bench(BenchArgs),
 }
 

@@ -1,4 +1,5 @@
-//! `loract bench decompose`: every method on every matrix, with answers that can be, and what it says to bad input.
+//! `loract bench decompose`: every method on every matrix, with answers that can be; `loract bench step`: every setting
+//! in turn; and what they say to bad input.
 
 use serde_json::Value;
 
@@ -134,5 +135,63 @@ fn input_that_cannot_be_used() -> Anyhow {
     }
     assert_eq!(place.text("taken")?, "mine");
     assert!(!place.path("new").exists());
+    Ok(())
+}
+
+/// The settings measured, `exact` first.
+fn settings(found: &Value) -> Anyhow<Vec<&str>> {
+    let settings = found["settings"].as_array().ok_or("settings")?;
+    Ok(settings.iter().filter_map(|setting| setting["activations"].as_str()).collect())
+}
+
+#[test]
+fn steps_are_measured_in_turn() -> Anyhow {
+    let place = Place::with("llama-tied")?;
+    let step = "bench step --model model --threads 1 --batch-size 3 --seq-len 12 --rounds 2";
+    let found = measured(&place, &format!("{step} --presets loract-paper,exact,checkpoint"))?;
+    assert_eq!(settings(&found)?, ["exact", "loract-paper", "checkpoint"]);
+    assert_eq!((found["rows"].as_u64(), found["tokens"].as_u64()), (Some(3), Some(36)));
+    assert_eq!(found["products_seconds"].as_array().map(Vec::len), Some(2));
+    // 2·m·n·k for every product: forward and backward of the frozen weights alone are more than 3·2·36 a weight.
+    assert!(found["products_operations"].as_f64() > Some(0.0), "{found}");
+    for setting in found["settings"].as_array().ok_or("settings")? {
+        let seconds = setting["seconds"].as_array().ok_or("seconds")?;
+        let parts = setting["seconds_in"].as_object().ok_or("parts")?;
+        let sum: f64 = parts.values().filter_map(Value::as_f64).sum();
+        assert_eq!(seconds.len(), 2, "{setting}");
+        assert!(Some(sum) <= setting["median_seconds"].as_f64() && sum > 0.0, "{setting}");
+        let compressed = parts.keys().any(|part| part.starts_with("compress "));
+        assert_eq!(compressed, setting["activations"] == "loract-paper", "{setting}");
+    }
+    let exact = &found["settings"][0];
+    assert_eq!(exact["to_exact"]["median"].as_f64(), Some(1.0));
+    assert!(exact["saved_bytes"].as_u64() > found["settings"][2]["saved_bytes"].as_u64(), "{found}");
+
+    let own = measured(&place, &format!("{step} --data rows.jsonl --sites act_fn=q4"))?;
+    assert_eq!(settings(&own)?, ["exact", "as given"]);
+    // A folder with the shapes alone is enough.
+    std::fs::remove_file(place.path("model/model.safetensors"))?;
+    let shapes = place.run(&format!("{step} --activations exact"))?;
+    assert_eq!(shapes.code, Some(0), "{}", shapes.told());
+    assert!(shapes.stderr.contains("random ones are taken"), "{}", shapes.told());
+    assert!(shapes.stdout.contains("matrix products of exact alone"), "{}", shapes.told());
+    Ok(())
+}
+
+#[test]
+fn steps_that_cannot_be_measured() -> Anyhow {
+    let place = Place::with("llama-tied")?;
+    for (flags, says) in [
+        ("", &["model: missing"][..]),
+        ("--model gone", &["gone", "no such file"]),
+        ("--model model --rounds 0", &["rounds: 0"]),
+        ("--model model --presets fast", &["presets", "the presets are"]),
+        ("--model model --presets exact --sites norm=q4", &["presets", "leave out --activations"]),
+        ("--model model --data gone.jsonl", &["cannot read gone.jsonl"]),
+        ("--model model --seq-len 100000", &["100000"]),
+    ] {
+        let outcome = place.run(&format!("bench step {flags}"))?;
+        assert_eq!(outcome.complaint(2, says), None, "{flags}");
+    }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Making a decoder: from stored weights, strictly; or with random weights, all trained.
 
 use loract_autograd::ops::{AttentionShape, Linear};
-use loract_autograd::{Memory, Param, Rng, Vector, Weight};
+use loract_autograd::{Bytes, DType, Frozen, Memory, Param, Rng, Vector, Weight, to_bf16_bytes};
 
 use super::rope::RopeCache;
 use super::{Decoder, Layer};
@@ -32,20 +32,30 @@ impl Tensors for FromFile<'_> {
     }
 }
 
-/// Random tensors, trained: matrices normal with deviation 0.02 (GPT-2's and Llama's start), norms 1, biases 0.
+/// Random tensors: matrices normal with deviation 0.02 (GPT-2's and Llama's start), norms 1, biases 0. Trained in f32, or
+/// frozen in bf16.
 struct FromSeed<'a> {
     memory: &'a Memory,
     rng: Rng,
+    frozen: bool,
 }
 
 impl Tensors for FromSeed<'_> {
     fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Option<Weight> {
-        let numbers = (0..rows * cols).map(|_| 0.02 * self.rng.normal()).collect();
+        let numbers: Vec<f32> = (0..rows * cols).map(|_| 0.02 * self.rng.normal()).collect();
+        if self.frozen {
+            let bytes = Bytes::owned(to_bf16_bytes(&numbers));
+            return Frozen::new(self.memory, DType::Bf16, rows, cols, bytes).ok().map(Weight::Frozen);
+        }
         Some(Weight::Trained(Param::new(self.memory, name, rows, cols, numbers)))
     }
     fn vector(&mut self, name: &str, len: usize) -> Option<Vector> {
         let start = if name.ends_with(".bias") { 0.0 } else { 1.0 };
-        Some(Vector::Trained(Param::new(self.memory, name, 1, len, vec![start; len])))
+        let numbers = vec![start; len];
+        Some(match self.frozen {
+            true => Vector::frozen(self.memory, numbers),
+            false => Vector::Trained(Param::new(self.memory, name, 1, len, numbers)),
+        })
     }
 }
 
@@ -69,7 +79,12 @@ impl Decoder {
 
     /// A decoder with random weights, all trained.
     pub fn random(memory: &Memory, config: DecoderConfig, seed: u64) -> Option<Self> {
-        build(config, &mut FromSeed { memory, rng: Rng::new(&[seed, 0x1717]) })
+        build(config, &mut FromSeed { memory, rng: Rng::new(&[seed, 0x1717]), frozen: false })
+    }
+
+    /// A decoder with random weights, all frozen and stored in bf16: the shapes of a model, to measure with.
+    pub fn random_frozen(memory: &Memory, config: DecoderConfig, seed: u64) -> Option<Self> {
+        build(config, &mut FromSeed { memory, rng: Rng::new(&[seed, 0x1717]), frozen: true })
     }
 
     /// Makes every weight trained: full fine-tuning, in f32.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::args::TrainArgs;
 use crate::commands::captured::ChoiceArgs;
 
 #[derive(Debug, Args)]
@@ -14,8 +15,27 @@ pub struct BenchArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum Benched {
+    /// Time of a training step in several settings, in turn, and what it goes into
+    Step(Box<StepArgs>),
     /// Error and time of low-rank decompositions, on matrices by name and on a model's activations
     Decompose(DecomposeArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct StepArgs {
+    /// Model, batch, length, LoRA and activation settings, as for `train`; without --data random tokens, and of a folder
+    /// that has config.json only, random weights
+    #[command(flatten)]
+    pub train: TrainArgs,
+    /// Presets to measure beside `exact` [default: the setting of the other flags]
+    #[arg(long, value_delimiter = ',')]
+    pub presets: Option<Vec<String>>,
+    /// Rounds; each runs every setting once, in turn [default: 3]
+    #[arg(long)]
+    pub rounds: Option<usize>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

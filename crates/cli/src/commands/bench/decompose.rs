@@ -7,6 +7,7 @@ use loract_linalg::Mat;
 use serde::Serialize;
 
 use super::args::DecomposeArgs;
+use super::load;
 use super::measure::{Measured, measure};
 use super::report;
 use super::settings::Settings;
@@ -94,8 +95,4 @@ fn activations(args: &DecomposeArgs, settings: &Settings) -> Result<Vec<(String,
         Ok(())
     })?;
     Ok(found)
-}
-
-fn load() -> Option<f64> {
-    std::fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
 }

@@ -1,0 +1,188 @@
+//! `loract bench step`: settings in turn on one model and one micro-batch; what their time goes into; and how far each
+//! is from the limit, the matrix products of `exact` alone.
+//!
+//! Answers are checked: forward is exact in every setting and nothing is learnt, so all losses are the same number.
+
+mod products;
+mod report;
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use loract_autograd::{Memory, Policy, Profile, Rng};
+use loract_models::{Decoder, ModelSource, Row, TokenBatch, adapter, read_config};
+use loract_train::data::{Dataset, Reader};
+use loract_train::{Activations, Error, RunConfig, Schedule, ScheduleKind, Trainer};
+
+use super::args::StepArgs;
+use super::load;
+use crate::args::{TrainArgs, use_threads};
+use crate::output;
+use products::Products;
+
+/// Tokens a row where --seq-len names none.
+const TOKENS: usize = 512;
+
+/// One setting, and what was measured of it.
+pub struct Contestant {
+    pub name: String,
+    policy: Policy,
+    /// A round each.
+    pub rounds: Vec<Round>,
+    pub saved_bytes: usize,
+    pub peak_activation_bytes: usize,
+}
+
+/// One timed step.
+pub struct Round {
+    pub seconds: f64,
+    pub profile: Profile,
+}
+
+/// Everything measured.
+pub struct Findings {
+    pub model: String,
+    pub rows: usize,
+    pub tokens: usize,
+    pub lora_rank: usize,
+    pub threads: usize,
+    pub load: Option<f64>,
+    /// `exact` first.
+    pub contestants: Vec<Contestant>,
+    /// The matrix products alone.
+    pub products: Products,
+    /// Their seconds, a round each.
+    pub limit: Vec<f64>,
+}
+
+/// Measures and tells.
+pub fn run(args: StepArgs) -> Result<()> {
+    let rounds = args.rounds.unwrap_or(3);
+    if rounds == 0 {
+        return Err(Error::Setting { key: "rounds", what: "0; the least is 1".into() }.into());
+    }
+    let mut train = args.train.with_file()?;
+    let random = train.data.is_none();
+    // Nothing is read or written there.
+    train.data.get_or_insert_with(Default::default);
+    train.out.get_or_insert_with(Default::default);
+    let presets = contestants(args.presets.as_deref(), &train)?;
+    let threads = use_threads(train.threads)?;
+    let config = train.resolve(threads)?;
+    let mut contestants = vec![Contestant::new("exact", Policy::exact())];
+    match presets {
+        None if config.policy() == Policy::exact() => {}
+        None => contestants.push(Contestant::new("as given", config.policy())),
+        Some(presets) => contestants.extend(presets),
+    }
+    let (mut trainer, batches, model) = open(&config, random)?;
+    let tokens: usize = batches.iter().map(TokenBatch::tokens).sum();
+    output::message(&format!("{model}: {} rows, {tokens} tokens, {rounds} rounds after a warm-up", config.batch_size));
+    let loss = trainer.gradient(&batches)?.loss;
+    let mut products: Option<Products> = None;
+    let mut limit = Vec::new();
+    for round in 0..=rounds {
+        for contestant in &mut contestants {
+            trainer.set_policy(contestant.policy.clone());
+            let begun = Instant::now();
+            let (report, profile) = Profile::of(|| trainer.step(&batches));
+            let (report, seconds) = (report?, begun.elapsed().as_secs_f64());
+            ensure!(report.loss == loss, "{}: loss {}, expected {loss} as before", contestant.name, report.loss);
+            // The first round warms up caches and reused memory.
+            if round > 0 {
+                contestant.rounds.push(Round { seconds, profile });
+            } else if products.is_none() {
+                products = Some(Products::new(&profile));
+            }
+            contestant.saved_bytes = report.saved_bytes;
+            contestant.peak_activation_bytes = report.peak_activation_bytes;
+        }
+        if let Some(products) = products.as_mut().filter(|_| round > 0) {
+            limit.push(products.seconds());
+            output::message(&format!("round {round} of {rounds} is done"));
+        }
+    }
+    let findings = Findings {
+        model,
+        rows: config.batch_size,
+        tokens,
+        lora_rank: config.lora_rank,
+        threads,
+        load: load(),
+        contestants,
+        products: products.context("no round ran")?,
+        limit,
+    };
+    match args.json {
+        true => output::line(&report::to_json(&findings).to_string())?,
+        false => output::line(&report::table(&findings))?,
+    }
+    Ok(())
+}
+
+impl Contestant {
+    fn new(name: &str, policy: Policy) -> Self {
+        Self { name: name.to_owned(), policy, rounds: Vec::new(), saved_bytes: 0, peak_activation_bytes: 0 }
+    }
+
+    /// The round whose time is the median.
+    pub fn median(&self) -> &Round {
+        let mut by_time: Vec<&Round> = self.rounds.iter().collect();
+        by_time.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        by_time[by_time.len() / 2]
+    }
+}
+
+/// The presets named, which then stand for themselves.
+fn contestants(names: Option<&[String]>, train: &TrainArgs) -> Result<Option<Vec<Contestant>>, Error> {
+    let Some(names) = names else { return Ok(None) };
+    if train.activations.is_some() || train.names_forms() {
+        let what = "names settings of its own: leave out --activations and the flags of forms".to_owned();
+        return Err(Error::Setting { key: "presets", what });
+    }
+    let wrong = |what| Error::Setting { key: "presets", what };
+    let of = |name: &String| Ok(Contestant::new(name, name.parse::<Activations>().map_err(wrong)?.policy()));
+    names.iter().filter(|name| *name != "exact").map(of).collect::<Result<_, _>>().map(Some)
+}
+
+/// Model with its pairs, and one micro-batch. A learning rate of 0 leaves them as they are.
+fn open(config: &RunConfig, random: bool) -> Result<(Trainer, Vec<TokenBatch>, String)> {
+    let memory = Memory::new();
+    let shape = read_config(&config.model)?;
+    config.check_ranks(&shape)?;
+    let (context, vocabulary) = (shape.context, shape.vocab_size);
+    let opened = match ModelSource::open(&config.model) {
+        Err(loract_models::Error::NoWeights { folder }) => {
+            output::message(&format!("{}: no weights there, random ones are taken", folder.display()));
+            None
+        }
+        other => Some(other?),
+    };
+    let batch = match (random, &opened) {
+        (true, _) => random_rows(config.batch_size, config.seq_len.unwrap_or(TOKENS.min(context)), vocabulary),
+        (false, None) => anyhow::bail!("--data needs the model itself; leave it out for random tokens"),
+        (false, Some(source)) => {
+            let data = Dataset::read(&config.data, &Reader::new(source, config.seq_len)?)?;
+            TokenBatch::new(data.examples().iter().take(config.batch_size).map(|example| &example.row))
+        }
+    };
+    let name = opened.as_ref().map_or_else(|| config.model.display().to_string(), |source| source.name.clone());
+    let mut decoder = match opened {
+        Some(source) => Decoder::load(&memory, source.config, source.weights)?,
+        None => Decoder::random_frozen(&memory, shape, config.seed)
+            .context("this model cannot be made of random weights")?,
+    };
+    match &config.adapter {
+        Some(folder) => drop(adapter::load(&memory, &mut decoder, folder)?),
+        None => decoder.attach_lora(&memory, &config.lora(), config.seed)?,
+    }
+    let schedule = Schedule { kind: ScheduleKind::Constant, lr: 0.0, warmup: 0, steps: 1 };
+    Ok((Trainer::new(decoder, &memory, Policy::exact(), schedule, 0.0, 0.0, config.seed), vec![batch], name))
+}
+
+fn random_rows(rows: usize, tokens: usize, vocabulary: usize) -> TokenBatch {
+    let mut rng = Rng::new(&[0xbe, 0x5e]);
+    let mut row = || Row::all((0..tokens).map(|_| (rng.next_u64() % vocabulary.max(1) as u64) as u32).collect());
+    let rows: Vec<Row> = (0..rows).map(|_| row()).collect();
+    TokenBatch::new(&rows)
+}

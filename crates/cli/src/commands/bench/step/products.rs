@@ -1,0 +1,72 @@
+//! The matrix products of a step, alone: the limit that a step cannot be faster than on the same product kernels.
+
+use std::time::Instant;
+
+use loract_autograd::{Product, Profile, Rng};
+use loract_linalg::{Accum, MatMut, MatRef, Par, matmul};
+
+/// Numbers of a factor are drawn this many at a time and repeated.
+const DRAWN: usize = 1 << 16;
+
+/// A shape: how often it runs, and the seconds of one run, summed over rounds.
+pub struct Shape {
+    pub product: Product,
+    pub count: usize,
+    pub seconds: f64,
+}
+
+/// Shapes, and memory to run them in.
+pub struct Products {
+    pub shapes: Vec<Shape>,
+    pub rounds: usize,
+    left: Vec<f32>,
+    right: Vec<f32>,
+    result: Vec<f32>,
+}
+
+impl Products {
+    /// Those that `profile` saw.
+    pub fn new(profile: &Profile) -> Self {
+        let of = |(&product, &count)| Shape { product, count, seconds: 0.0 };
+        let shapes: Vec<Shape> = profile.products.iter().map(of).collect();
+        let most = |size: fn(&Product) -> usize| shapes.iter().map(|shape| size(&shape.product)).max().unwrap_or(0);
+        let mut rng = Rng::new(&[0x9d]);
+        let drawn: Vec<f32> = (0..DRAWN).map(|_| rng.normal()).collect();
+        let numbers = |len: usize| drawn.iter().copied().cycle().take(len).collect();
+        let (left, right) = (numbers(most(|p| p.m * p.k)), numbers(most(|p| p.k * p.n)));
+        Self { left, right, result: vec![0.0; most(|p| p.m * p.n)], rounds: 0, shapes }
+    }
+
+    /// Runs them all, once as often as they were seen; the time that took.
+    pub fn seconds(&mut self) -> f64 {
+        self.rounds += 1;
+        let mut total = 0.0;
+        for Shape { product, count, seconds } in &mut self.shapes {
+            let &mut Product { m, n, k, left_transposed, right_transposed } = product;
+            let stored = |data, rows, cols, transposed| match transposed {
+                false => MatRef::row_major(data, rows, cols),
+                true => MatRef::row_major(data, cols, rows).t(),
+            };
+            let (left, right) =
+                (stored(&self.left, m, k, left_transposed), stored(&self.right, k, n, right_transposed));
+            let begun = Instant::now();
+            for _ in 0..*count {
+                matmul(MatMut::row_major(&mut self.result, m, n), Accum::Replace, left, right, 1.0, Par::Rayon);
+            }
+            let taken = begun.elapsed().as_secs_f64();
+            total += taken;
+            *seconds += taken / *count as f64;
+        }
+        total
+    }
+
+    /// Additions and multiplications, 2·m·n·k each.
+    pub fn operations(&self) -> f64 {
+        self.shapes.iter().map(|shape| shape.count as f64 * operations(&shape.product)).sum()
+    }
+}
+
+/// Additions and multiplications of one product.
+pub fn operations(p: &Product) -> f64 {
+    2.0 * (p.m * p.n) as f64 * p.k as f64
+}
