@@ -18,10 +18,11 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use half::{bf16, f16};
+use half::bf16;
 use rayon::prelude::*;
 
 use crate::error::Error;
+use crate::kernels::widen::widen;
 use crate::ledger::{Category, Claim};
 use crate::tensor::Memory;
 
@@ -204,7 +205,7 @@ impl Frozen {
         let group = (16_384 / self.cols.max(1)).max(1);
         out.par_chunks_mut(group * self.cols)
             .zip(stored.par_chunks(group * self.row_bytes))
-            .for_each(|(out, stored)| crate::kernels::simd::dispatch(|| widen(self.dtype, stored, out)));
+            .for_each(|(out, stored)| widen(self.dtype, stored, out));
     }
 
     /// Row `row`, widened into `out` by the calling thread.
@@ -217,71 +218,6 @@ impl Frozen {
         let mut out = vec![0.0; self.rows * self.cols];
         self.widen_rows(0..self.rows, &mut out);
         out
-    }
-}
-
-fn half_at(block: &[u8], at: usize) -> f32 {
-    f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
-}
-
-#[inline(always)]
-fn widen(dtype: DType, stored: &[u8], out: &mut [f32]) {
-    match dtype {
-        DType::F32 => {
-            for (x, b) in out.iter_mut().zip(stored.chunks_exact(4)) {
-                *x = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-            }
-        }
-        DType::F16 => {
-            for (x, b) in out.iter_mut().zip(stored.chunks_exact(2)) {
-                *x = f16::from_le_bytes([b[0], b[1]]).to_f32();
-            }
-        }
-        DType::Bf16 => {
-            for (x, b) in out.iter_mut().zip(stored.chunks_exact(2)) {
-                *x = f32::from_bits(u32::from(u16::from_le_bytes([b[0], b[1]])) << 16);
-            }
-        }
-        DType::Q8_0 => {
-            for (out, block) in out.chunks_exact_mut(32).zip(stored.chunks_exact(34)) {
-                let d = half_at(block, 0);
-                for (x, &q) in out.iter_mut().zip(&block[2..]) {
-                    *x = d * f32::from(q as i8);
-                }
-            }
-        }
-        DType::Q4_0 => nibbles(stored, out, 18, |block| (half_at(block, 0), -8.0 * half_at(block, 0), 2)),
-        DType::Q4_1 => nibbles(stored, out, 20, |block| (half_at(block, 0), half_at(block, 2), 4)),
-        DType::Q5_0 => five_bits(stored, out, 22, |block| (half_at(block, 0), -16.0 * half_at(block, 0), 2)),
-        DType::Q5_1 => five_bits(stored, out, 24, |block| (half_at(block, 0), half_at(block, 2), 4)),
-    }
-}
-
-/// Blocks of 16 bytes of nibbles after a head; `head` gives scale, offset and the head's length.
-#[inline(always)]
-fn nibbles(stored: &[u8], out: &mut [f32], block_bytes: usize, head: impl Fn(&[u8]) -> (f32, f32, usize)) {
-    for (out, block) in out.chunks_exact_mut(32).zip(stored.chunks_exact(block_bytes)) {
-        let (d, m, at) = head(block);
-        let (low, high) = out.split_at_mut(16);
-        for ((low, high), &q) in low.iter_mut().zip(high).zip(&block[at..at + 16]) {
-            *low = d * f32::from(q & 15) + m;
-            *high = d * f32::from(q >> 4) + m;
-        }
-    }
-}
-
-/// As [`nibbles`], with 4 bytes of fifth bits between head and nibbles.
-#[inline(always)]
-fn five_bits(stored: &[u8], out: &mut [f32], block_bytes: usize, head: impl Fn(&[u8]) -> (f32, f32, usize)) {
-    for (out, block) in out.chunks_exact_mut(32).zip(stored.chunks_exact(block_bytes)) {
-        let (d, m, at) = head(block);
-        let fifth = u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
-        for (i, &q) in block[at + 4..at + 20].iter().enumerate() {
-            let low = u32::from(q & 15) | (fifth >> i & 1) << 4;
-            let high = u32::from(q >> 4) | (fifth >> (i + 16) & 1) << 4;
-            out[i] = d * low as f32 + m;
-            out[i + 16] = d * high as f32 + m;
-        }
     }
 }
 

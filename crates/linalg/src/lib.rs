@@ -63,6 +63,10 @@ pub mod svd;
 mod tridiagonal;
 mod work;
 
+/// For [`vectorised!`].
+#[doc(hidden)]
+pub use pulp;
+
 pub use error::Error;
 pub use gemm::{Accum, Par, Real, matmul};
 pub use low_rank::{LowRank, Storage};

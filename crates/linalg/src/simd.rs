@@ -14,7 +14,21 @@ pub(crate) fn dispatch<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
 }
 
-/// Defines functions that run compiled for the best instruction set.
+/// Defines functions whose loops are compiled for AVX-512, AVX2+FMA, NEON and plain code; the best that the processor has
+/// runs. What they call must be `#[inline(always)]`.
+///
+/// ```
+/// loract_linalg::vectorised! {
+///     /// x += y.
+///     pub fn add<'a>(x: &'a mut [f32], y: &'a [f32]) -> () {
+///         x.iter_mut().zip(y).for_each(|(x, &y)| *x += y);
+///     }
+/// }
+/// let mut x = [1.0; 5];
+/// add(&mut x, &[2.0; 5]);
+/// assert_eq!(x, [3.0; 5]);
+/// ```
+#[macro_export]
 macro_rules! vectorised {
     ($($(#[$meta:meta])* $vis:vis fn $name:ident<$life:lifetime>($($arg:ident: $type:ty),* $(,)?) -> $ret:ty $body:block)*) => {$(
         $(#[$meta])*
@@ -22,7 +36,7 @@ macro_rules! vectorised {
             struct Call<$life> {
                 $($arg: $type),*
             }
-            impl<$life> pulp::NullaryFnOnce for Call<$life> {
+            impl<$life> $crate::pulp::NullaryFnOnce for Call<$life> {
                 type Output = $ret;
                 #[inline(always)]
                 fn call(self) -> $ret {
@@ -30,7 +44,7 @@ macro_rules! vectorised {
                     $body
                 }
             }
-            pulp::Arch::new().dispatch(Call { $($arg),* })
+            $crate::pulp::Arch::new().dispatch(Call { $($arg),* })
         }
     )*};
 }

@@ -110,14 +110,12 @@ fn forward_block(
     let width = keys.len();
     matmul(MatMut::row_major(p, rows.len(), width), Accum::Replace, q, k.t(), layout.scale, Par::Serial);
     let mut factors = [0.0f32; BLOCK];
-    simd::dispatch(|| {
-        for (i, p) in p.chunks_exact_mut(width).enumerate() {
-            let seen = layout.seen(rows.start + i, keys);
-            p[..seen.start].fill(0.0);
-            p[seen.end..].fill(0.0);
-            factors[i] = 1.0 / exponentials(&mut p[seen]);
-        }
-    });
+    for (i, p) in p.chunks_exact_mut(width).enumerate() {
+        let seen = layout.seen(rows.start + i, keys);
+        p[..seen.start].fill(0.0);
+        p[seen.end..].fill(0.0);
+        factors[i] = 1.0 / exponentials(&mut p[seen]);
+    }
     let cols = layout.q_cols();
     let out = MatMut::with_strides(&mut o[head * layout.head_dim..], rows.len(), layout.head_dim, cols, 1);
     matmul(out, Accum::Replace, MatRef::row_major(p, rows.len(), width), v, 1.0, Par::Serial);
@@ -127,12 +125,23 @@ fn forward_block(
     }
 }
 
-/// Scores become exp(score − largest); returns their sum.
-#[inline(always)]
-fn exponentials(p: &mut [f32]) -> f32 {
-    let max = simd::max(p);
-    p.iter_mut().for_each(|x| *x = simd::exp(*x - max));
-    simd::sum(p, |x| x)
+simd::vectorised! {
+    /// Scores become exp(score − largest); returns their sum.
+    fn exponentials<'a>(p: &'a mut [f32]) -> f32 {
+        let max = simd::max(p);
+        p.iter_mut().for_each(|x| *x = simd::exp(*x - max));
+        simd::sum(p, |x| x)
+    }
+
+    /// A row of scores becomes P; `dp`, a row of dP, becomes that of the scores' gradient, scale·P·(dP − Σ P·dP).
+    fn softmax_backward<'a>(p: &'a mut [f32], dp: &'a mut [f32], scale: f32) -> () {
+        let max = simd::max(p);
+        p.iter_mut().for_each(|x| *x = simd::exp(*x - max));
+        let factor = 1.0 / simd::sum(p, |x| x);
+        p.iter_mut().for_each(|p| *p *= factor);
+        let total = simd::sum2(p, dp, |p, dp| p * dp);
+        dp.iter_mut().zip(p.iter()).for_each(|(dp, &p)| *dp = p * (*dp - total) * scale);
+    }
 }
 
 /// What backward reads.
@@ -220,20 +229,14 @@ fn backward_head(
             let (p, dp) = buffer.split_at_mut(height * width);
             matmul(MatMut::row_major(p, height, width), Accum::Replace, q, k.t(), layout.scale, Par::Serial);
             matmul(MatMut::row_major(dp, height, width), Accum::Replace, d_out, v.t(), 1.0, Par::Serial);
-            simd::dispatch(|| {
-                for (i, (p, dp)) in p.chunks_exact_mut(width).zip(dp.chunks_exact_mut(width)).enumerate() {
-                    let seen = layout.seen(rows.start + i, &keys);
-                    for outside in [0..seen.start, seen.end..width] {
-                        p[outside.clone()].fill(0.0);
-                        dp[outside].fill(0.0);
-                    }
-                    let (p, dp) = (&mut p[seen.clone()], &mut dp[seen]);
-                    let factor = 1.0 / exponentials(p);
-                    p.iter_mut().for_each(|p| *p *= factor);
-                    let total = simd::sum2(p, dp, |p, dp| p * dp);
-                    dp.iter_mut().zip(p.iter()).for_each(|(dp, &p)| *dp = p * (*dp - total) * layout.scale);
+            for (i, (p, dp)) in p.chunks_exact_mut(width).zip(dp.chunks_exact_mut(width)).enumerate() {
+                let seen = layout.seen(rows.start + i, &keys);
+                for outside in [0..seen.start, seen.end..width] {
+                    p[outside.clone()].fill(0.0);
+                    dp[outside].fill(0.0);
                 }
-            });
+                softmax_backward(&mut p[seen.clone()], &mut dp[seen], layout.scale);
+            }
             let (p, ds) = (MatRef::row_major(p, height, width), MatRef::row_major(dp, height, width));
             matmul(MatMut::row_major(&mut dv[local.clone()], width, d), Accum::Add, p.t(), d_out, 1.0, Par::Serial);
             matmul(MatMut::row_major(&mut dk[local], width, d), Accum::Add, ds.t(), q, 1.0, Par::Serial);

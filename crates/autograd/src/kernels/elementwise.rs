@@ -5,7 +5,7 @@ use std::ops::Range;
 use half::bf16;
 use rayon::prelude::*;
 
-use super::simd::{self, dispatch};
+use super::simd::{self, vectorised};
 
 /// Numbers a task works on: enough to be worth a task, few enough for the first-level cache.
 pub(crate) const GRAIN: usize = 1 << 13;
@@ -18,46 +18,98 @@ pub(crate) fn add(x: &mut [f32], y: &[f32]) {
 /// x += scale·y.
 pub(crate) fn add_scaled(x: &mut [f32], y: &[f32], scale: f32) {
     x.par_chunks_mut(GRAIN).zip(y.par_chunks(GRAIN)).for_each(|(x, y)| {
-        dispatch(|| x.iter_mut().zip(y).for_each(|(x, &y)| *x += scale * y));
+        add_scaled_here(x, y, scale);
     });
 }
 
 /// x *= factor.
 pub(crate) fn scale(x: &mut [f32], factor: f32) {
-    x.par_chunks_mut(GRAIN).for_each(|x| dispatch(|| x.iter_mut().for_each(|x| *x *= factor)));
+    x.par_chunks_mut(GRAIN).for_each(|x| scale_here(x, factor));
 }
 
 /// x = factor·y.
 pub(crate) fn scaled_copy(x: &mut [f32], y: &[f32], factor: f32) {
     x.par_chunks_mut(GRAIN).zip(y.par_chunks(GRAIN)).for_each(|(x, y)| {
-        dispatch(|| x.iter_mut().zip(y).for_each(|(x, &y)| *x = factor * y));
+        scaled_copy_here(x, y, factor);
     });
 }
 
 /// Rows of x, each multiplied by `scale` element by element.
 pub(crate) fn scale_columns(x: &mut [f32], scale: &[f32]) {
-    by_rows(x, scale.len(), |row| row.iter_mut().zip(scale).for_each(|(x, &s)| *x *= s));
+    x.par_chunks_mut(rows_per_task(scale.len()) * scale.len()).for_each(|rows| scale_rows_here(rows, scale));
 }
 
 /// `bias` added to each row of x.
 pub(crate) fn add_bias(x: &mut [f32], bias: &[f32]) {
-    by_rows(x, bias.len(), |row| row.iter_mut().zip(bias).for_each(|(x, &b)| *x += b));
+    x.par_chunks_mut(rows_per_task(bias.len()) * bias.len()).for_each(|rows| add_to_rows_here(rows, bias));
 }
 
-#[inline(always)]
-fn by_rows(x: &mut [f32], cols: usize, f: impl Fn(&mut [f32]) + Sync) {
-    x.par_chunks_mut(rows_per_task(cols) * cols).for_each(|rows| {
-        dispatch(|| rows.chunks_exact_mut(cols).for_each(&f));
-    });
-}
+vectorised! {
+    /// [`add_scaled`], by the calling thread.
+    fn add_scaled_here<'a>(x: &'a mut [f32], y: &'a [f32], scale: f32) -> () {
+        x.iter_mut().zip(y).for_each(|(x, &y)| *x += scale * y);
+    }
 
-/// Rows of x, each multiplied by `scale`, by the calling thread.
-pub(crate) fn scale_rows_here(x: &mut [f32], scale: &[f32]) {
-    dispatch(|| {
+    /// [`scale`], by the calling thread.
+    fn scale_here<'a>(x: &'a mut [f32], factor: f32) -> () {
+        x.iter_mut().for_each(|x| *x *= factor);
+    }
+
+    /// [`scaled_copy`], by the calling thread.
+    fn scaled_copy_here<'a>(x: &'a mut [f32], y: &'a [f32], factor: f32) -> () {
+        x.iter_mut().zip(y).for_each(|(x, &y)| *x = factor * y);
+    }
+
+    /// Rows of x, each multiplied by `scale`, by the calling thread.
+    pub(crate) fn scale_rows_here<'a>(x: &'a mut [f32], scale: &'a [f32]) -> () {
         for row in x.chunks_exact_mut(scale.len()) {
             row.iter_mut().zip(scale).for_each(|(x, &s)| *x *= s);
         }
-    });
+    }
+
+    /// `row` added to each row of x, by the calling thread.
+    fn add_to_rows_here<'a>(x: &'a mut [f32], row: &'a [f32]) -> () {
+        for x in x.chunks_exact_mut(row.len()) {
+            x.iter_mut().zip(row).for_each(|(x, &y)| *x += y);
+        }
+    }
+
+    /// [`round_to_bf16`], by the calling thread.
+    fn round_to_bf16_here<'a>(x: &'a [f32], out: &'a mut [bf16]) -> () {
+        out.iter_mut().zip(x).for_each(|(o, &x)| *o = bf16::from_f32(x));
+    }
+
+    /// bf16 numbers as f32, by the calling thread.
+    pub(crate) fn widen_bf16<'a>(x: &'a [bf16], out: &'a mut [f32]) -> () {
+        out.iter_mut().zip(x).for_each(|(o, x)| *o = x.to_f32());
+    }
+
+    /// Whether no number is NaN or infinite: 0·x is 0, or NaN.
+    fn all_finite_here<'a>(x: &'a [f32]) -> bool {
+        simd::sum(x, |x| 0.0 * x) == 0.0
+    }
+
+    /// Σx², in f64.
+    fn squared_norm_here<'a>(x: &'a [f32]) -> f64 {
+        let mut lanes = [0.0f64; 8];
+        let chunks = x.chunks_exact(8);
+        for (lane, &x) in lanes.iter_mut().zip(chunks.remainder()) {
+            *lane += f64::from(x) * f64::from(x);
+        }
+        for chunk in chunks {
+            for (lane, &x) in lanes.iter_mut().zip(chunk) {
+                *lane += f64::from(x) * f64::from(x);
+            }
+        }
+        lanes.iter().sum()
+    }
+
+    /// Column sums of rows, added to `out`.
+    fn add_column_sums_here<'a>(x: &'a [f32], out: &'a mut [f32]) -> () {
+        for row in x.chunks_exact(out.len()) {
+            out.iter_mut().zip(row).for_each(|(o, &x)| *o += x);
+        }
+    }
 }
 
 /// Fills rows of `cols` numbers, a task's worth at a time, by all threads.
@@ -71,19 +123,13 @@ pub(crate) fn fill_rows(out: &mut [f32], cols: usize, fill: impl Fn(Range<usize>
 /// x rounded to bf16 (nearest, ties to even).
 pub(crate) fn round_to_bf16(x: &[f32], out: &mut [bf16]) {
     out.par_chunks_mut(GRAIN).zip(x.par_chunks(GRAIN)).for_each(|(out, x)| {
-        dispatch(|| out.iter_mut().zip(x).for_each(|(o, &x)| *o = bf16::from_f32(x)));
+        round_to_bf16_here(x, out);
     });
 }
 
 /// Whether no number is NaN or infinite.
 pub(crate) fn all_finite(x: &[f32]) -> bool {
-    // 0·x is 0, or NaN.
-    x.par_chunks(GRAIN).all(|x| dispatch(|| simd::sum(x, |x| 0.0 * x) == 0.0))
-}
-
-/// bf16 numbers as f32, by the calling thread.
-pub(crate) fn widen_bf16(x: &[bf16], out: &mut [f32]) {
-    dispatch(|| out.iter_mut().zip(x).for_each(|(o, x)| *o = x.to_f32()));
+    x.par_chunks(GRAIN).all(all_finite_here)
 }
 
 /// Rows of `cols` numbers that make a task.
@@ -93,24 +139,12 @@ pub(crate) fn rows_per_task(cols: usize) -> usize {
 
 /// Column sums of rows of `cols` numbers, added to `out`.
 pub(crate) fn add_column_sums(x: &[f32], out: &mut [f32]) {
-    let cols = out.len();
-    for row in x.chunks_exact(cols) {
-        out.iter_mut().zip(row).for_each(|(o, &x)| *o += x);
-    }
+    add_column_sums_here(x, out);
 }
 
 /// Σx², in f64, the same whatever the thread count.
 pub(crate) fn squared_norm(x: &[f32]) -> f64 {
-    let parts: Vec<f64> = x
-        .par_chunks(GRAIN)
-        .map(|part| {
-            let mut lanes = [0.0f64; 8];
-            for (i, &x) in part.iter().enumerate() {
-                lanes[i % 8] += f64::from(x) * f64::from(x);
-            }
-            lanes.iter().sum()
-        })
-        .collect();
+    let parts: Vec<f64> = x.par_chunks(GRAIN).map(squared_norm_here).collect();
     parts.iter().sum()
 }
 
@@ -127,10 +161,8 @@ pub(crate) fn dropout_here(x: &mut [f32], first: usize, probability: f32, stream
     let keep = 1.0 / (1.0 - probability);
     // Compared as 32-bit integers: exact for every probability.
     let threshold = (f64::from(probability) * 4_294_967_296.0) as u64;
-    dispatch(|| {
-        for (i, x) in x.iter_mut().enumerate() {
-            let kept = (stream.at((first + i) as u64) >> 32) >= threshold;
-            *x *= if kept { keep } else { 0.0 };
-        }
-    });
+    for (i, x) in x.iter_mut().enumerate() {
+        let kept = (stream.at((first + i) as u64) >> 32) >= threshold;
+        *x *= if kept { keep } else { 0.0 };
+    }
 }

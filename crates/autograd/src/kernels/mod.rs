@@ -11,3 +11,4 @@ pub(crate) mod rope;
 pub(crate) mod scratch;
 pub(crate) mod simd;
 pub(crate) mod swiglu;
+pub(crate) mod widen;

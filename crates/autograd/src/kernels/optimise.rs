@@ -43,13 +43,26 @@ pub fn adamw(value: &mut Tensor, gradient: &Tensor, m: &mut Tensor, v: &mut Tens
         .zip(gradient.data().par_chunks(GRAIN))
         .zip(m.par_chunks_mut(GRAIN).zip(v.par_chunks_mut(GRAIN)))
         .for_each(|((value, gradient), (m, v))| {
-            simd::dispatch(|| {
-                for ((x, &g), (m, v)) in value.iter_mut().zip(gradient).zip(m.iter_mut().zip(v)) {
-                    *m += (1.0 - s.beta1) * (g - *m);
-                    *v = s.beta2 * *v + (1.0 - s.beta2) * g * g;
-                    *x = *x * decay - step_size * *m / (v.sqrt() / root + s.eps);
-                }
-            });
+            update(value, gradient, m, v, s, (step_size, root, decay));
         });
     true
+}
+
+simd::vectorised! {
+    /// [`adamw`] of some elements, with lr/(1 − β₁ᵗ), √(1 − β₂ᵗ) and 1 − lr·decay.
+    fn update<'a>(
+        value: &'a mut [f32],
+        gradient: &'a [f32],
+        m: &'a mut [f32],
+        v: &'a mut [f32],
+        s: &'a AdamWStep,
+        numbers: (f32, f32, f32),
+    ) -> () {
+        let (step_size, root, decay) = numbers;
+        for ((x, &g), (m, v)) in value.iter_mut().zip(gradient).zip(m.iter_mut().zip(v)) {
+            *m += (1.0 - s.beta1) * (g - *m);
+            *v = s.beta2 * *v + (1.0 - s.beta2) * g * g;
+            *x = *x * decay - step_size * *m / (v.sqrt() / root + s.eps);
+        }
+    }
 }

@@ -15,7 +15,7 @@ use loract_linalg::Rng;
 use rayon::prelude::*;
 
 use super::scratch;
-use super::simd::dispatch;
+use super::simd::vectorised;
 use crate::saved::{Quant, QuantRange, Rounding};
 
 /// Calls `f::<BITS, BLOCK>`.
@@ -91,7 +91,7 @@ pub(crate) fn quantise(
                 let each = numbers.chunks_exact(cols).zip(codes.chunks_exact_mut(code_bytes));
                 for ((row, (x, codes)), scales) in range.zip(each).zip(scales.chunks_exact_mut(scale_count)) {
                     let first = (row * cols) as u64;
-                    let one = dispatch(|| encode_row(quant, x, first, stream, codes, scales))?;
+                    let one = encode_row(quant, x, first, stream, codes, scales)?;
                     sums.error += one.error;
                     sums.energy += one.energy;
                 }
@@ -106,14 +106,23 @@ pub(crate) fn quantise(
     })
 }
 
-/// Writes one row of `cols` numbers, or adds it to `out`.
-pub(crate) fn widen_row(quant: Quant, codes: &[u8], scales: &[bf16], out: &mut [f32], add: bool) {
-    dispatch(|| for_size!(quant, decode_row(quant, codes, scales, out, add)));
-}
+vectorised! {
+    /// Writes one row of `cols` numbers, or adds it to `out`.
+    pub(crate) fn widen_row<'a>(quant: Quant, codes: &'a [u8], scales: &'a [bf16], out: &'a mut [f32], add: bool) -> () {
+        for_size!(quant, decode_row(quant, codes, scales, out, add))
+    }
 
-#[inline(always)]
-fn encode_row(quant: Quant, x: &[f32], first: u64, stream: Rng, codes: &mut [u8], scales: &mut [bf16]) -> Option<Sums> {
-    for_size!(quant, encode_blocks(quant, x, first, stream, codes, scales))
+    /// The codes of one row, whose first number is the `first` of the tensor.
+    fn encode_row<'a>(
+        quant: Quant,
+        x: &'a [f32],
+        first: u64,
+        stream: Rng,
+        codes: &'a mut [u8],
+        scales: &'a mut [bf16],
+    ) -> Option<Sums> {
+        for_size!(quant, encode_blocks(quant, x, first, stream, codes, scales))
+    }
 }
 
 #[inline(always)]

@@ -11,12 +11,7 @@ pub(crate) fn normalise(x: &[f32], cols: usize, eps: f32, x_hat: &mut [f32], rst
     let tile = rows_per_task(cols);
     x_hat.par_chunks_mut(tile * cols).zip(rstd.par_chunks_mut(tile)).zip(x.par_chunks(tile * cols)).for_each(
         |((x_hat, rstd), x)| {
-            simd::dispatch(|| {
-                for ((x_hat, rstd), x) in x_hat.chunks_exact_mut(cols).zip(rstd).zip(x.chunks_exact(cols)) {
-                    *rstd = 1.0 / (simd::sum(x, |x| x * x) / cols as f32 + eps).sqrt();
-                    x_hat.iter_mut().zip(x).for_each(|(h, &x)| *h = x * *rstd);
-                }
-            });
+            normalise_here(x, eps, x_hat, rstd);
         },
     );
 }
@@ -26,11 +21,7 @@ pub(crate) fn weigh(x_hat: &[f32], w: &[f32], y: &mut [f32]) {
     let cols = w.len();
     let tile = rows_per_task(cols) * cols;
     y.par_chunks_mut(tile).zip(x_hat.par_chunks(tile)).for_each(|(y, x_hat)| {
-        simd::dispatch(|| {
-            for (y, x_hat) in y.chunks_exact_mut(cols).zip(x_hat.chunks_exact(cols)) {
-                y.iter_mut().zip(x_hat).zip(w).for_each(|((y, &h), &w)| *y = h * w);
-            }
-        });
+        weigh_here(x_hat, w, y);
     });
 }
 
@@ -42,19 +33,49 @@ pub(crate) fn backward(dy: &[f32], x_hat: &Tiles<'_>, rstd: &[f32], w: &[f32], d
         |(at, ((dx, dy), rstd))| {
             scratch::with(tile * cols, |buffer| {
                 let x_hat = x_hat.get(at * tile..at * tile + rstd.len(), buffer);
-                simd::dispatch(|| {
-                    for (((dx, dy), x_hat), &rstd) in
-                        dx.chunks_exact_mut(cols).zip(dy.chunks_exact(cols)).zip(x_hat.chunks_exact(cols)).zip(rstd)
-                    {
-                        let mean = dot3(dy, w, x_hat) / cols as f32;
-                        for (((dx, &dy), &w), &h) in dx.iter_mut().zip(dy).zip(w).zip(x_hat) {
-                            *dx += rstd * (dy * w - h * mean);
-                        }
-                    }
-                });
+                backward_here(dy, x_hat, rstd, w, dx);
             });
         },
     );
+}
+
+simd::vectorised! {
+    /// [`normalise`] of some rows.
+    fn normalise_here<'a>(x: &'a [f32], eps: f32, x_hat: &'a mut [f32], rstd: &'a mut [f32]) -> () {
+        let cols = x.len() / rstd.len().max(1);
+        for ((x_hat, rstd), x) in x_hat.chunks_exact_mut(cols).zip(rstd).zip(x.chunks_exact(cols)) {
+            *rstd = 1.0 / (simd::sum(x, |x| x * x) / cols as f32 + eps).sqrt();
+            x_hat.iter_mut().zip(x).for_each(|(h, &x)| *h = x * *rstd);
+        }
+    }
+
+    /// [`weigh`] of some rows.
+    fn weigh_here<'a>(x_hat: &'a [f32], w: &'a [f32], y: &'a mut [f32]) -> () {
+        for (y, x_hat) in y.chunks_exact_mut(w.len()).zip(x_hat.chunks_exact(w.len())) {
+            y.iter_mut().zip(x_hat).zip(w).for_each(|((y, &h), &w)| *y = h * w);
+        }
+    }
+
+    /// [`backward`] of some rows.
+    fn backward_here<'a>(dy: &'a [f32], x_hat: &'a [f32], rstd: &'a [f32], w: &'a [f32], dx: &'a mut [f32]) -> () {
+        let cols = w.len();
+        for (((dx, dy), x_hat), &rstd) in
+            dx.chunks_exact_mut(cols).zip(dy.chunks_exact(cols)).zip(x_hat.chunks_exact(cols)).zip(rstd)
+        {
+            let mean = dot3(dy, w, x_hat) / cols as f32;
+            for (((dx, &dy), &w), &h) in dx.iter_mut().zip(dy).zip(w).zip(x_hat) {
+                *dx += rstd * (dy * w - h * mean);
+            }
+        }
+    }
+
+    /// dw += Σ_rows dy·x̂.
+    fn add_products<'a>(dy: &'a [f32], x_hat: &'a [f32], dw: &'a mut [f32]) -> () {
+        let cols = dw.len();
+        for (dy, x_hat) in dy.chunks_exact(cols).zip(x_hat.chunks_exact(cols)) {
+            dw.iter_mut().zip(dy).zip(x_hat).for_each(|((dw, &dy), &h)| *dw += dy * h);
+        }
+    }
 }
 
 #[inline(always)]
@@ -81,9 +102,7 @@ pub(crate) fn weight_gradient(dy: &[f32], x_hat: &Tiles<'_>, dw: &mut [f32]) {
             let range = start..(start + tile).min(rows);
             let dy = &dy[range.start * cols..range.end * cols];
             let x_hat = x_hat.get(range, buffer);
-            for (dy, x_hat) in dy.chunks_exact(cols).zip(x_hat.chunks_exact(cols)) {
-                dw.iter_mut().zip(dy).zip(x_hat).for_each(|((dw, &dy), &h)| *dw += dy * h);
-            }
+            add_products(dy, x_hat, dw);
         }
     });
 }

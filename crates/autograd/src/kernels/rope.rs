@@ -20,18 +20,23 @@ pub(crate) fn rotate(
     let half = head_dim / 2;
     let tile = rows_per_task(cols);
     x.par_chunks_mut(tile * cols).zip(positions.par_chunks(tile)).for_each(|(x, positions)| {
-        simd::dispatch(|| {
-            for (row, &position) in x.chunks_exact_mut(cols).zip(positions) {
-                let at = position as usize * half;
-                let (cos, sin) = (&cos[at..at + half], &sin[at..at + half]);
-                for head in row.chunks_exact_mut(head_dim) {
-                    let (low, high) = head.split_at_mut(half);
-                    for (((a, b), &c), &s) in low.iter_mut().zip(high).zip(cos).zip(sin) {
-                        let s = direction * s;
-                        (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
-                    }
-                }
-            }
-        });
+        for (row, &position) in x.chunks_exact_mut(cols).zip(positions) {
+            let at = position as usize * half;
+            rotate_row(row, &cos[at..at + half], &sin[at..at + half], direction);
+        }
     });
+}
+
+simd::vectorised! {
+    /// [`rotate`] of the heads of a row.
+    fn rotate_row<'a>(row: &'a mut [f32], cos: &'a [f32], sin: &'a [f32], direction: f32) -> () {
+        let half = cos.len();
+        for head in row.chunks_exact_mut(2 * half) {
+            let (low, high) = head.split_at_mut(half);
+            for (((a, b), &c), &s) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+                let s = direction * s;
+                (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
+            }
+        }
+    }
 }

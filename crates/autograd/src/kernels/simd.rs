@@ -1,13 +1,7 @@
-//! Run-time choice of vector instructions, and the loops that compilers do not vectorise by themselves.
-//!
-//! A loop inside [`dispatch`] is compiled for AVX-512, AVX2+FMA, NEON and plain code, and the best that the processor has
-//! runs. Whatever the loop calls must be `#[inline(always)]`.
+//! The loops that compilers do not vectorise by themselves. They are called from functions defined by [`vectorised!`],
+//! which are compiled for every instruction set; all of them are `#[inline(always)]`.
 
-/// Runs `f` compiled for the best instruction set of this processor.
-#[inline(always)]
-pub(crate) fn dispatch<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(f)
-}
+pub(crate) use loract_linalg::vectorised;
 
 /// Running sums kept side by side, so that a reduction vectorises; also fixes the order of additions.
 const LANES: usize = 16;
@@ -86,13 +80,19 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
 mod tests {
     use super::*;
 
+    vectorised! {
+        fn exp_of<'a>(x: &'a f32) -> f32 {
+            exp(*x)
+        }
+    }
+
     #[test]
     fn exp_is_within_two_units_in_the_last_place() {
         let mut worst = 0.0f64;
         for i in -870_000..=880_000 {
             let x = i as f32 * 1e-4;
             let want = f64::from(x).exp();
-            let got = f64::from(dispatch(|| exp(x)));
+            let got = f64::from(exp_of(&x));
             worst = worst.max(((got - want) / want).abs());
         }
         assert!(worst <= 2.0 * f64::from(f32::EPSILON), "{worst}");
