@@ -6,7 +6,7 @@ use loract_testkit::oracle;
 use loract_testkit::spectrum::{Spectrum, with_spectrum};
 
 use crate::harness::{Case, EPS, KEY, Matrix, Op, Result, assert_close, everywhere, lora, param, random, wide};
-use crate::kept::{form, forms, probe, saved, seen};
+use crate::kept::{form, forms, keep, probe, saved, seen};
 
 /// Rows, and columns of outputs, so that an orthogonal dy shows everything.
 const N: usize = 48;
@@ -218,5 +218,19 @@ fn a_coarser_form_does_not_stand_in_for_a_finer_one() -> Result {
             assert_eq!(kept.keys().any(|(site, _)| *site == Site::MlpIn), again, "{first} then {second}");
         }
     }
+    Ok(())
+}
+
+#[test]
+fn a_tensor_of_lower_rank_than_asked_keeps_what_it_has() -> Result {
+    let (rows, cols) = (96, 40);
+    // Three columns that are not 0: of rank 3 whatever is rounded.
+    let mut numbers = random(rows * cols, 5);
+    numbers.iter_mut().enumerate().filter(|(i, _)| i % cols >= 3).for_each(|(_, x)| *x = 0.0);
+    let x = Matrix { rows, cols, numbers };
+    let kept = keep(&x, form("rqb:8:f32"), KEY)?;
+    assert_eq!(kept.bytes, 4 * 3 * (rows + cols), "counted as kept, not as planned");
+    let error = oracle::relative_error(&kept.numbers, &wide(&x.numbers));
+    assert!(error < 1e-5, "{error}");
     Ok(())
 }
