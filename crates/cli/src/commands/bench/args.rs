@@ -18,7 +18,7 @@ pub enum Benched {
     /// Time of a training step in several settings, in turn, and what it goes into
     Step(Box<StepArgs>),
     /// Error and time of low-rank decompositions, on matrices by name and on a model's activations
-    Decompose(DecomposeArgs),
+    Decompose(Box<DecomposeArgs>),
 }
 
 #[derive(Debug, Args)]
