@@ -141,6 +141,11 @@ impl Grads {
         (slot, accum)
     }
 
+    /// A gradient that [`Grads::slot`] has been asked for before.
+    pub(crate) fn started(&mut self, param: ParamId) -> Option<&mut Tensor> {
+        self.by_param.get_mut(&param)
+    }
+
     /// The numbers of a gradient, zeros at first, to add to.
     pub(crate) fn zeroed(&mut self, memory: &Memory, param: &Param) -> &mut [f32] {
         let (slot, accum) = self.slot(memory, param);

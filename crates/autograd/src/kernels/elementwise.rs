@@ -34,6 +34,22 @@ pub(crate) fn scaled_copy(x: &mut [f32], y: &[f32], factor: f32) {
     });
 }
 
+/// Matrices of as many rows (numbers and columns of each), side by side in `out`.
+pub(crate) fn join_columns(parts: &[(&[f32], usize)], out: &mut [f32]) {
+    let width = parts.iter().map(|(_, cols)| cols).sum::<usize>().max(1);
+    let tile = rows_per_task(width);
+    out.par_chunks_mut(tile * width).enumerate().for_each(|(at, out)| {
+        for (row, mut out) in out.chunks_exact_mut(width).enumerate() {
+            let row = at * tile + row;
+            for (numbers, cols) in parts {
+                let (part, rest) = out.split_at_mut(*cols);
+                part.copy_from_slice(&numbers[row * cols..(row + 1) * cols]);
+                out = rest;
+            }
+        }
+    });
+}
+
 /// Rows of x, each multiplied by `scale` element by element.
 pub(crate) fn scale_columns(x: &mut [f32], scale: &[f32]) {
     x.par_chunks_mut(rows_per_task(scale.len()) * scale.len()).for_each(|rows| scale_rows_here(rows, scale));

@@ -4,7 +4,8 @@
 //!
 //! Saves x at its site (only if A or W is trained: a frozen weight does not need its input) and, exactly, x·Aᵀ (m×r).
 //! Backward, with g = s·dy·B (m×r):
-//! dB = s·dyᵀ·(x·Aᵀ) is exact; dA = gᵀ·x straight from the saved form (factors are never multiplied out); dx = dy·W + g·A.
+//! dB = s·dyᵀ·(x·Aᵀ) is exact; dA = gᵀ·x straight from the saved form (factors are never multiplied out),
+//! for all layers with the same x at once; dx = dy·W + g·A.
 //! With dropout on the LoRA branch, dA needs elements of x and takes them a tile of rows at a time.
 
 use std::ops::Range;
@@ -16,7 +17,7 @@ use crate::kernels::{elementwise, matmul as products};
 use crate::ledger::Category;
 use crate::param::{Param, Vector, Weight};
 use crate::saved::{SavedRef, Site, left_mul_tiles};
-use crate::tape::{Backprop, Backward, Factors, Tape, Var, VarId};
+use crate::tape::{Backprop, Backward, Factors, LINEAR, Tape, Var, VarId};
 use crate::tensor::{Memory, Tensor};
 
 /// A LoRA pair.
@@ -66,7 +67,7 @@ struct Node<'m> {
 /// # Errors
 /// [`Error::Shape`]; [`Error::NonFinite`] if x is to be compressed and is not finite.
 pub fn linear<'m>(tape: &mut Tape<'m>, x: &Var, layer: &'m Linear, site: Site) -> Result<Var, Error> {
-    let entered = tape.enter("linear", x.needs_grad() || layer.is_trained());
+    let entered = tape.enter(LINEAR, x.needs_grad() || layer.is_trained());
     let (inputs, outputs) = (layer.weight.cols(), layer.weight.rows());
     same(entered.op, "features of the input against the weight's", x.cols(), inputs)?;
     if let Some(bias) = &layer.bias {
@@ -194,12 +195,6 @@ impl Backward for Node<'_> {
             let (slot, accum) = pass.params.slot(&memory, &lora.b);
             products::transposed_times(&dy, &xa, slot, lora.scale, accum, &memory);
             drop(dy);
-            let (slot, accum) = pass.params.slot(&memory, &lora.a);
-            if lora.dropout > 0.0 {
-                left_mul_dropped(x, &g, slot, accum, lora.dropout, self.stream, &memory);
-            } else {
-                x.left_mul(&g, slot, accum, &memory);
-            }
             if let Some(dx) = &mut dx {
                 if lora.dropout > 0.0 {
                     let mut branch = memory.stale(g.rows(), a.cols(), Category::Transient);
@@ -211,6 +206,12 @@ impl Backward for Node<'_> {
                 } else if !memory.is_hollow() {
                     products::product(dx.view_mut(), Accum::Add, g.view(), a.view(), 1.0);
                 }
+            }
+            if lora.dropout > 0.0 {
+                let (slot, accum) = pass.params.slot(&memory, &lora.a);
+                left_mul_dropped(x, &g, slot, accum, lora.dropout, self.stream, &memory);
+            } else {
+                pass.add_product(&lora.a, g, x.clone());
             }
         }
         if let Some(dx) = dx {

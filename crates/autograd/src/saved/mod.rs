@@ -210,6 +210,20 @@ impl SavedRef {
             Saved::Compressed(kept) => self.is_computed() || kept.fineness >= planned.fineness(self.cols()),
         }
     }
+    /// Whether both are the same numbers.
+    pub(crate) fn is_same(&self, other: &SavedRef) -> bool {
+        match (&self.0, &other.0) {
+            (Source::Kept { saved, column_scale }, Source::Kept { saved: s, column_scale: c }) => {
+                Arc::ptr_eq(saved, s)
+                    && column_scale.as_ref().map(Tensor::buffer_id) == c.as_ref().map(Tensor::buffer_id)
+            }
+            (Source::SwiGlu { gate, up }, Source::SwiGlu { gate: g, up: u }) => {
+                Arc::ptr_eq(gate, g) && Arc::ptr_eq(up, u)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether it is computed again from other tensors.
     pub(crate) fn is_computed(&self) -> bool {
         matches!(self.0, Source::SwiGlu { .. })

@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 
+use loract_linalg::Accum;
+
 use super::VarId;
 use crate::error::Error;
 use crate::kernels;
 use crate::ledger::Category;
-use crate::param::Grads;
+use crate::param::{Grads, Param, ParamId};
+use crate::saved::SavedRef;
 use crate::tensor::{Memory, Tensor};
 
 /// The gradient side of an op.
@@ -33,9 +36,64 @@ pub(crate) struct Backprop<'a> {
     pub(super) values: HashMap<VarId, Tensor>,
     /// Gradients of parameters.
     pub params: &'a mut Grads,
+    waiting: Vec<Waiting>,
 }
 
-impl Backprop<'_> {
+/// gᵀ·x (r×n) for a parameter, not computed yet.
+struct Waiting {
+    g: Tensor,
+    x: SavedRef,
+    param: ParamId,
+    accum: Accum,
+}
+
+impl<'a> Backprop<'a> {
+    /// Nothing has a gradient yet.
+    pub(super) fn new(memory: &Memory, params: &'a mut Grads) -> Self {
+        Self { memory: memory.clone(), values: HashMap::new(), params, waiting: Vec::new() }
+    }
+
+    /// Adds gᵀ·x to the gradient of `param` (r×n), for g m×r and x m×n. Products with the same x are made together, so
+    /// that x, if it is kept in a smaller form, is read once: at the latest when [`Backprop::catch_up`] is called.
+    pub(crate) fn add_product(&mut self, param: &Param, g: Tensor, x: SavedRef) {
+        if self.waiting.first().is_some_and(|first| !first.x.is_same(&x)) {
+            self.catch_up();
+        }
+        let (_, accum) = self.params.slot(&self.memory, param);
+        self.waiting.push(Waiting { g, x, param: param.id(), accum });
+    }
+
+    /// Makes the products that wait.
+    pub(super) fn catch_up(&mut self) {
+        let memory = self.memory.clone();
+        let Some(first) = self.waiting.first() else { return };
+        let x = first.x.clone();
+        if let [only] = self.waiting.as_slice() {
+            if let Some(slot) = self.params.started(only.param) {
+                x.left_mul(&only.g, slot, only.accum, &memory);
+            }
+        } else {
+            let widths: Vec<usize> = self.waiting.iter().map(|w| w.g.cols()).collect();
+            let mut joined = self.stale(x.rows(), widths.iter().sum());
+            let mut products = self.stale(joined.cols(), x.cols());
+            if !memory.is_hollow() {
+                let parts: Vec<_> = self.waiting.iter().map(|w| (w.g.data(), w.g.cols())).collect();
+                kernels::elementwise::join_columns(&parts, joined.slice_mut());
+            }
+            x.left_mul(&joined, &mut products, Accum::Replace, &memory);
+            let mut rows = 0;
+            for waiting in &self.waiting {
+                let part = rows * x.cols()..(rows + waiting.g.cols()) * x.cols();
+                rows += waiting.g.cols();
+                let Some(slot) = self.params.started(waiting.param).filter(|_| !memory.is_hollow()) else { continue };
+                match waiting.accum {
+                    Accum::Replace => slot.slice_mut().copy_from_slice(&products.data()[part]),
+                    Accum::Add => kernels::elementwise::add(slot.slice_mut(), &products.data()[part]),
+                }
+            }
+        }
+        self.waiting.clear();
+    }
     /// A transient tensor whose numbers are unspecified.
     pub(crate) fn stale(&self, rows: usize, cols: usize) -> Tensor {
         self.memory.stale(rows, cols, Category::Transient)

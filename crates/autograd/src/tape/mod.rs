@@ -50,6 +50,9 @@ enum Mode {
     Evaluate,
 }
 
+/// The op whose neighbours may share an input: what they defer waits for another op.
+pub(crate) const LINEAR: &str = "linear";
+
 struct Node<'m> {
     op: &'static str,
     layer: Option<usize>,
@@ -222,11 +225,14 @@ impl<'m> Tape<'m> {
         self.settle()?;
         let ledger = self.memory.ledger().clone();
         let before = ledger.set_phase(Phase::Backward);
-        let mut pass = Backprop { memory: self.memory.clone(), values: HashMap::new(), params: grads };
+        let mut pass = Backprop::new(&self.memory, grads);
         pass.values.insert(output, seed);
         let mut nodes = self.nodes;
         while let Some(node) = nodes.pop() {
             if let Some(dy) = pass.values.remove(&node.output) {
+                if node.op != LINEAR {
+                    pass.catch_up();
+                }
                 ledger.set_op(node.op);
                 let _span = profile::span(Part::Op(node.op));
                 same(node.op, "rows of the output and of its gradient", node.shape.0, dy.rows())?;
@@ -234,6 +240,7 @@ impl<'m> Tape<'m> {
                 node.backward.backward(dy, &mut pass).map_err(|error| at_layer(error, node.layer))?;
             }
         }
+        pass.catch_up();
         ledger.set_phase(before);
         Ok(InputGrads(pass.values))
     }
