@@ -31,7 +31,7 @@ pub use kernels::optimise;
 pub use ledger::{Category, Claim, Ledger, Peak, Phase};
 /// The decompositions that saving is made of, for those above who measure them.
 pub use loract_linalg::Rng;
-pub use param::{Grads, Param, ParamId, Vector, Weight};
+pub use param::{Grads, Param, ParamId, Values, Weight};
 pub use profile::{Part, Product, Profile};
 pub use saved::{
     Compress, FactorType, Factored, Form, History, Planned, PlannedFactors, Policy, Quant, QuantRange, Rank, Recompute,

@@ -74,6 +74,15 @@ impl Weight {
             Weight::Trained(p) => p.value().cols(),
         }
     }
+    /// The length of each row.
+    pub fn row_norms(&self, memory: &Memory) -> Vec<f32> {
+        let mut norms = vec![0.0; self.rows()];
+        kernels::matmul::for_rows(self, memory, |range, rows| {
+            kernels::elementwise::row_dots(rows, rows, self.cols(), &mut norms[range]);
+        });
+        norms.iter_mut().for_each(|norm| *norm = norm.sqrt());
+        norms
+    }
     /// The parameter, if trained.
     pub fn trained(&self) -> Option<&Param> {
         match self {
@@ -83,32 +92,46 @@ impl Weight {
     }
 }
 
-/// A vector of a model (a norm's weight, a bias), 1×n in f32: frozen or trained.
+/// Numbers of a model in f32 (a norm's weight or a bias, 1×n; A of a LoRA pair, r×n): frozen or trained.
 #[derive(Debug)]
-pub enum Vector {
+pub enum Values {
     /// Not trained; has no gradient.
     Frozen(Tensor),
     /// Trained.
     Trained(Param),
 }
 
-impl Vector {
-    /// A frozen vector of the given numbers.
+impl Values {
+    /// A frozen vector, 1×n, of the given numbers.
     pub fn frozen(memory: &Memory, numbers: Vec<f32>) -> Self {
-        Vector::Frozen(memory.tensor(1, numbers.len(), numbers, Category::FrozenWeights))
+        Values::Frozen(memory.tensor(1, numbers.len(), numbers, Category::FrozenWeights))
     }
-    /// The numbers, 1×n.
+    /// The numbers.
     pub fn value(&self) -> &Tensor {
         match self {
-            Vector::Frozen(t) => t,
-            Vector::Trained(p) => p.value(),
+            Values::Frozen(t) => t,
+            Values::Trained(p) => p.value(),
         }
     }
     /// The parameter, if trained.
     pub fn trained(&self) -> Option<&Param> {
         match self {
-            Vector::Frozen(_) => None,
-            Vector::Trained(p) => Some(p),
+            Values::Frozen(_) => None,
+            Values::Trained(p) => Some(p),
+        }
+    }
+    /// Leaves the numbers as they are from now on.
+    pub fn freeze(&mut self) {
+        if let Values::Trained(param) = self {
+            param.value.set_category(Category::FrozenWeights);
+            *self = Values::Frozen(param.value.clone());
+        }
+    }
+    /// The parameter, if trained, to update.
+    pub fn trained_mut(&mut self) -> Option<&mut Param> {
+        match self {
+            Values::Frozen(_) => None,
+            Values::Trained(p) => Some(p),
         }
     }
 }

@@ -1,17 +1,17 @@
 //! PEFT adapters: `adapter_config.json` and `adapter_model.safetensors`, as the Python package writes and reads them.
 //!
-//! Only lora_A and lora_B are stored, f32. Reading is strict: a key too many or too few, a shape of another model, or a
-//! setting that would change the result (DoRA, rsLoRA's scale is honoured, extra modules) is refused by name.
+//! Only lora_A, lora_B and DoRA's magnitudes are stored, f32. Reading is strict: a key too many or too few, a shape of
+//! another model, or a setting that would change the result (extra modules, say) is refused by name.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use loract_autograd::Memory;
+use loract_autograd::{Memory, Tensor};
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 
-use crate::attach::{LoraConfig, peft_names};
+use crate::attach::{FactorA, LoraConfig, Magnitude, Scaling, names, peft_magnitude, peft_names};
 use crate::decoder::Decoder;
 use crate::error::Error;
 use crate::weights::safetensors as files;
@@ -38,19 +38,21 @@ pub fn to_bytes(decoder: &Decoder, config: &LoraConfig, base: &str) -> Result<[(
         "fan_in_fan_out": false,
         "inference_mode": true,
         "init_lora_weights": true,
-        "use_rslora": false,
-        "use_dora": false,
+        "use_rslora": config.scaling == Scaling::RankStabilised,
+        "use_dora": config.magnitude == Magnitude::Trained,
         "modules_to_save": null,
     });
     let stored: Vec<(String, Vec<usize>, Vec<u8>)> = decoder
         .linears()
-        .filter_map(|(_, linear)| linear.lora.as_ref())
-        .flat_map(|lora| [&lora.a, &lora.b])
-        .map(|param| {
-            let value = param.value();
-            let bytes = value.to_vec().iter().flat_map(|x| x.to_le_bytes()).collect();
-            (param.name().to_owned(), vec![value.rows(), value.cols()], bytes)
+        .filter_map(|(layer, linear)| {
+            let lora = linear.lora.as_ref()?;
+            let shaped = |value: &Tensor| (vec![value.rows(), value.cols()], value.to_vec());
+            let factors = peft_names(&layer).into_iter().zip(lora.factors().map(shaped));
+            let magnitude = lora.magnitude.as_ref().map(|m| (vec![m.value().cols()], m.value().to_vec()));
+            Some(factors.chain(magnitude.map(|m| (peft_magnitude(&layer), m))).collect::<Vec<_>>())
         })
+        .flatten()
+        .map(|(name, (shape, numbers))| (name, shape, numbers.iter().flat_map(|x| x.to_le_bytes()).collect()))
         .collect();
     let failed = |reason: safetensors::SafeTensorError| Error::Write {
         path: PathBuf::from(WEIGHTS_FILE),
@@ -78,7 +80,6 @@ pub fn read_config(folder: &Path) -> Result<LoraConfig, Error> {
         return Err(wrong(format!("peft_type is {}, expected \"LORA\"", config["peft_type"])));
     }
     for (key, neutral) in [
-        ("use_dora", json!(false)),
         ("fan_in_fan_out", json!(false)),
         ("bias", json!("none")),
         ("modules_to_save", json!([])),
@@ -98,11 +99,10 @@ pub fn read_config(folder: &Path) -> Result<LoraConfig, Error> {
     let rank = rank.ok_or_else(|| wrong(format!("r is {}, expected a positive number", config["r"])))? as usize;
     let alpha = config["lora_alpha"].as_f64();
     let alpha = alpha.ok_or_else(|| wrong(format!("lora_alpha is {}, expected a number", config["lora_alpha"])))?;
-    // rsLoRA multiplies by alpha/√r in place of alpha/r: the same as plain LoRA with alpha·√r.
-    let alpha = if config["use_rslora"] == true { alpha * (rank as f64).sqrt() } else { alpha };
-    let targets = config["target_modules"].as_array().map(|list| {
-        list.iter().filter_map(|t| t.as_str().map(|t| t.rsplit('.').next().unwrap_or(t).to_owned())).collect::<Vec<_>>()
-    });
+    let scaling = if config["use_rslora"] == true { Scaling::RankStabilised } else { Scaling::Plain };
+    let targets = config["target_modules"]
+        .as_array()
+        .map(|list| list.iter().filter_map(|t| t.as_str().map(str::to_owned)).collect::<Vec<_>>());
     let mut targets = targets.filter(|t| !t.is_empty()).ok_or_else(|| {
         wrong(format!("target_modules is {}, expected a list of layer names", config["target_modules"]))
     })?;
@@ -111,6 +111,9 @@ pub fn read_config(folder: &Path) -> Result<LoraConfig, Error> {
     Ok(LoraConfig {
         rank,
         alpha: alpha as f32,
+        scaling,
+        a: FactorA::Trained,
+        magnitude: if config["use_dora"] == true { Magnitude::Trained } else { Magnitude::AsIs },
         dropout: config["lora_dropout"].as_f64().unwrap_or(0.0) as f32,
         targets,
     })
@@ -129,7 +132,7 @@ pub fn load(memory: &Memory, decoder: &mut Decoder, folder: &Path) -> Result<Lor
     let mut found: BTreeMap<String, Vec<f32>> = BTreeMap::new();
     let (mut missing, mut wrong) = (Vec::new(), Vec::new());
     for (layer, linear) in decoder.linears() {
-        if !config.targets.iter().any(|t| layer.rsplit('.').next() == Some(t)) {
+        if !config.targets.iter().any(|target| names(target, &layer)) {
             continue;
         }
         let shapes = [(config.rank, linear.weight.cols()), (linear.weight.rows(), config.rank)];
@@ -146,12 +149,24 @@ pub fn load(memory: &Memory, decoder: &mut Decoder, folder: &Path) -> Result<Lor
             }
         }
     }
+    if config.magnitude == Magnitude::Trained {
+        for (layer, linear) in decoder.linears().filter(|(layer, _)| config.targets.iter().any(|t| names(t, layer))) {
+            let name = peft_magnitude(&layer);
+            match weights.take_vector(&name, linear.weight.rows()) {
+                Ok(numbers) => drop(found.insert(name, numbers)),
+                Err(Error::WrongShape { stored, expected, .. }) => {
+                    wrong.push(format!("{name}: stored {stored}, expected {expected}"));
+                }
+                Err(Error::MissingTensor { .. }) => missing.push(name),
+                Err(other) => return Err(other),
+            }
+        }
+    }
     let unknown = weights.remaining();
     if !missing.is_empty() || !wrong.is_empty() || !unknown.is_empty() {
         return Err(Error::Weights { path, missing, wrong, unknown });
     }
     decoder.attach_with(memory, &config, |_, name, _, _| {
         found.remove(name).ok_or_else(|| Error::MissingTensor { path: path.clone(), tensor: name.to_owned() })
-    })?;
-    Ok(config)
+    })
 }

@@ -13,7 +13,7 @@ mod source;
 mod tokenizer;
 pub mod weights;
 
-pub use attach::LoraConfig;
+pub use attach::{ALL_LINEAR, FactorA, LoraConfig, Magnitude, Scaling};
 pub use config::{ConfigError, DecoderConfig, ModelType, RopeScaling};
 pub use decoder::{Decoder, Layer, Row, TokenBatch};
 pub use error::Error;

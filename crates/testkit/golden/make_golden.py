@@ -18,6 +18,9 @@ Each case folder, written next to this script, holds:
   golden.safetensors           logits.0, base_logits.0: row 0 with/without adapter
                                grad.KEY:  gradient of the loss over rows 0..3
                                steps.KEY: adapter after ten AdamW steps
+  adapter-rslora/, -dora/      (llama-tied) adapters of other kinds, as PEFT saves them
+  variants.json, .safetensors  (llama-tied) for rslora, dora and fa (the plain adapter
+                               with A frozen): KIND.loss, KIND.grad.KEY over rows 0..3
   fullgrad.safetensors         (llama-tied) gradient of the base model's loss
                                over rows 0..3 for every base parameter
 
@@ -125,8 +128,8 @@ def load_base(folder):
     return model.eval()
 
 
-def add_adapter(base, folder, seed):
-    """A random LoRA adapter (A and B both non-zero), saved in PEFT's format."""
+def add_adapter(base, folder, seed, kind="", **settings):
+    """A random LoRA adapter (A and B both non-zero), saved in PEFT's format. A DoRA magnitude is off its first value."""
     gen = torch.Generator().manual_seed(100 + seed)
     base.name_or_path = folder.name  # what PEFT writes as base_model_name_or_path
     config = LoraConfig(
@@ -135,12 +138,16 @@ def add_adapter(base, folder, seed):
         lora_dropout=0.0,
         target_modules=PROJECTIONS,
         task_type="CAUSAL_LM",
+        **settings,
     )
     model = get_peft_model(base, config)
     with torch.no_grad():
         for key, p in lora(model).items():
-            p.normal_(0.0, 0.3 if "lora_A" in key else 0.1, generator=gen)
-    out = folder / "adapter"
+            if "magnitude" in key:
+                p.mul_(torch.empty_like(p).uniform_(0.5, 1.5, generator=gen))
+            else:
+                p.normal_(0.0, 0.3 if "lora_A" in key else 0.1, generator=gen)
+    out = folder / f"adapter{kind}"
     model.save_pretrained(out, save_embedding_layers=False)
     (out / "README.md").unlink(missing_ok=True)
     # target_modules is a set: sort it, so that the file does not change from run to run
@@ -153,7 +160,9 @@ def add_adapter(base, folder, seed):
 
 def lora(model):
     """LoRA parameters under the names PEFT gives them in adapter_model.safetensors."""
-    return {n.replace(".default.", "."): p for n, p in model.named_parameters() if ".lora_" in n}
+    names = {n: n.replace(".default.", ".") for n, _ in model.named_parameters() if ".lora_" in n}
+    names = {n: key.removesuffix(".weight") if "magnitude" in key else key for n, key in names.items()}
+    return {names[n]: p for n, p in model.named_parameters() if n in names}
 
 
 def make_rows(folder, seed, vocab):
@@ -197,6 +206,24 @@ def loss(model, rows, backward=False):
     return total / count
 
 
+def variants(folder, seed, rows):
+    """Gradients of other kinds of adapters on the same base model."""
+    tensors, numbers = {}, {}
+    for kind, settings in [("rslora", dict(use_rslora=True)), ("dora", dict(use_dora=True)), ("fa", {})]:
+        if kind == "fa":
+            model = PeftModel.from_pretrained(load_base(folder), folder / "adapter", is_trainable=True).eval()
+            for key, p in lora(model).items():
+                p.requires_grad_("lora_B" in key)
+        else:
+            model = add_adapter(load_base(folder), folder, seed, f"-{kind}", **settings).eval()
+        numbers[f"{kind}.loss"] = loss(model, rows[:GRAD_ROWS], backward=True)
+        for key, p in lora(model).items():
+            if p.grad is not None:
+                tensors[f"{kind}.grad.{key}"] = p.grad.clone()
+    save_file(tensors, folder / "variants.safetensors")
+    (folder / "variants.json").write_text(json.dumps(numbers, indent=2, sort_keys=True) + "\n")
+
+
 def case(name):
     seed, config, dtype, save_args = CASES[name]
     folder = HERE / name
@@ -212,6 +239,8 @@ def case(name):
         base.zero_grad(set_to_none=True)
 
     model = add_adapter(base, folder, seed).eval()
+    if name == "llama-tied":
+        variants(folder, seed, rows)
     tensors, golden = {}, {}
     with torch.no_grad():
         tensors["logits.0"] = logits(model, rows[0]).clone()

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use loract_autograd::{Compress, Factored, Form, Policy, Quant, Rank, Recompute, Site, WarmStart};
-use loract_models::{DecoderConfig, LoraConfig};
+use loract_models::{DecoderConfig, FactorA, LoraConfig, Magnitude, Scaling};
 use serde::{Serialize, Serializer};
 
 use crate::error::Error;
@@ -188,8 +188,14 @@ pub struct RunConfig {
     pub lora_alpha: f64,
     /// LoRA dropout.
     pub lora_dropout: f64,
-    /// Last parts of the names of layers that get a LoRA pair.
+    /// Layers that get a LoRA pair: last parts of their names, patterns, or `all-linear`.
     pub lora_targets: Vec<String>,
+    /// The branch is multiplied by alpha/√r instead of alpha/r.
+    pub rslora: bool,
+    /// A is not trained.
+    pub lora_fa: bool,
+    /// The length of each row of the adapted weight is trained.
+    pub dora: bool,
     /// Recomputed segments.
     #[serde(serialize_with = "as_name")]
     pub recompute: Recompute,
@@ -258,6 +264,9 @@ impl RunConfig {
         LoraConfig {
             rank: self.lora_rank,
             alpha: self.lora_alpha as f32,
+            scaling: if self.rslora { Scaling::RankStabilised } else { Scaling::Plain },
+            a: if self.lora_fa { FactorA::Frozen } else { FactorA::Trained },
+            magnitude: if self.dora { Magnitude::Trained } else { Magnitude::AsIs },
             dropout: self.lora_dropout as f32,
             targets: self.lora_targets.clone(),
         }
@@ -332,6 +341,9 @@ impl RunConfig {
         }
         if !(0.0..1.0).contains(&self.lora_dropout) {
             return wrong("lora-dropout", format!("{} is not between 0 (included) and 1", self.lora_dropout));
+        }
+        if self.dora && self.lora_dropout > 0.0 {
+            return wrong("dora", "not offered together with lora-dropout; leave one of them out".into());
         }
         let name = |r: Recompute| Recompute::NAMES.iter().find(|(_, x)| *x == r).map_or("", |(name, _)| *name);
         if let Some(site) = self.sites.keys().find(|site| !Policy::allows(self.recompute, **site)) {

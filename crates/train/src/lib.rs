@@ -10,6 +10,7 @@ pub mod data;
 mod error;
 mod evaluate;
 mod memory;
+pub mod pairs;
 mod plan;
 mod run;
 mod run_dir;

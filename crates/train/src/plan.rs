@@ -5,10 +5,11 @@
 //! estimated: [`Plan::process_bytes`].
 
 use loract_autograd::{Category, Memory, Policy};
-use loract_models::{Decoder, LoraConfig, ModelSource, Row, TokenBatch, adapter};
+use loract_models::{Decoder, LoraConfig, ModelSource, Row, TokenBatch};
 
 use crate::error::Error;
 use crate::memory::MemoryReport;
+use crate::pairs;
 use crate::schedule::{Schedule, ScheduleKind};
 use crate::trainer::Trainer;
 
@@ -40,13 +41,7 @@ impl Planner {
     ) -> Result<Self, Error> {
         let memory = Memory::hollow();
         let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
-        match adapter_folder {
-            Some(folder) => {
-                adapter::load(&memory, &mut decoder, folder)?;
-                decoder.set_lora_dropout(lora.dropout);
-            }
-            None => decoder.attach_lora(&memory, lora, 0)?,
-        }
+        pairs::attach(&memory, &mut decoder, lora, adapter_folder, 0)?;
         let schedule = Schedule { kind: ScheduleKind::Constant, lr: 0.0, warmup: 0, steps: 1 };
         let mut trainer = Trainer::new(decoder, &memory, Policy::exact(), schedule, 0.0, 0.0, 0);
         // The first step makes the optimiser's state.

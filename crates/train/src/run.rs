@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use loract_autograd::{Memory, Workers};
-use loract_models::{Decoder, LoraConfig, ModelSource, TokenBatch, adapter};
+use loract_models::{Decoder, LoraConfig, Magnitude, ModelSource, Scaling, TokenBatch, adapter};
 use serde_json::json;
 
 use crate::audit::Audit;
@@ -13,6 +13,7 @@ use crate::data::{Dataset, Order, Reader};
 use crate::error::Error;
 use crate::evaluate::{Evaluation, evaluate};
 use crate::memory::{Baseline, process_peak_bytes, process_resident_bytes};
+use crate::pairs;
 use crate::plan::{Plan, Planner};
 use crate::run_dir::{RunDir, checkpoint_name};
 use crate::schedule::Schedule;
@@ -80,22 +81,12 @@ impl Run {
         let data = Dataset::read(&config.data, &reader)?;
         let eval_data = config.eval_data.as_ref().map(|path| Dataset::read(path, &reader)).transpose()?;
         let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
-        let lora = match &config.adapter {
-            None => {
-                let lora = config.lora();
-                decoder.attach_lora(&memory, &lora, config.seed)?;
-                lora
-            }
-            Some(folder) => {
-                let lora = adapter::load(&memory, &mut decoder, folder)?;
-                // Dropout is of the run, not of the adapter.
-                decoder.set_lora_dropout(config.lora_dropout as f32);
-                LoraConfig { dropout: config.lora_dropout as f32, ..lora }
-            }
-        };
+        let lora = pairs::attach(&memory, &mut decoder, &config.lora(), config.adapter.as_deref(), config.seed)?;
         config.lora_rank = lora.rank;
         config.lora_alpha = f64::from(lora.alpha);
         config.lora_targets.clone_from(&lora.targets);
+        config.rslora = lora.scaling == Scaling::RankStabilised;
+        config.dora = lora.magnitude == Magnitude::Trained;
         let rows_a_step = config.batch_size * config.grad_accum;
         let steps = config.steps.unwrap_or_else(|| data.examples().len().div_ceil(rows_a_step) as u64);
         config.steps = Some(steps);

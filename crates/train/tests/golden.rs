@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use loract_autograd::{Compress, FactorType, Factored, Form, Memory, Policy, Rank};
-use loract_models::{Decoder, LoraConfig, ModelSource, TokenBatch, adapter};
+use loract_models::{Decoder, FactorA, LoraConfig, Magnitude, ModelSource, TokenBatch, adapter};
 use loract_testkit::golden::{folder, json, relative_error, tensors};
 use loract_train::data::{Dataset, Reader};
 use loract_train::{Activations, Gradient, Schedule, ScheduleKind, Trainer, evaluate};
@@ -228,5 +228,106 @@ fn an_adapter_written_and_read_again_is_the_same() -> Result {
     let error = adapter::load(&other.memory, &mut other.decoder, &out).err().ok_or("an error")?.to_string();
     assert!(error.contains("of a wrong shape") && error.contains("q_proj.lora_B.weight: stored 48x4"), "{error}");
     std::fs::remove_dir_all(&out)?;
+    Ok(())
+}
+
+/// rsLoRA, DoRA and LoRA-FA against PEFT: loss and every gradient, exact and through factors of full rank.
+#[test]
+fn other_kinds_of_adapters_equal_pefts() -> Result {
+    let numbers = json(&folder("llama-tied").join("variants.json"));
+    let golden = tensors(&folder("llama-tied").join("variants.safetensors"));
+    for (kind, adapter_folder, trained) in
+        [("rslora", "adapter-rslora", 28), ("dora", "adapter-dora", 42), ("fa", "adapter", 14)]
+    {
+        for (preset, policy) in presets(Rank::Fraction { num: 1, den: 1 }) {
+            let mut case = open("llama-tied", false)?;
+            adapter::load(&case.memory, &mut case.decoder, &case.folder.join(adapter_folder))?;
+            if kind == "fa" {
+                case.decoder.freeze_lora_a();
+            }
+            let batch = rows(&case.data, 0..4);
+            let mut trainer = trainer(case, policy);
+            let Gradient { grads, loss, .. } = trainer.gradient(&[batch])?;
+            let want = numbers[format!("{kind}.loss")].as_f64().ok_or("a loss")?;
+            assert!((loss - want).abs() <= TOLERANCE * want, "{kind} {preset}: {loss} {want}");
+            let params = trainer.decoder().params();
+            assert_eq!(params.len(), trained, "{kind}");
+            for param in params {
+                let gradient = grads.get(param).ok_or_else(|| format!("{} has no gradient", param.name()))?.to_vec();
+                let error = relative_error(&gradient, &golden[&format!("{kind}.grad.{}", param.name())].1);
+                assert!(error <= TOLERANCE, "{kind} {preset} {}: {error}", param.name());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is written of another kind of adapter has the keys, shapes and settings that PEFT wrote.
+#[test]
+fn other_kinds_of_adapters_are_written_as_peft_does() -> Result {
+    for kind in ["adapter-rslora", "adapter-dora"] {
+        let mut case = open("llama-tied", false)?;
+        let theirs = case.folder.join(kind);
+        let lora = adapter::load(&case.memory, &mut case.decoder, &theirs)?;
+        let [(_, config), (_, weights)] = adapter::to_bytes(&case.decoder, &lora, "base")?;
+        let (ours, reference): (serde_json::Value, _) =
+            (serde_json::from_slice(&config)?, json(&theirs.join(adapter::CONFIG_FILE)));
+        for key in ["r", "lora_alpha", "target_modules", "use_rslora", "use_dora"] {
+            // 12 and 12.0 are the same alpha.
+            let same =
+                ours[key] == reference[key] || (ours[key].as_f64() == reference[key].as_f64() && ours[key].is_number());
+            assert!(same, "{kind} {key}: {} {}", ours[key], reference[key]);
+        }
+        let out = std::env::temp_dir().join(format!("loract-{kind}-{}.safetensors", std::process::id()));
+        std::fs::write(&out, weights)?;
+        assert_eq!(tensors(&out), tensors(&theirs.join(adapter::WEIGHTS_FILE)), "{kind}");
+        std::fs::remove_file(&out)?;
+    }
+    Ok(())
+}
+
+/// With A frozen nothing of a layer's input is kept but what a norm needs; a new DoRA pair changes nothing at first.
+#[test]
+fn what_other_kinds_keep_and_begin_with() -> Result {
+    let saved = |kind: LoraConfig| -> Result<(usize, f64)> {
+        let mut case = open("llama-tied", false)?;
+        case.decoder.attach_lora(&case.memory, &kind, 1)?;
+        let batch = rows(&case.data, 0..4);
+        let Gradient { loss, memory, .. } = trainer(case, Policy::exact()).gradient(&[batch])?;
+        Ok((memory.saved_bytes, loss))
+    };
+    let rank = 4;
+    let plain = saved(LoraConfig { rank, ..LoraConfig::default() })?;
+    let frozen = saved(LoraConfig { rank, a: FactorA::Frozen, ..LoraConfig::default() })?;
+    let dora = saved(LoraConfig { rank, magnitude: Magnitude::Trained, ..LoraConfig::default() })?;
+    // Kept for A alone are the inputs of the output and down projections (32 and 48 features) and, as no gradient goes on
+    // below it, that of the first layer (32).
+    let tokens = rows(&open("llama-tied", false)?.data, 0..4).tokens();
+    assert_eq!(plain.0 - frozen.0, 4 * tokens * (2 * (32 + 48) + 32));
+    assert_eq!(plain.1, frozen.1);
+    assert!((plain.1 - dora.1).abs() <= 1e-6 * plain.1, "{plain:?} {dora:?}");
+    // ‖V‖ of each output of each layer.
+    assert_eq!(dora.0 - plain.0, 2 * 4 * (32 + 16 + 16 + 32 + 48 + 48 + 32));
+    Ok(())
+}
+
+#[test]
+fn targets_are_names_patterns_or_all() -> Result {
+    let attached = |targets: &[&str]| -> Result<(Vec<String>, usize)> {
+        let mut case = open("llama-tied", false)?;
+        let targets = targets.iter().map(|t| t.to_string()).collect();
+        let lora = case.decoder.attach_lora(&case.memory, &LoraConfig { targets, ..LoraConfig::default() }, 1)?;
+        Ok((lora.targets, case.decoder.params().len() / 2))
+    };
+    let all = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+    assert_eq!(attached(&["all-linear"])?, (all.map(str::to_owned).to_vec(), 14));
+    assert_eq!(attached(&["self_attn.q_proj", "q_proj"])?.1, 2);
+    let (names, pairs) = attached(&["layers.1.mlp.*", "v_proj"])?;
+    assert_eq!((names.len(), pairs), (4, 5));
+    assert!(names.contains(&"model.layers.1.mlp.up_proj".to_owned()), "{names:?}");
+    for wrong in ["layers.7.*", "proj", ""] {
+        let error = attached(&[wrong]).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(error.contains("q_proj, k_proj"), "{wrong}: {error}");
+    }
     Ok(())
 }

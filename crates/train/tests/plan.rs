@@ -13,8 +13,7 @@ fn model(name: &str) -> PathBuf {
 }
 
 fn lora() -> LoraConfig {
-    let targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
-    LoraConfig { rank: 4, alpha: 8.0, dropout: 0.0, targets: targets.map(String::from).into() }
+    LoraConfig { rank: 4, alpha: 8.0, ..LoraConfig::default() }
 }
 
 /// Rows of these lengths, of tokens that the tiny models have, so various that no activation is of low rank.

@@ -55,12 +55,27 @@ pub(crate) fn scale_columns(x: &mut [f32], scale: &[f32]) {
     x.par_chunks_mut(rows_per_task(scale.len()) * scale.len()).for_each(|rows| scale_rows_here(rows, scale));
 }
 
+/// out_j = ⟨x_j, y_j⟩ for rows of `cols` numbers.
+pub(crate) fn row_dots(x: &[f32], y: &[f32], cols: usize, out: &mut [f32]) {
+    let tile = rows_per_task(cols);
+    out.par_chunks_mut(tile).zip(x.par_chunks(tile * cols)).zip(y.par_chunks(tile * cols)).for_each(|((out, x), y)| {
+        row_dots_here(x, y, cols, out);
+    });
+}
+
 /// `bias` added to each row of x.
 pub(crate) fn add_bias(x: &mut [f32], bias: &[f32]) {
     x.par_chunks_mut(rows_per_task(bias.len()) * bias.len()).for_each(|rows| add_to_rows_here(rows, bias));
 }
 
 vectorised! {
+    /// [`row_dots`], by the calling thread.
+    fn row_dots_here<'a>(x: &'a [f32], y: &'a [f32], cols: usize, out: &'a mut [f32]) -> () {
+        for ((out, x), y) in out.iter_mut().zip(x.chunks_exact(cols)).zip(y.chunks_exact(cols)) {
+            *out = simd::sum2(x, y, |x, y| x * y);
+        }
+    }
+
     /// [`add_scaled`], by the calling thread.
     fn add_scaled_here<'a>(x: &'a mut [f32], y: &'a [f32], scale: f32) -> () {
         x.iter_mut().zip(y).for_each(|(x, &y)| *x += scale * y);

@@ -37,6 +37,25 @@ fn for_panels(w: &Weight, memory: &Memory, mut f: impl FnMut(Range<usize>, MatRe
     }
 }
 
+/// Calls `f` with rows of W in turn, in f32, in memory that it may write over.
+pub(crate) fn for_rows(w: &Weight, memory: &Memory, mut f: impl FnMut(Range<usize>, &mut [f32])) {
+    let (rows, cols) = (w.rows(), w.cols());
+    let step = (PANEL / cols.max(1)).max(1).min(rows.max(1));
+    let mut panel = memory.stale(step, cols, Category::Transient);
+    if memory.is_hollow() {
+        return;
+    }
+    for start in (0..rows).step_by(step) {
+        let range = start..(start + step).min(rows);
+        let numbers = &mut panel.slice_mut()[..range.len() * cols];
+        match w {
+            Weight::Trained(p) => numbers.copy_from_slice(&p.value().data()[range.start * cols..range.end * cols]),
+            Weight::Frozen(frozen) => frozen.widen_rows(range.clone(), numbers),
+        }
+        f(range, numbers);
+    }
+}
+
 /// The columns `range` of a row-major rows×cols matrix.
 fn columns(data: &mut [f32], rows: usize, cols: usize, range: Range<usize>) -> MatMut<'_> {
     let len = range.len();

@@ -2,20 +2,22 @@
 //!
 //! Shapes: x m×in, W out×in, b 1×out, A r×in, B out×r, s = alpha/r; y m×out. ΔW = s·B·A is never built.
 //!
-//! Saves x at its site (only if A or W is trained: a frozen weight does not need its input) and, exactly, x·Aᵀ (m×r).
+//! Saves x at its site (only if A or W is trained: what is frozen does not need its input) and, exactly, x·Aᵀ (m×r).
 //! Backward, with g = s·dy·B (m×r):
 //! dB = s·dyᵀ·(x·Aᵀ) is exact; dA = gᵀ·x straight from the saved form (factors are never multiplied out),
 //! for all layers with the same x at once; dx = dy·W + g·A.
+//! With DoRA's m (`dora.rs`) all of it but b is scaled, row by row of W + s·B·A.
 //! With dropout on the LoRA branch, dA needs elements of x and takes them a tile of rows at a time.
 
 use std::ops::Range;
 
 use loract_linalg::{Accum, Rng};
 
+use super::dora;
 use crate::error::{Error, same};
 use crate::kernels::{elementwise, matmul as products};
 use crate::ledger::Category;
-use crate::param::{Param, Vector, Weight};
+use crate::param::{Param, Values, Weight};
 use crate::saved::{SavedRef, Site, left_mul_tiles};
 use crate::tape::{Backprop, Backward, Factors, LINEAR, Tape, Var, VarId};
 use crate::tensor::{Memory, Tensor};
@@ -23,16 +25,35 @@ use crate::tensor::{Memory, Tensor};
 /// A LoRA pair.
 #[derive(Debug)]
 pub struct Lora {
-    /// A, r×in.
-    pub a: Param,
+    /// A, r×in. Frozen (LoRA-FA), nothing of the layer's input is kept.
+    pub a: Values,
     /// B, out×r.
     pub b: Param,
-    /// s = alpha/r.
+    /// s.
     pub scale: f32,
+    /// m of DoRA, 1×out: the length of each row of W + s·B·A. Without dropout.
+    pub magnitude: Option<Param>,
     /// Probability that an element of the branch's input is dropped in training.
     pub dropout: f32,
     /// Tells this pair's dropout from others of the same layer.
     pub tag: u64,
+}
+
+impl Lora {
+    /// What is trained of it: A, unless it is frozen, B, and m.
+    pub fn params(&self) -> impl Iterator<Item = &Param> {
+        self.a.trained().into_iter().chain([&self.b]).chain(&self.magnitude)
+    }
+
+    /// A and B.
+    pub fn factors(&self) -> [&Tensor; 2] {
+        [self.a.value(), self.b.value()]
+    }
+
+    /// What is trained of it, to update.
+    pub fn params_mut(&mut self) -> impl Iterator<Item = &mut Param> {
+        self.a.trained_mut().into_iter().chain([&mut self.b]).chain(&mut self.magnitude)
+    }
 }
 
 /// The weights of a linear layer.
@@ -41,7 +62,7 @@ pub struct Linear {
     /// W, out×in.
     pub weight: Weight,
     /// b, 1×out.
-    pub bias: Option<Vector>,
+    pub bias: Option<Values>,
     /// The LoRA pair, if attached.
     pub lora: Option<Lora>,
 }
@@ -59,6 +80,8 @@ struct Node<'m> {
     x_id: Option<VarId>,
     x: Option<SavedRef>,
     xa: Option<SavedRef>,
+    /// ‖V‖, for DoRA.
+    norms: Option<SavedRef>,
     stream: Rng,
 }
 
@@ -81,30 +104,39 @@ pub fn linear<'m>(tape: &mut Tape<'m>, x: &Var, layer: &'m Linear, site: Site) -
     }
     let stream = tape.stream(layer.lora.as_ref().map_or(0, |l| l.tag));
     let dropout = layer.lora.as_ref().map_or(0.0, |lora| lora.dropout);
-    let (y, kept_xa) = match x.factors() {
+    let dora =
+        layer.lora.as_ref().and_then(|lora| Some((lora.magnitude.as_ref()?, dora::norms(layer, lora, tape.memory()))));
+    let (mut y, kept_xa) = match x.factors() {
         Some(factors) if dropout == 0.0 => factored(tape, factors, layer),
         _ => dense(tape, x.tensor(), layer, stream),
     };
+    if !tape.is_closing() {
+        if let Some((magnitude, norms)) = &dora {
+            dora::scale(&mut y, magnitude, norms, tape.memory());
+        }
+        add_bias(&mut y, layer, tape.memory());
+    }
     if !entered.record {
         return Ok(tape.value(y, entered.needs_grad));
     }
-    let needs_x = layer.lora.is_some() || layer.weight.trained().is_some();
+    let trains_a = layer.lora.as_ref().is_some_and(|lora| lora.a.trained().is_some());
+    let needs_x = trains_a || dora.is_some() || layer.weight.trained().is_some();
     let saved = match x.factors() {
         Some(factors) => needs_x.then(|| factors.saved.clone()),
         None => needs_x.then(|| tape.save(&[site], x.tensor())).transpose()?,
     };
     let xa = kept_xa.map(|xa| tape.save_exact(Site::LoraXa, &xa));
-    Ok(tape.record(entered.op, y, Node { layer, x_id: x.grad_id(), x: saved, xa, stream }))
+    let norms = dora.map(|(_, norms)| tape.save_exact(Site::RowStats, &norms));
+    Ok(tape.record(entered.op, y, Node { layer, x_id: x.grad_id(), x: saved, xa, norms, stream }))
 }
 
-/// y and x·Aᵀ from x (m×in). Of an output that nobody reads only x·Aᵀ.
+/// y without bias, and x·Aᵀ, from x (m×in). Of an output that nobody reads only x·Aᵀ.
 fn dense(tape: &Tape<'_>, x: &Tensor, layer: &Linear, stream: Rng) -> (Tensor, Option<Tensor>) {
     let (memory, m, outputs) = (tape.memory(), x.rows(), layer.weight.rows());
     let mut y = None;
     if !tape.is_closing() {
         let mut out = memory.stale(m, outputs, Category::Transient);
         products::times_transposed(x, &layer.weight, &mut out, memory);
-        add_bias(&mut out, layer, memory);
         y = Some(out);
     }
     let xa = layer.lora.as_ref().map(|lora| {
@@ -151,7 +183,6 @@ fn factored(tape: &Tape<'_>, x: &Factors, layer: &Linear) -> (Tensor, Option<Ten
     if !memory.is_hollow() {
         products::product(y.view_mut(), Accum::Replace, x.u.view(), inner.view(), 1.0);
     }
-    add_bias(&mut y, layer, memory);
     (y, xa)
 }
 
@@ -164,14 +195,22 @@ fn add_bias(y: &mut Tensor, layer: &Linear, memory: &Memory) {
 }
 
 impl Backward for Node<'_> {
-    fn backward(self: Box<Self>, dy: Tensor, pass: &mut Backprop<'_>) -> Result<(), Error> {
+    fn backward(self: Box<Self>, mut dy: Tensor, pass: &mut Backprop<'_>) -> Result<(), Error> {
         let memory = pass.memory.clone();
         let layer = self.layer;
-        if let Some(bias) = layer.bias.as_ref().and_then(Vector::trained) {
+        if let Some(bias) = layer.bias.as_ref().and_then(Values::trained) {
             let sums = pass.params.zeroed(&memory, bias);
             if !memory.is_hollow() {
                 elementwise::add_column_sums(dy.data(), sums);
             }
+        }
+        if let Some(lora) = &layer.lora
+            && let (Some(magnitude), Some(x), Some(norms)) = (&lora.magnitude, &self.x, &self.norms)
+        {
+            let norms = norms.to_dense(&memory);
+            dora::backward((layer, lora, magnitude), &dy, x, &norms, pass);
+            dy = dy.into_unique(&memory);
+            dora::scale(&mut dy, magnitude, &norms, &memory);
         }
         if let (Some(weight), Some(x)) = (layer.weight.trained(), &self.x) {
             let (slot, accum) = pass.params.slot(&memory, weight);
@@ -185,7 +224,7 @@ impl Backward for Node<'_> {
             products::times(&dy, &layer.weight, &mut dx, accum, &memory);
             dx
         });
-        if let (Some(lora), Some(x), Some(xa)) = (&layer.lora, &self.x, &self.xa) {
+        if let (Some(lora), Some(xa)) = (&layer.lora, &self.xa) {
             let (a, b) = (lora.a.value(), lora.b.value());
             let mut g = memory.stale(dy.rows(), a.rows(), Category::Transient);
             if !memory.is_hollow() {
@@ -207,11 +246,13 @@ impl Backward for Node<'_> {
                     products::product(dx.view_mut(), Accum::Add, g.view(), a.view(), 1.0);
                 }
             }
-            if lora.dropout > 0.0 {
-                let (slot, accum) = pass.params.slot(&memory, &lora.a);
-                left_mul_dropped(x, &g, slot, accum, lora.dropout, self.stream, &memory);
-            } else {
-                pass.add_product(&lora.a, g, x.clone());
+            match (lora.a.trained(), &self.x) {
+                (Some(a), Some(x)) if lora.dropout > 0.0 => {
+                    let (slot, accum) = pass.params.slot(&memory, a);
+                    left_mul_dropped(x, &g, slot, accum, lora.dropout, self.stream, &memory);
+                }
+                (Some(a), Some(x)) => pass.add_product(a, g, x.clone()),
+                _ => {}
             }
         }
         if let Some(dx) = dx {

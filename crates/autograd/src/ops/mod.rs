@@ -3,6 +3,7 @@
 mod add;
 mod attention;
 mod cross_entropy;
+mod dora;
 mod dropout;
 mod embedding;
 mod linear;

@@ -7,14 +7,14 @@
 use crate::error::{Error, same};
 use crate::kernels::rms_norm as kernel;
 use crate::ledger::Category;
-use crate::param::Vector;
+use crate::param::Values;
 use crate::saved::{SavedRef, Site};
 use crate::tape::{Backprop, Backward, Tape, Var, VarId};
 use crate::tensor::Tensor;
 
 struct Node<'m> {
     x: Option<VarId>,
-    weight: &'m Vector,
+    weight: &'m Values,
     x_hat: SavedRef,
     rstd: SavedRef,
 }
@@ -27,7 +27,7 @@ struct Node<'m> {
 pub fn rms_norm<'m>(
     tape: &mut Tape<'m>,
     x: &Var,
-    weight: &'m Vector,
+    weight: &'m Values,
     eps: f32,
     consumers: &[Site],
 ) -> Result<Var, Error> {

@@ -64,7 +64,7 @@ impl Stretch<'_> {
         let dy = memory.tensor(N, N, orthogonal(), Category::Transient);
         let mut got = tape.backward(out.id(), dy, &mut grads)?;
         let inputs = ids.into_iter().map(|id| got.take(id).expect("it wants a gradient").to_vec()).collect();
-        let pairs = self.layers.iter().filter_map(|l| l.lora.as_ref()).flat_map(|l| [&l.a, &l.b]);
+        let pairs = self.layers.iter().filter_map(|l| l.lora.as_ref()).flat_map(|l| l.params());
         let pairs = pairs.map(|p| grads.get(p).expect("it is trained").to_vec()).collect();
         let kept = probes.iter().map(|probe| {
             let seen = oracle::transpose(&wide(&seen(&grads, probe)), N);

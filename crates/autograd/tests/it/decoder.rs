@@ -9,7 +9,7 @@ use loract_autograd::ops::{
     swiglu,
 };
 use loract_autograd::{
-    Bytes, Category, DType, Frozen, Grads, History, Memory, Param, Peak, Policy, Site, SiteError, Tape, Var, Vector,
+    Bytes, Category, DType, Frozen, Grads, History, Memory, Param, Peak, Policy, Site, SiteError, Tape, Values, Var,
     Weight, Workers, to_bf16_bytes,
 };
 
@@ -47,16 +47,16 @@ impl Default for Options {
 
 #[derive(Debug)]
 struct Layer {
-    norms: [Vector; 2],
+    norms: [Values; 2],
     /// q, k, v, o, gate, up, down.
     linears: [Linear; 7],
 }
 
 impl Layer {
     fn params(&self) -> impl Iterator<Item = &Param> {
-        let pairs = self.linears.iter().filter_map(|l| l.lora.as_ref()).flat_map(|l| [&l.a, &l.b]);
+        let pairs = self.linears.iter().filter_map(|l| l.lora.as_ref()).flat_map(|l| l.params());
         let biases = self.linears.iter().filter_map(|l| l.bias.as_ref()?.trained());
-        self.norms.iter().filter_map(Vector::trained).chain(pairs).chain(biases)
+        self.norms.iter().filter_map(Values::trained).chain(pairs).chain(biases)
     }
 }
 
@@ -65,7 +65,7 @@ pub struct Decoder {
     options: Options,
     embedding: Weight,
     layers: Vec<Layer>,
-    norm: Vector,
+    norm: Values,
     head: Weight,
     ids: Vec<u32>,
     sequences: Arc<[Range<usize>]>,
@@ -98,14 +98,14 @@ impl Decoder {
             }))
         };
         let layer = |at: u64| -> Result<Layer> {
-            let norms = [20, 21].map(|seed| Vector::Trained(param(memory, "norm", 1, WIDTH, seed + at)));
+            let norms = [20, 21].map(|seed| Values::Trained(param(memory, "norm", 1, WIDTH, seed + at)));
             let (q, kv) = (HEADS.heads * HEADS.head_dim, HEADS.kv_heads * HEADS.head_dim);
             let (c, f) = (WIDTH, HIDDEN);
             let sizes = [(q, c, 1), (kv, c, 2), (kv, c, 3), (c, q, 4), (f, c, 5), (f, c, 6), (c, f, 7)];
             let linears = sizes.map(|(outputs, inputs, tag)| -> Result<Linear> {
                 let mut pair = lora(memory, inputs, outputs, RANK, options.dropout);
                 (pair.scale, pair.tag) = (0.1, tag);
-                let bias = options.bias.then(|| Vector::Trained(param(memory, "bias", 1, outputs, tag)));
+                let bias = options.bias.then(|| Values::Trained(param(memory, "bias", 1, outputs, tag)));
                 Ok(Linear { weight: frozen(outputs, inputs, tag + 100 * at)?, bias, lora: Some(pair) })
             });
             let [q, k, v, o, gate, up, down] = linears;
@@ -117,7 +117,7 @@ impl Decoder {
             options,
             embedding: Weight::Trained(param(memory, "embedding", VOCABULARY, WIDTH, 8)),
             layers: (0..options.layers as u64).map(layer).collect::<Result<_>>()?,
-            norm: Vector::Trained(param(memory, "norm", 1, WIDTH, 9)),
+            norm: Values::Trained(param(memory, "norm", 1, WIDTH, 9)),
             head: frozen(VOCABULARY, WIDTH, 10)?,
             ids: (0..options.tokens as u32).map(|i| i * i % VOCABULARY as u32).collect(),
             positions: sequences.iter().flat_map(|s| 0..s.len() as u32).collect(),
@@ -224,7 +224,7 @@ impl Decoder {
     }
 }
 
-fn norm<'m>(tape: &mut Tape<'m>, x: &Var, weight: &'m Vector, [segment, projections]: [Site; 2]) -> Result<Var> {
+fn norm<'m>(tape: &mut Tape<'m>, x: &Var, weight: &'m Values, [segment, projections]: [Site; 2]) -> Result<Var> {
     let consumer = if tape.recomputes(segment) { segment } else { projections };
     rms_norm(tape, x, weight, EPS, &[consumer])
 }

@@ -7,7 +7,7 @@ use loract_autograd::ops::{
     swiglu,
 };
 use loract_autograd::{
-    Category, Compress, Error, Frozen, Grads, Memory, Param, Policy, Rank, Recompute, Site, StepKey, Tape, Var, Vector,
+    Category, Compress, Error, Frozen, Grads, Memory, Param, Policy, Rank, Recompute, Site, StepKey, Tape, Values, Var,
     Weight,
 };
 
@@ -17,8 +17,8 @@ fn frozen(memory: &Memory, outputs: usize, inputs: usize) -> Result<Weight> {
     Ok(Weight::Frozen(Frozen::from_f32(memory, outputs, inputs, &vec![1.0; outputs * inputs])?))
 }
 
-fn vector(memory: &Memory, len: usize) -> Vector {
-    Vector::frozen(memory, vec![1.0; len])
+fn vector(memory: &Memory, len: usize) -> Values {
+    Values::frozen(memory, vec![1.0; len])
 }
 
 fn message<T>(result: Result<T>) -> String {
@@ -79,7 +79,7 @@ fn linear_layers_that_do_not_fit_are_named() -> Result {
 
 fn set_pair(layer: &mut Linear, a: Param, b: Param) {
     if let Some(pair) = &mut layer.lora {
-        (pair.a, pair.b) = (a, b);
+        (pair.a, pair.b) = (Values::Trained(a), b);
     }
 }
 

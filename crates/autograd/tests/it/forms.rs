@@ -1,7 +1,7 @@
 //! Whatever the form, gradients are those of the op at the activations that the form rebuilds, and tend to the exact ones.
 
 use loract_autograd::ops::{AttentionShape, Linear, add, linear};
-use loract_autograd::{Category, Form, Frozen, Grads, Memory, Policy, Site, Tape, Vector, Weight};
+use loract_autograd::{Category, Form, Frozen, Grads, Memory, Policy, Site, Tape, Values, Weight};
 use loract_testkit::oracle;
 use loract_testkit::spectrum::{Spectrum, with_spectrum};
 
@@ -30,7 +30,7 @@ fn cases(m: usize) -> Result<Vec<(Case, Site)>> {
     };
     let input = |cols, seed| falling(m, cols, seed);
     let linear = |dropout| -> Result<Op> { Ok(Op::Linear { layer: layer(dropout)?, mask: None }) };
-    let norm = Op::RmsNorm { weight: Vector::Trained(param(memory, "weight", 1, N, 2)) };
+    let norm = Op::RmsNorm { weight: Values::Trained(param(memory, "weight", 1, N, 2)) };
     let sequences = [0..m / 3, m / 3..m].into();
     let attention = Op::Attention { shape: SHAPE, sequences };
     let terms = m + N;
@@ -76,7 +76,7 @@ fn through(case: &Case, site: Site, form: Form) -> Result<(Vec<Vec<f32>>, Vec<Ma
 }
 
 /// dx and dw of the norm for dy, when x̂ is kept as y/w.
-fn norm_gradients(x: &Matrix, y: &Matrix, weight: &Vector) -> [Vec<f64>; 2] {
+fn norm_gradients(x: &Matrix, y: &Matrix, weight: &Values) -> [Vec<f64>; 2] {
     let (w, dy) = (wide(&weight.value().to_vec()), wide(&orthogonal()));
     let (mut dx, mut dw) = (Vec::new(), vec![0.0; N]);
     for ((x, y), dy) in x.numbers.chunks_exact(N).zip(y.numbers.chunks_exact(N)).zip(dy.chunks_exact(N)) {

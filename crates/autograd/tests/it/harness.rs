@@ -10,7 +10,7 @@ use loract_autograd::ops::{
 };
 use loract_autograd::{
     Category, Compress, Error, FactorType, Factored, Form, Grads, Memory, Param, Policy, Rank, Recompute, SavedKind,
-    Site, StepKey, Tape, Tensor, Var, Vector, Weight,
+    Site, StepKey, Tape, Tensor, Values, Var, Weight,
 };
 use loract_testkit::oracle;
 use loract_testkit::spectrum::{Spectrum, with_spectrum};
@@ -63,7 +63,7 @@ pub fn param(memory: &Memory, name: &str, rows: usize, cols: usize, seed: u64) -
 /// A LoRA pair of rank r; neither factor is zero, so no gradient is.
 pub fn lora(memory: &Memory, inputs: usize, outputs: usize, r: usize, dropout: f32) -> Lora {
     let (a, b) = (param(memory, "a", r, inputs, 101), param(memory, "b", outputs, r, 102));
-    Lora { a, b, scale: 0.75, dropout, tag: 5 }
+    Lora { a: Values::Trained(a), b, scale: 0.75, magnitude: None, dropout, tag: 5 }
 }
 
 /// Every compressible site compressed to f32 factors, nothing recomputed.
@@ -83,10 +83,11 @@ pub fn recomputing(recompute: Recompute) -> Policy {
 
 /// An op under test, with its weights and settings.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a few values, each used once")]
 pub enum Op {
     Embedding { table: Weight, ids: Vec<u32> },
     Linear { layer: Linear, mask: Option<Vec<f64>> },
-    RmsNorm { weight: Vector },
+    RmsNorm { weight: Values },
     Rope { frequencies: Vec<f64>, positions: Arc<[u32]> },
     Attention { shape: AttentionShape, sequences: Arc<[Range<usize>]> },
     Swiglu,
@@ -123,8 +124,8 @@ impl Op {
                 weight.trained().into_iter().collect()
             }
             Op::Linear { layer, .. } => {
-                let bias = layer.bias.as_ref().and_then(Vector::trained);
-                let pair = layer.lora.iter().flat_map(|l| [&l.a, &l.b]);
+                let bias = layer.bias.as_ref().and_then(Values::trained);
+                let pair = layer.lora.iter().flat_map(Lora::params);
                 layer.weight.trained().into_iter().chain(bias).chain(pair).collect()
             }
             Op::RmsNorm { weight } => weight.trained().into_iter().collect(),
@@ -187,10 +188,10 @@ fn weight(weight: &Weight, trained: &mut dyn FnMut() -> Vec<f64>) -> Vec<f64> {
     }
 }
 
-fn vector(vector: &Vector, trained: &mut dyn FnMut() -> Vec<f64>) -> Vec<f64> {
+fn vector(vector: &Values, trained: &mut dyn FnMut() -> Vec<f64>) -> Vec<f64> {
     match vector {
-        Vector::Frozen(frozen) => wide(&frozen.to_vec()),
-        Vector::Trained(_) => trained(),
+        Values::Frozen(frozen) => wide(&frozen.to_vec()),
+        Values::Trained(_) => trained(),
     }
 }
 

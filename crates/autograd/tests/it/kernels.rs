@@ -3,7 +3,7 @@
 
 use loract_autograd::ops::{AttentionShape, Linear, Targets, cross_entropy};
 use loract_autograd::{
-    Bytes, Category, Compress, DType, Frozen, Grads, Memory, Policy, Rank, StepKey, Tape, Vector, Weight, to_bf16_bytes,
+    Bytes, Category, Compress, DType, Frozen, Grads, Memory, Policy, Rank, StepKey, Tape, Values, Weight, to_bf16_bytes,
 };
 use loract_testkit::oracle;
 
@@ -67,13 +67,13 @@ const N: usize = 32;
 /// Everything trained; W and A have 4096 numbers, so that the pool takes their gradients back.
 fn all_trained(memory: &Memory, dropout: f32) -> Op {
     let weight = Weight::Trained(param(memory, "weight", 128, N, 1));
-    let bias = Some(Vector::Trained(param(memory, "bias", 1, 128, 2)));
+    let bias = Some(Values::Trained(param(memory, "bias", 1, 128, 2)));
     let layer = Linear { weight, bias, lora: Some(lora(memory, N, 128, 128, dropout)) };
     Op::Linear { layer, mask: None }
 }
 
 fn norm(memory: &Memory) -> Op {
-    Op::RmsNorm { weight: Vector::Trained(param(memory, "norm", 1, N, 3)) }
+    Op::RmsNorm { weight: Values::Trained(param(memory, "norm", 1, N, 3)) }
 }
 
 /// Rows of these ops do not see each other: 600 rows (several tiles) equal three times 200 (one tile), exactly kept and as

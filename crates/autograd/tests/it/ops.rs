@@ -3,7 +3,7 @@
 
 use loract_autograd::ops::{Linear, Targets, add, dropout, linear};
 use loract_autograd::{
-    Bytes, Category, Compress, DType, Frozen, Grads, Memory, Param, Policy, Rank, SavedKind, Site, Tape, Vector,
+    Bytes, Category, Compress, DType, Frozen, Grads, Memory, Param, Policy, Rank, SavedKind, Site, Tape, Values,
     Weight, to_bf16_bytes,
 };
 
@@ -36,8 +36,8 @@ fn trained(memory: &Memory, rows: usize, cols: usize) -> Weight {
     Weight::Trained(param(memory, "weight", rows, cols, 32))
 }
 
-fn trained_vector(memory: &Memory, len: usize) -> Vector {
-    Vector::Trained(param(memory, "vector", 1, len, 33))
+fn trained_vector(memory: &Memory, len: usize) -> Values {
+    Values::Trained(param(memory, "vector", 1, len, 33))
 }
 
 /// What dropout with `tag` 5 on an m×n input multiplies by: seen through a LoRA pair of identities on ones.
@@ -45,7 +45,7 @@ fn lora_mask(m: usize, n: usize, probability: f32) -> Result<Vec<f64>> {
     let memory = Memory::new();
     let identity = |name| Param::new(&memory, name, n, n, (0..n * n).map(|i| f32::from(i % (n + 1) == 0)).collect());
     let mut pair = lora(&memory, n, n, n, probability);
-    (pair.a, pair.b, pair.scale) = (identity("a"), identity("b"), 1.0);
+    (pair.a, pair.b, pair.scale) = (Values::Trained(identity("a")), identity("b"), 1.0);
     let weight = Weight::Frozen(Frozen::from_f32(&memory, n, n, &vec![0.0; n * n])?);
     let layer = Linear { weight, bias: None, lora: Some(pair) };
     let mut tape = Tape::new(&memory, Policy::exact(), KEY);
@@ -83,7 +83,7 @@ fn cases(thin: Option<usize>) -> Result<Vec<Case>> {
     linear("linear trained", plain(trained(memory, out, n)), None);
     let bias = Some(trained_vector(memory, out));
     linear("linear trained bias", Linear { bias, ..plain(frozen(memory, DType::F32, out, n)?) }, None);
-    let bias = Some(Vector::frozen(memory, random(out, 34)));
+    let bias = Some(Values::frozen(memory, random(out, 34)));
     linear("linear lora, frozen bias", Linear { bias, ..with_lora(DType::Bf16, 0.0)? }, None);
     let everything = Linear {
         weight: trained(memory, out, n),
@@ -97,7 +97,7 @@ fn cases(thin: Option<usize>) -> Result<Vec<Case>> {
         let op = Op::Linear { layer: with_lora(DType::F32, 0.0)?, mask: None };
         case(name, m + n, vec![input(m, n, 2)], op);
     }
-    case("rms_norm", n, vec![input(m, n, 3)], Op::RmsNorm { weight: Vector::frozen(memory, random(n, 35)) });
+    case("rms_norm", n, vec![input(m, n, 3)], Op::RmsNorm { weight: Values::frozen(memory, random(n, 35)) });
     case("rms_norm trained", m, vec![input(m, n, 3)], Op::RmsNorm { weight: trained_vector(memory, n) });
     case("rms_norm odd width", m, vec![input(m, 19, 3)], Op::RmsNorm { weight: trained_vector(memory, 19) });
     case("swiglu", 1, vec![input(m, n, 4), input(m, n, 5)], Op::Swiglu);

@@ -2,8 +2,8 @@
 
 use loract_autograd::ops::{AttentionShape, Linear, attention, linear, swiglu};
 use loract_autograd::{
-    Category, Error, FactorType, Form, Frozen, Grads, Memory, Rank, Recompute, SavedKind, Site, StepKey, Tape, Var,
-    Vector, Weight,
+    Category, Error, FactorType, Form, Frozen, Grads, Memory, Rank, Recompute, SavedKind, Site, StepKey, Tape, Values,
+    Var, Weight,
 };
 use loract_testkit::oracle;
 use loract_testkit::spectrum::{Spectrum, with_spectrum};
@@ -139,7 +139,7 @@ fn the_site_and_layer_of_a_broken_number_are_named() -> Result {
     let (m, n) = (20, 32);
     let weight = Weight::Frozen(Frozen::from_f32(memory, n, n, &random(n * n, 1))?);
     let layer = Linear { weight, bias: None, lora: Some(lora(memory, n, n, 2, 0.1)) };
-    let norm = Vector::frozen(memory, random(n, 2));
+    let norm = Values::frozen(memory, random(n, 2));
     let shape = AttentionShape { heads: 2, kv_heads: 2, head_dim: 16, window: None };
     let sequences = std::iter::once(0..m).collect();
     type Run<'m> = &'m dyn Fn(&mut Tape<'m>, Var, [Var; 2]) -> Result<Var>;

@@ -3,7 +3,7 @@
 
 use loract_autograd::ops::{Linear, add, linear, rms_norm, swiglu};
 use loract_autograd::{
-    Category, Compress, Frozen, Grads, Memory, Param, Policy, Rank, Site, StepKey, Tape, Vector, Weight,
+    Category, Compress, Frozen, Grads, Memory, Param, Policy, Rank, Site, StepKey, Tape, Values, Weight,
 };
 use loract_testkit::oracle;
 use loract_testkit::spectrum::{Spectrum, with_spectrum};
@@ -58,7 +58,8 @@ fn linear_uses_the_rebuilt_input_for_a_and_w_only() -> Result {
         let dy = memory.tensor(N, N, orthogonal(), Category::Transient);
         let dx = tape.backward(out.id(), dy, &mut grads)?.take(x.id()).expect("x wants a gradient");
         let of = |p| grads.get(p).expect("A and B are trained").to_vec();
-        Ok((dx.to_vec(), of(&pair.a), of(&pair.b), rebuilt(&grads, &probe)))
+        let [a, b] = [pair.a.trained().expect("A is trained"), &pair.b].map(of);
+        Ok((dx.to_vec(), a, b, rebuilt(&grads, &probe)))
     };
     let exact = run(Policy::exact())?;
     let got = run(compressed(Compress::Rqb, Rank::Count(K)))?;
@@ -76,7 +77,7 @@ fn linear_uses_the_rebuilt_input_for_a_and_w_only() -> Result {
 fn rms_norm_uses_the_rebuilt_x_hat() -> Result {
     let memory = Memory::new();
     let x = Matrix::random(N, N, 2);
-    let (weight, probe) = (Vector::Trained(param(&memory, "weight", 1, N, 3)), probe(&memory));
+    let (weight, probe) = (Values::Trained(param(&memory, "weight", 1, N, 3)), probe(&memory));
     let (mut tape, mut grads) = (Tape::new(&memory, compressed(Compress::Gauss, Rank::Count(K)), KEY), Grads::new());
     let input = tape.input(x.tensor(&memory), true);
     let y = rms_norm(&mut tape, &input, &weight, EPS, &[Site::AttnIn])?;
@@ -198,7 +199,7 @@ fn the_same_key_gives_the_same_bits_and_another_other_factors() -> Result {
     for (name, op, inputs) in [
         ("linear", linear(0.0)?, vec![x(1)]),
         ("linear dropout", linear(0.4)?, vec![x(1)]),
-        ("rms_norm", Op::RmsNorm { weight: Vector::Trained(param(&memory, "w", 1, N, 2)) }, vec![x(2)]),
+        ("rms_norm", Op::RmsNorm { weight: Values::Trained(param(&memory, "w", 1, N, 2)) }, vec![x(2)]),
         ("swiglu", Op::Swiglu, vec![x(3), x(4)]),
     ] {
         let case = Case { name, op, inputs, terms: 60 };

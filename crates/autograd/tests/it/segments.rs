@@ -2,8 +2,8 @@
 
 use loract_autograd::ops::{Linear, add, dropout, linear, rms_norm, swiglu};
 use loract_autograd::{
-    Category, Compress, Frozen, Grads, Memory, Param, Phase, Policy, Rank, Recompute, SavedKind, Site, Tape, Var,
-    Vector, Weight,
+    Category, Compress, Frozen, Grads, Memory, Param, Phase, Policy, Rank, Recompute, SavedKind, Site, Tape, Values,
+    Var, Weight,
 };
 
 use crate::harness::{EPS, KEY, Matrix, Result, assert_close, compressed, lora, param, random, recomputing, wide};
@@ -15,7 +15,7 @@ const R: usize = 2;
 
 /// x + drop(down(swiglu(gate(norm x), up(norm x)))), with LoRA and its dropout on each projection.
 struct Block {
-    norm: Vector,
+    norm: Values,
     gate: Linear,
     up: Linear,
     down: Linear,
@@ -33,7 +33,7 @@ impl Block {
                 lora: Some(pair),
             })
         };
-        let norm = Vector::Trained(param(memory, "norm", 1, N, 1));
+        let norm = Values::Trained(param(memory, "norm", 1, N, 1));
         Ok(Self { norm, gate: linear(F, N, 10)?, up: linear(F, N, 11)?, down: linear(N, F, 12)? })
     }
 
@@ -61,7 +61,7 @@ impl Block {
 
     fn params(&self) -> impl Iterator<Item = &Param> {
         let pairs = [&self.gate, &self.up, &self.down].into_iter().filter_map(|l| l.lora.as_ref());
-        self.norm.trained().into_iter().chain(pairs.flat_map(|l| [&l.a, &l.b]))
+        self.norm.trained().into_iter().chain(pairs.flat_map(|l| l.params()))
     }
 }
 
@@ -186,7 +186,7 @@ fn compressed_recomputation_is_deterministic() -> Result {
 #[test]
 fn a_frozen_segment_keeps_nothing() -> Result {
     let memory = Memory::new();
-    let norm = Vector::frozen(&memory, random(N, 1));
+    let norm = Values::frozen(&memory, random(N, 1));
     let mut tape = Tape::new(&memory, recomputing(Recompute::Layer), KEY);
     let x = tape.input(Matrix::random(M, N, 2).tensor(&memory), false);
     let y = tape.segment(Site::CkptLayer, x, Box::new(|tape, x| rms_norm(tape, &x, &norm, EPS, &[])))?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use loract_autograd::ops::{AttentionShape, Targets, add, dropout};
 use loract_autograd::ops::{Linear, attention, cross_entropy, linear, rms_norm, swiglu};
 use loract_autograd::{
-    Category, Compress, Frozen, Grads, Memory, Policy, Rank, Recompute, SavedKind, Site, StepKey, Tape, Var, Vector,
+    Category, Compress, Frozen, Grads, Memory, Policy, Rank, Recompute, SavedKind, Site, StepKey, Tape, Values, Var,
     Weight,
 };
 
@@ -43,7 +43,7 @@ fn low_rank() -> Policy {
 fn a_layer_keeps_what_is_counted_by_hand() -> Result {
     let memory = Memory::new();
     let ledger = memory.ledger().clone();
-    let norm = Vector::Frozen(memory.tensor(1, N, random(N, 2), Category::FrozenWeights));
+    let norm = Values::Frozen(memory.tensor(1, N, random(N, 2), Category::FrozenWeights));
     let f = 24;
     let [q, k, v] = [N, N / 2, N / 2].map(|out| with_lora(&memory, out, N));
     let (q, k, v, o) = (q?, k?, v?, with_lora(&memory, N, N)?);
@@ -100,7 +100,7 @@ struct Model {
     bias: Linear,
     first: Linear,
     second: Linear,
-    norm: Vector,
+    norm: Values,
     head: Weight,
 }
 
@@ -108,13 +108,13 @@ struct Model {
 #[test]
 fn each_tensor_is_kept_once_and_only_if_needed() -> Result {
     let memory = Memory::new();
-    let bias = Some(Vector::Trained(param(&memory, "bias", 1, N, 5)));
+    let bias = Some(Values::Trained(param(&memory, "bias", 1, N, 5)));
     let model = Model {
         frozen: Linear { weight: frozen(&memory, N, N)?, bias: None, lora: None },
         bias: Linear { weight: frozen(&memory, N, N)?, bias, lora: None },
         first: with_lora(&memory, N, N)?,
         second: with_lora(&memory, N, N)?,
-        norm: Vector::Trained(param(&memory, "norm", 1, N, 6)),
+        norm: Values::Trained(param(&memory, "norm", 1, N, 6)),
         head: frozen(&memory, 9, N)?,
     };
     let (dense, factors, xa) = (4 * M * N, 4 * K * (M + N), 4 * M * R);
@@ -180,7 +180,7 @@ fn nothing_is_kept_below_the_first_trained_layer() -> Result {
     let memory = Memory::new();
     let (frozen, trained) =
         (Linear { weight: frozen(&memory, N, N)?, bias: None, lora: None }, with_lora(&memory, N, N)?);
-    let norm = Vector::frozen(&memory, random(N, 2));
+    let norm = Values::frozen(&memory, random(N, 2));
     let mut tape = Tape::new(&memory, Policy::exact(), KEY);
     let x = tape.input(Matrix::random(M, N, 7).tensor(&memory), false);
     let id = x.id();
@@ -193,7 +193,9 @@ fn nothing_is_kept_below_the_first_trained_layer() -> Result {
     let dy = memory.tensor(M, N, random(M * N, 4), Category::Transient);
     let mut grads = Grads::new();
     assert!(tape.backward(y.id(), dy, &mut grads)?.take(id).is_none());
-    assert!(trained.lora.is_some_and(|pair| grads.get(&pair.a).is_some() && grads.get(&pair.b).is_some()));
+    assert!(
+        trained.lora.is_some_and(|pair| pair.params().count() == 2 && pair.params().all(|p| grads.get(p).is_some()))
+    );
     Ok(())
 }
 
@@ -213,7 +215,7 @@ fn numbers_changed_in_place_are_not_taken_for_what_was_kept() -> Result {
         let dy = memory.tensor(M, N, random(M * N, 4), Category::Transient);
         tape.backward(out.id(), dy, &mut grads)?;
         let pair = second.lora.as_ref().expect("made with one");
-        Ok(grads.get(&pair.a).expect("A is trained").to_vec())
+        Ok(grads.get(pair.a.trained().expect("A is trained")).expect("A is trained").to_vec())
     };
     let want = wide(&run(Policy::exact())?);
     // Sums of M rows, rebuilt by two products with sums of N.

@@ -7,6 +7,7 @@ use std::str::FromStr;
 mod policy;
 
 use clap::{Args, Parser, Subcommand};
+use loract_models::ALL_LINEAR;
 use loract_train::{Error, Named, RunConfig, parse_name};
 use serde::Deserialize;
 
@@ -164,9 +165,18 @@ pub struct TrainArgs {
     /// LoRA dropout [default: 0]
     #[arg(long)]
     pub lora_dropout: Option<f64>,
-    /// Layers that get a LoRA pair [default: q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj]
+    /// Layers that get a LoRA pair: last parts of names (q_proj), patterns (layers.0.*), or all-linear [default: all-linear]
     #[arg(long, value_delimiter = ',')]
     pub lora_targets: Option<Vec<String>>,
+    /// Multiply the branch by alpha/√r instead of alpha/r (rsLoRA)
+    #[arg(long)]
+    pub rslora: bool,
+    /// Train B only; nothing of a layer's input is kept (LoRA-FA)
+    #[arg(long)]
+    pub lora_fa: bool,
+    /// Train the length of each row of the adapted weight too (DoRA)
+    #[arg(long)]
+    pub dora: bool,
     /// Preset: exact, checkpoint, loract, loract-paper, loract-sublayer, loract-layer, loract-fast [default: loract]
     #[arg(long)]
     pub activations: Option<String>,
@@ -230,6 +240,9 @@ impl TrainArgs {
         macro_rules! first_given {
             ($($key:ident),*) => { TrainArgs { $($key: self.$key.or(file.$key),)*
                 no_shuffle: self.no_shuffle || file.no_shuffle,
+                rslora: self.rslora || file.rslora,
+                lora_fa: self.lora_fa || file.lora_fa,
+                dora: self.dora || file.dora,
                 resume: self.resume || file.resume,
                 config: None,
             } };
@@ -296,6 +309,8 @@ impl TrainArgs {
                 ("lora-rank", self.lora_rank.is_some()),
                 ("lora-alpha", self.lora_alpha.is_some()),
                 ("lora-targets", self.lora_targets.is_some()),
+                ("rslora", self.rslora),
+                ("dora", self.dora),
             ] {
                 if given {
                     crate::output::message(&format!("note: --{key} is ignored; the adapter's own is kept"));
@@ -303,7 +318,6 @@ impl TrainArgs {
             }
         }
         let lora_rank = self.lora_rank.unwrap_or(16);
-        let targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
         let config = RunConfig {
             model: needed("model", self.model)?,
             data: needed("data", self.data)?,
@@ -327,7 +341,10 @@ impl TrainArgs {
             lora_rank,
             lora_alpha: self.lora_alpha.unwrap_or(2.0 * lora_rank as f64),
             lora_dropout: self.lora_dropout.unwrap_or(0.0),
-            lora_targets: self.lora_targets.unwrap_or_else(|| targets.map(String::from).into()),
+            lora_targets: self.lora_targets.unwrap_or_else(|| vec![ALL_LINEAR.to_owned()]),
+            rslora: self.rslora,
+            lora_fa: self.lora_fa,
+            dora: self.dora,
             recompute: policy.recompute,
             sites: policy.forms,
             warm_start: policy.warm_start,

@@ -7,10 +7,10 @@ use anyhow::Result;
 use clap::Args;
 use loract_autograd::{Memory, Tensor};
 use loract_linalg::Mat;
-use loract_models::{Decoder, LoraConfig, ModelSource, TokenBatch, adapter};
-use loract_train::Error;
+use loract_models::{Decoder, LoraConfig, ModelSource, TokenBatch};
 use loract_train::capture::{Place, capture};
 use loract_train::data::{Dataset, Reader};
+use loract_train::{Error, pairs};
 
 use crate::output;
 
@@ -93,15 +93,9 @@ impl Subject {
         let batch = TokenBatch::new(dataset.examples().iter().take(rows).map(|e| &e.row));
         let name = source.name.clone();
         let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
-        match &args.adapter {
-            Some(folder) => drop(adapter::load(&memory, &mut decoder, folder)?),
-            None => {
-                let targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
-                // B is 0, so the model is unchanged; the pairs only make every site save.
-                let lora = LoraConfig { rank: 1, alpha: 1.0, dropout: 0.0, targets: targets.map(String::from).into() };
-                decoder.attach_lora(&memory, &lora, 0)?;
-            }
-        }
+        // B of a new pair is 0, so the model is unchanged; the pairs only make every site save.
+        let lora = LoraConfig { rank: 1, ..LoraConfig::default() };
+        pairs::attach(&memory, &mut decoder, &lora, args.adapter.as_deref(), 0)?;
         output::message(&format!("{name}: one micro-batch of {rows} rows, {} tokens", batch.tokens()));
         Ok(Self { memory, decoder, batch, data: data.to_path_buf(), layers, places, model: name, rows })
     }

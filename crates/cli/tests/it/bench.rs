@@ -1,5 +1,5 @@
 //! `loract bench decompose`: every method on every matrix, with answers that can be; `loract bench step`: every setting
-//! in turn; and what they say to bad input.
+//! in turn; `loract bench scaling`: along lengths and layers; and what they say to bad input.
 
 use serde_json::Value;
 
@@ -200,6 +200,48 @@ fn steps_that_cannot_be_measured() -> Anyhow {
         ("--model model --seq-len 100000", &["100000"]),
     ] {
         let outcome = place.run(&format!("bench step {flags}"))?;
+        assert_eq!(outcome.complaint(2, says), None, "{flags}");
+    }
+    Ok(())
+}
+
+#[test]
+fn steps_are_measured_along_tokens_and_layers() -> Anyhow {
+    let place = Place::with("llama-tied")?;
+    std::fs::remove_file(place.path("model/model.safetensors"))?;
+    let words = "bench scaling --model model --threads 1 --batch-size 2 --seq-lens 12,200 --layers 1,3 --presets exact,checkpoint";
+    let found = measured(&place, &format!("{words} --out out"))?;
+    assert_eq!(found, place.json("out/scaling.json")?);
+    let points = found["points"].as_array().ok_or("points")?;
+    let place_of =
+        |p: &Value| (p["along"].as_str().unwrap_or("").to_owned(), p["tokens"].as_u64(), p["layers"].as_u64());
+    let want = [("tokens", 12, 1), ("tokens", 200, 1), ("layers", 12, 1), ("layers", 12, 3)];
+    let want: Vec<_> = want.into_iter().map(|(a, t, l)| (a.to_owned(), Some(t), Some(l))).collect();
+    assert_eq!(points.iter().map(place_of).collect::<Vec<_>>(), want);
+    let saved = |point: usize, preset: usize| points[point]["settings"][preset]["saved_bytes"].as_f64();
+    for (preset, name) in ["exact", "checkpoint"].into_iter().enumerate() {
+        assert_eq!(points[0]["settings"][preset]["activations"], name);
+        assert!(points[0]["settings"][preset]["seconds"].as_f64() > Some(0.0), "{found}");
+        // What is kept is proportional to the tokens.
+        assert_eq!(saved(1, preset).map(|bytes| bytes * 12.0 / 200.0), saved(0, preset), "{name}");
+        assert!(saved(3, preset) > saved(2, preset), "{name}");
+    }
+    for chart in ["time-tokens", "memory-tokens", "time-layers", "memory-layers"] {
+        let svg = place.text(&format!("out/{chart}.svg"))?;
+        assert!(svg.starts_with("<svg") && svg.contains("checkpoint"), "{chart}");
+    }
+    let table = place.run("bench scaling --model model --threads 1 --seq-lens 12 --presets exact")?;
+    assert!(table.code == Some(0) && table.stdout.contains("a token"), "{}", table.told());
+    for (flags, says) in [
+        ("", &["--model"][..]),
+        ("--model gone", &["gone", "no such file"]),
+        ("--model model --seq-lens 0", &["seq-lens: 0"]),
+        ("--model model --layers 2,0", &["layers: 0"]),
+        ("--model model --rounds 0", &["rounds: 0"]),
+        ("--model model --presets fast", &["presets", "the presets are"]),
+        ("--model model --out rows.jsonl", &["out", "is a file"]),
+    ] {
+        let outcome = place.run(&format!("bench scaling {flags}"))?;
         assert_eq!(outcome.complaint(2, says), None, "{flags}");
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! A decoder's weights as a safetensors file.
 
-use loract_autograd::{Frozen, Vector, Weight, to_bf16_bytes};
+use loract_autograd::{Frozen, Values, Weight, to_bf16_bytes};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError};
 
@@ -27,7 +27,7 @@ impl Decoder {
         for (name, linear) in self.linears() {
             matrix(&format!("{name}.weight"), &linear.weight);
         }
-        let mut vector = |name: String, v: &Vector| {
+        let mut vector = |name: String, v: &Values| {
             stored.push((name, vec![v.value().cols()], to_bf16_bytes(&v.value().to_vec())));
         };
         for (name, linear) in self.linears() {

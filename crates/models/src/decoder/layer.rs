@@ -1,7 +1,7 @@
 //! One decoder layer: attention and a gated MLP, each behind an RMSNorm.
 
-use loract_autograd::ops::{self, AttentionShape, Linear};
-use loract_autograd::{Error, Param, Site, Tape, Var, Vector, Weight};
+use loract_autograd::ops::{self, AttentionShape, Linear, Lora};
+use loract_autograd::{Error, Param, Site, Tape, Values, Var, Weight};
 
 use super::batch::RowsOf;
 
@@ -9,7 +9,7 @@ use super::batch::RowsOf;
 #[derive(Debug)]
 pub struct Layer {
     /// Norm before attention, 1×C.
-    pub(super) input_layernorm: Vector,
+    pub(super) input_layernorm: Values,
     /// H·D×C.
     pub(super) q_proj: Linear,
     /// H_kv·D×C.
@@ -19,7 +19,7 @@ pub struct Layer {
     /// C×H·D.
     pub(super) o_proj: Linear,
     /// Norm before the MLP, 1×C.
-    pub(super) post_attention_layernorm: Vector,
+    pub(super) post_attention_layernorm: Values,
     /// F×C.
     pub(super) gate_proj: Linear,
     /// F×C.
@@ -48,7 +48,7 @@ impl Layer {
         &'m self,
         tape: &mut Tape<'m>,
         x: &Var,
-        weight: &'m Vector,
+        weight: &'m Values,
         [segment, projections]: [Site; 2],
     ) -> Result<Var, Error> {
         let consumer = if tape.recomputes(segment) { segment } else { projections };
@@ -110,8 +110,8 @@ impl Layer {
         all.extend(self.post_attention_layernorm.trained());
         for (_, linear) in self.linears() {
             all.extend(linear.weight.trained());
-            all.extend(linear.bias.as_ref().and_then(Vector::trained));
-            all.extend(linear.lora.iter().flat_map(|lora| [&lora.a, &lora.b]));
+            all.extend(linear.bias.as_ref().and_then(Values::trained));
+            all.extend(linear.lora.iter().flat_map(Lora::params));
         }
     }
 
@@ -126,7 +126,7 @@ impl Layer {
             &mut self.down_proj,
         ];
         for vector in [&mut self.input_layernorm, &mut self.post_attention_layernorm] {
-            if let Vector::Trained(p) = vector {
+            if let Values::Trained(p) = vector {
                 all.push(p);
             }
         }
@@ -134,11 +134,11 @@ impl Layer {
             if let Weight::Trained(p) = &mut linear.weight {
                 all.push(p);
             }
-            if let Some(Vector::Trained(p)) = &mut linear.bias {
+            if let Some(Values::Trained(p)) = &mut linear.bias {
                 all.push(p);
             }
             if let Some(lora) = &mut linear.lora {
-                all.extend([&mut lora.a, &mut lora.b]);
+                all.extend(lora.params_mut());
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Making a decoder: from stored weights, strictly; or with random weights, all trained.
 
 use loract_autograd::ops::{AttentionShape, Linear};
-use loract_autograd::{Bytes, DType, Frozen, Memory, Param, Rng, Vector, Weight, to_bf16_bytes};
+use loract_autograd::{Bytes, DType, Frozen, Memory, Param, Rng, Values, Weight, to_bf16_bytes};
 
 use super::rope::RopeCache;
 use super::{Decoder, Layer};
@@ -14,7 +14,7 @@ trait Tensors {
     /// A rows×cols matrix; `None` if it could not be had (the source reports why at the end).
     fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Option<Weight>;
     /// A norm's weight or a bias.
-    fn vector(&mut self, name: &str, len: usize) -> Option<Vector>;
+    fn vector(&mut self, name: &str, len: usize) -> Option<Values>;
 }
 
 /// Stored tensors, frozen.
@@ -27,8 +27,8 @@ impl Tensors for FromFile<'_> {
     fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Option<Weight> {
         self.checked.matrix(name, rows, cols).map(Weight::Frozen)
     }
-    fn vector(&mut self, name: &str, len: usize) -> Option<Vector> {
-        self.checked.vector(name, len).map(|numbers| Vector::frozen(self.memory, numbers))
+    fn vector(&mut self, name: &str, len: usize) -> Option<Values> {
+        self.checked.vector(name, len).map(|numbers| Values::frozen(self.memory, numbers))
     }
 }
 
@@ -49,12 +49,12 @@ impl Tensors for FromSeed<'_> {
         }
         Some(Weight::Trained(Param::new(self.memory, name, rows, cols, numbers)))
     }
-    fn vector(&mut self, name: &str, len: usize) -> Option<Vector> {
+    fn vector(&mut self, name: &str, len: usize) -> Option<Values> {
         let start = if name.ends_with(".bias") { 0.0 } else { 1.0 };
         let numbers = vec![start; len];
         Some(match self.frozen {
-            true => Vector::frozen(self.memory, numbers),
-            false => Vector::Trained(Param::new(self.memory, name, 1, len, numbers)),
+            true => Values::frozen(self.memory, numbers),
+            false => Values::Trained(Param::new(self.memory, name, 1, len, numbers)),
         })
     }
 }
@@ -95,9 +95,9 @@ impl Decoder {
                 *weight = Weight::Trained(Param::new(memory, name, rows, cols, frozen.to_f32()));
             }
         };
-        let free_vector = |name: String, vector: &mut Vector| {
-            if let Vector::Frozen(tensor) = vector {
-                *vector = Vector::Trained(Param::new(memory, name, 1, tensor.cols(), tensor.to_vec()));
+        let free_vector = |name: String, vector: &mut Values| {
+            if let Values::Frozen(tensor) = vector {
+                *vector = Values::Trained(Param::new(memory, name, 1, tensor.cols(), tensor.to_vec()));
             }
         };
         free("model.embed_tokens.weight".into(), &mut self.embed_tokens);

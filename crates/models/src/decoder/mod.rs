@@ -14,7 +14,7 @@ pub use batch::{Row, TokenBatch};
 pub use layer::Layer;
 
 use loract_autograd::ops::{self, Linear, LossOutput};
-use loract_autograd::{Memory, Param, Site, Tape, Tensor, Var, Vector, Weight};
+use loract_autograd::{Memory, Param, Site, Tape, Tensor, Values, Var, Weight};
 
 use crate::config::DecoderConfig;
 use crate::error::Error;
@@ -28,7 +28,7 @@ pub struct Decoder {
     embed_tokens: Weight,
     layers: Vec<Layer>,
     /// Final norm, 1×C.
-    norm: Vector,
+    norm: Values,
     /// Head, V×C; `None` if tied to the embeddings.
     lm_head: Option<Weight>,
     rope: RopeCache,
@@ -125,7 +125,7 @@ impl Decoder {
         for layer in &mut self.layers {
             layer.params_mut(&mut all);
         }
-        if let Vector::Trained(p) = &mut self.norm {
+        if let Values::Trained(p) = &mut self.norm {
             all.push(p);
         }
         all.extend(self.lm_head.as_mut().and_then(weight));

@@ -17,6 +17,8 @@ pub struct BenchArgs {
 pub enum Benched {
     /// Time of a training step in several settings, in turn, and what it goes into
     Step(Box<StepArgs>),
+    /// Time and memory of a training step against the length of a row and the number of layers
+    Scaling(ScalingArgs),
     /// Error and time of low-rank decompositions, on matrices by name and on a model's activations
     Decompose(Box<DecomposeArgs>),
 }
@@ -36,6 +38,37 @@ pub struct StepArgs {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ScalingArgs {
+    /// Hugging Face model folder (config.json is enough), or GGUF file: its shapes, with random weights
+    #[arg(long)]
+    pub model: PathBuf,
+    /// Presets [default: exact,loract,checkpoint]
+    #[arg(long, value_delimiter = ',')]
+    pub presets: Option<Vec<String>>,
+    /// Tokens a row, at the first number of layers; beyond the model's context too [default: 512,1024,2048,4096]
+    #[arg(long, value_delimiter = ',')]
+    pub seq_lens: Option<Vec<usize>>,
+    /// Layers, at the first length [default: the model's]
+    #[arg(long, value_delimiter = ',')]
+    pub layers: Option<Vec<usize>>,
+    /// Rows a micro-batch [default: 1]
+    #[arg(long)]
+    pub batch_size: Option<usize>,
+    /// Timed steps of each preset at each point, in turn, after one that is not counted [default: 1]
+    #[arg(long)]
+    pub rounds: Option<usize>,
+    /// Folder for scaling.json and charts
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Threads [default: all cores]
+    #[arg(long)]
+    pub threads: Option<usize>,
 }
 
 #[derive(Debug, Args)]

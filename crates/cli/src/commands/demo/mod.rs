@@ -79,8 +79,7 @@ pub fn run(args: &DemoArgs) -> Result<()> {
 fn fine_tune(preset: Activations, steps: u64, held_out: &Dataset) -> Result<Outcome> {
     let memory = Memory::new();
     let mut decoder = base::load(&memory)?;
-    let targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"].map(String::from);
-    let lora = LoraConfig { rank: 8, alpha: 16.0, dropout: 0.0, targets: targets.into() };
+    let lora = LoraConfig { rank: 8, alpha: 16.0, ..LoraConfig::default() };
     decoder.attach_lora(&memory, &lora, 0)?;
     let schedule = Schedule { kind: ScheduleKind::Cosine, lr: 5e-3, warmup: 10, steps };
     let mut trainer = Trainer::new(decoder, &memory, preset.policy(), schedule, 0.0, 1.0, 0);

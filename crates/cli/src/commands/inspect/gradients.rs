@@ -3,10 +3,10 @@
 
 use anyhow::Result;
 use loract_autograd::{Form, Memory, Policy, Recompute, Rng};
-use loract_models::{Decoder, ModelSource, TokenBatch, adapter};
+use loract_models::{Decoder, ModelSource, TokenBatch};
 use loract_train::audit::{Audit, Reference, propagating_error};
 use loract_train::data::{Dataset, Reader};
-use loract_train::{Activations, Error, Planner, RunConfig, Schedule, ScheduleKind, Trainer};
+use loract_train::{Activations, Error, Planner, RunConfig, Schedule, ScheduleKind, Trainer, pairs};
 use serde_json::{Value, json};
 
 use super::args::GradientsArgs;
@@ -84,18 +84,15 @@ fn open(config: &RunConfig) -> Result<(Trainer, TokenBatch)> {
     let rows = data.examples().iter().take(config.batch_size);
     let batch = TokenBatch::new(rows.map(|example| &example.row));
     let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
-    match &config.adapter {
-        Some(folder) => drop(adapter::load(&memory, &mut decoder, folder)?),
-        None => {
-            decoder.attach_lora(&memory, &config.lora(), config.seed)?;
-            let mut rng = Rng::new(&[config.seed, 0xc05]);
-            for param in decoder.params_mut().into_iter().filter(|p| p.name().contains("lora_B")) {
-                let size = param.value().rows() * param.value().cols();
-                let numbers: Vec<f32> = (0..size).map(|_| B_DEVIATION * rng.normal()).collect();
-                param.value_mut().write(&numbers);
-            }
-            output::message("no --adapter: new pairs, B small and random (at B = 0 every gradient of A would be 0)");
+    pairs::attach(&memory, &mut decoder, &config.lora(), config.adapter.as_deref(), config.seed)?;
+    if config.adapter.is_none() {
+        let mut rng = Rng::new(&[config.seed, 0xc05]);
+        for param in decoder.params_mut().into_iter().filter(|p| p.name().contains("lora_B")) {
+            let size = param.value().rows() * param.value().cols();
+            let numbers: Vec<f32> = (0..size).map(|_| B_DEVIATION * rng.normal()).collect();
+            param.value_mut().write(&numbers);
         }
+        output::message("no --adapter: new pairs, B small and random (at B = 0 every gradient of A would be 0)");
     }
     let schedule = Schedule { kind: ScheduleKind::Constant, lr: 0.0, warmup: 0, steps: 1 };
     Ok((Trainer::new(decoder, &memory, Policy::exact(), schedule, 0.0, 0.0, config.seed), batch))

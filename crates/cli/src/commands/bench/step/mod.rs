@@ -9,13 +9,13 @@ mod report;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use loract_autograd::{Memory, Policy, Profile, Rng, WarmStart};
-use loract_models::{Decoder, ModelSource, Row, TokenBatch, adapter, read_config};
+use loract_autograd::{Memory, Policy, Profile, WarmStart};
+use loract_models::{Decoder, ModelSource, TokenBatch, read_config};
 use loract_train::data::{Dataset, Reader};
-use loract_train::{Activations, Error, RunConfig, Schedule, ScheduleKind, Trainer};
+use loract_train::{Activations, Error, RunConfig, Schedule, ScheduleKind, Trainer, pairs};
 
 use super::args::StepArgs;
-use super::load;
+use super::{load, random_rows};
 use crate::args::{TrainArgs, use_threads};
 use crate::output;
 use products::Products;
@@ -187,17 +187,7 @@ fn open(config: &RunConfig, random: bool) -> Result<(Trainer, Vec<TokenBatch>, S
         None => Decoder::random_frozen(&memory, shape, config.seed)
             .context("this model cannot be made of random weights")?,
     };
-    match &config.adapter {
-        Some(folder) => drop(adapter::load(&memory, &mut decoder, folder)?),
-        None => decoder.attach_lora(&memory, &config.lora(), config.seed)?,
-    }
+    pairs::attach(&memory, &mut decoder, &config.lora(), config.adapter.as_deref(), config.seed)?;
     let schedule = Schedule { kind: ScheduleKind::Constant, lr: 0.0, warmup: 0, steps: 1 };
     Ok((Trainer::new(decoder, &memory, Policy::exact(), schedule, 0.0, 0.0, config.seed), vec![batch], name))
-}
-
-fn random_rows(rows: usize, tokens: usize, vocabulary: usize) -> TokenBatch {
-    let mut rng = Rng::new(&[0xbe, 0x5e]);
-    let mut row = || Row::all((0..tokens).map(|_| (rng.next_u64() % vocabulary.max(1) as u64) as u32).collect());
-    let rows: Vec<Row> = (0..rows).map(|_| row()).collect();
-    TokenBatch::new(&rows)
 }
