@@ -86,10 +86,10 @@ fn settings_that_are_not_supported() -> Anyhow {
         2,
         &[
             Bad {
-                name: "DoRA",
+                name: "DoRA without its magnitudes",
                 prepare: |p| set_key(p, CONFIG, "use_dora", json!(true)),
                 flags: FLAGS,
-                says: &[CONFIG, "use_dora is true", "not supported"],
+                says: &["adapter_model.safetensors", "missing", "lora_magnitude_vector"],
             },
             Bad {
                 name: "another method",

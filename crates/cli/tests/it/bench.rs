@@ -222,8 +222,9 @@ fn steps_are_measured_along_tokens_and_layers() -> Anyhow {
     for (preset, name) in ["exact", "checkpoint"].into_iter().enumerate() {
         assert_eq!(points[0]["settings"][preset]["activations"], name);
         assert!(points[0]["settings"][preset]["seconds"].as_f64() > Some(0.0), "{found}");
-        // What is kept is proportional to the tokens.
-        assert_eq!(saved(1, preset).map(|bytes| bytes * 12.0 / 200.0), saved(0, preset), "{name}");
+        // What is kept is proportional to the tokens, but that a row's last token predicts nothing.
+        let growth = saved(1, preset).ok_or("bytes")? / saved(0, preset).ok_or("bytes")?;
+        assert!((200.0 / 12.0..=199.0 / 11.0).contains(&growth), "{name}: {growth}");
         assert!(saved(3, preset) > saved(2, preset), "{name}");
     }
     for chart in ["time-tokens", "memory-tokens", "time-layers", "memory-layers"] {
