@@ -8,6 +8,7 @@ mod bad_model;
 mod bad_usage;
 mod bench;
 mod checkpoints;
+#[cfg(unix)]
 mod crash;
 mod damage;
 mod golden;
@@ -19,5 +20,6 @@ mod plan;
 mod presets;
 mod resume;
 mod settings;
+#[cfg(unix)]
 mod signals;
 mod text_rows;

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
@@ -112,10 +113,13 @@ pub(super) fn write(trainer: &Trainer, records: &[PlaceRecord], path: &Path) -> 
             stored.push((described.tensor(), Stored { shape: [basis.rank, basis.cols], numbers }));
         }
     }
+    // The crate leaves a file that nobody else may read; it shall be as readable as the others.
+    let usual = File::create(path)?.metadata()?.permissions();
     safetensors::serialize_to_file(stored, None, path).map_err(|error| match error {
         SafeTensorError::IoError(reason) => reason,
         other => io::Error::other(other.to_string()),
-    })
+    })?;
+    fs::set_permissions(path, usual)
 }
 
 /// Gives `trainer`, which has done no step, the numbers at `path` as after `step` steps.
@@ -124,7 +128,7 @@ pub(super) fn write(trainer: &Trainer, records: &[PlaceRecord], path: &Path) -> 
 /// [`Error::Read`]; [`Error::Checkpoint`] if a tensor is missing, unknown or of another shape.
 pub(super) fn restore(trainer: &mut Trainer, step: u64, remembered: &[Remembered], path: &Path) -> Result<(), Error> {
     let damaged = |what: String| Error::Checkpoint { path: path.to_path_buf(), what };
-    let bytes = std::fs::read(path).map_err(|reason| Error::Read { path: path.to_path_buf(), reason })?;
+    let bytes = fs::read(path).map_err(|reason| Error::Read { path: path.to_path_buf(), reason })?;
     let file = SafeTensors::deserialize(&bytes).map_err(|reason| damaged(reason.to_string()))?;
     let mut left: BTreeMap<String, _> = file.tensors().into_iter().collect();
     let mut take = |name: &str, dtype: Dtype, shape: [usize; 2]| {

@@ -1,6 +1,10 @@
 //! A run from its settings to its folder: everything that can be wrong with the input is found before anything is
 //! written.
+//!
+//! In the order of reading: here a run is opened; `begin.rs` makes or enters its folder; `session.rs` is the loop;
+//! `tally.rs` and `report.rs` say what it came to; `best.rs` keeps the best adapter.
 
+mod begin;
 mod best;
 mod report;
 mod session;
@@ -36,7 +40,7 @@ pub trait Progress {
     /// An evaluation has ended.
     fn evaluated(&mut self, step: u64, evaluation: &Evaluation);
     /// A checkpoint was written.
-    fn saved(&mut self, step: u64, checkpoint: &Path);
+    fn saved(&mut self, _step: u64, _checkpoint: &Path) {}
     /// Whether the run is to stop; asked before each step.
     fn interrupted(&self) -> bool {
         false
@@ -69,7 +73,7 @@ pub struct Run {
 #[derive(Debug)]
 pub enum Ended {
     /// All is done and written.
-    Finished(RunSummary),
+    Finished(Box<RunSummary>),
     /// It was asked to stop ([`Progress::interrupted`]).
     Stopped(Stopped),
 }
@@ -223,7 +227,7 @@ impl Run {
         facts
     }
 
-    /// Trains, evaluates, and writes the run's folder; to be read in [`session`].
+    /// Trains, evaluates, and writes the run's folder.
     ///
     /// # Errors
     /// Failures of the step, of writing, of evaluation; an earlier good output, and earlier checkpoints, are then

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::session::{Session, batches, first_row};
+use super::begin::first_row;
+use super::session::{Session, batches};
 use crate::error::Error;
 use crate::memory::process_peak_bytes;
 use crate::trainer::StepReport;

@@ -1,21 +1,19 @@
 //! The loop: a step, what is told of it, an evaluation and a checkpoint where they are due.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
-use loract_autograd::{Memory, Workers};
+use loract_autograd::Memory;
 use loract_models::{LoraConfig, TokenBatch, adapter};
 use serde_json::json;
 
 use super::best::{Adapter, BestFolder};
 use super::tally::Tally;
-use super::{Ended, Progress, Run, RunSummary, Stopped};
+use super::{Ended, Progress, RunSummary, Stopped};
 use crate::checkpoint::{self, Contents, Inputs};
 use crate::config::RunConfig;
 use crate::data::{Dataset, Order};
 use crate::error::Error;
 use crate::evaluate::evaluate;
-use crate::memory::process_resident_bytes;
 use crate::plan::Planner;
 use crate::run_dir::RunDir;
 use crate::schedule::Schedule;
@@ -50,81 +48,10 @@ pub(super) struct Session {
     pub(super) resident_before: Option<usize>,
     pub(super) baseline: Option<usize>,
     /// Step of the newest checkpoint.
-    saved: Option<u64>,
+    pub(super) saved: Option<u64>,
 }
 
 impl Session {
-    /// Makes or enters the run's folder; from here on things are written.
-    pub(super) fn begin(run: Run) -> Result<Self, Error> {
-        let Run {
-            config,
-            memory,
-            baseline,
-            decoder,
-            lora,
-            base_name,
-            data,
-            eval_data,
-            steps,
-            inputs,
-            planner,
-            from,
-            ..
-        } = run;
-        let out = match &from {
-            None => RunDir::create(&config.out)?,
-            Some(from) => RunDir::resume(&config.out, from.folder())?,
-        };
-        checkpoint::sweep(&config.out)?;
-        let best = BestFolder::begin(&config.out)?;
-        let resident_before = process_resident_bytes();
-        let baseline = baseline.and_then(|b| b.bytes(&memory));
-        let schedule = Schedule { kind: config.schedule, lr: config.lr, warmup: config.warmup, steps };
-        let (policy, seed) = (config.policy(), config.seed);
-        let mut trainer =
-            Trainer::new(decoder, &memory, policy, schedule, config.weight_decay, config.max_grad_norm, seed);
-        if config.compress_workers > 0 {
-            trainer.set_workers(Some(Workers::start(config.compress_workers).map_err(|reason| Error::Setting {
-                key: "compress-workers",
-                what: format!("{} threads could not be started: {reason}", config.compress_workers),
-            })?));
-        }
-        let mut order = first_row(&config, &data);
-        let mut tally = Tally::default();
-        let saved = from.as_ref().map(checkpoint::Checkpoint::step);
-        if let Some(from) = from {
-            from.restore(&mut trainer, &mut order)?;
-            tally = from.tally().clone();
-            tally.resumed_after.push(from.step());
-            if let Some(weights) = from.best() {
-                let read = |path: PathBuf| std::fs::read(&path).map_err(|reason| Error::Read { path, reason });
-                let settings = read(from.folder().join(adapter::CONFIG_FILE))?;
-                best.keep(&[(adapter::CONFIG_FILE, settings), (adapter::WEIGHTS_FILE, read(weights)?)])?;
-            }
-        }
-        Ok(Self {
-            config,
-            memory,
-            trainer,
-            lora,
-            base_name,
-            data,
-            eval_data,
-            schedule,
-            inputs,
-            planner,
-            out,
-            best,
-            order,
-            tally,
-            begun: Instant::now(),
-            last: None,
-            resident_before,
-            baseline,
-            saved,
-        })
-    }
-
     /// Steps until the end, until no better evaluation is to be expected, or until `progress` asks to stop.
     pub(super) fn run(mut self, progress: &mut dyn Progress) -> Result<Ended, Error> {
         while self.trainer.steps_done() < self.schedule.steps {
@@ -271,13 +198,8 @@ impl Session {
         self.out.finish()?;
         let median_step_seconds = self.tally.median_step_seconds();
         let Tally { evaluation, best, .. } = self.tally;
-        Ok(Ended::Finished(RunSummary { last, median_step_seconds, evaluation, best }))
+        Ok(Ended::Finished(Box::new(RunSummary { last, median_step_seconds, evaluation, best })))
     }
-}
-
-/// The order of rows, at its beginning.
-pub(super) fn first_row(config: &RunConfig, data: &Dataset) -> Order {
-    Order::new(data.examples().len(), (!config.no_shuffle).then_some(config.seed))
 }
 
 /// The micro-batches of a step.
