@@ -34,8 +34,8 @@ pub use loract_linalg::Rng;
 pub use param::{Grads, Param, ParamId, Values, Weight};
 pub use profile::{Part, Product, Profile};
 pub use saved::{
-    Compress, FactorType, Factored, Form, History, Planned, PlannedFactors, Policy, Quant, QuantRange, Rank, Recompute,
-    Rounding, SavedKind, SavedRef, Site, WarmStart, Workers,
+    BasisRecord, Compress, FactorType, Factored, Form, History, PlaceRecord, Planned, PlannedFactors, Policy, Quant,
+    QuantRange, Rank, Recompute, Rounding, SavedKind, SavedRef, Site, WarmStart, Workers,
 };
 pub use tape::{InputGrads, Observer, Segment, SiteError, StepKey, Tape, Var, VarId};
 pub use tensor::{BufferId, Memory, Tensor};

@@ -1,11 +1,14 @@
 //! `loract`: fine-tune transformer models with LoRA in a fraction of the activation memory.
 //!
-//! Numbers go to stdout, progress and messages to stderr. Exit codes: 0 ok, 1 failed, 2 bad usage or bad input.
+//! Numbers go to stdout, progress and messages to stderr. Exit codes: 0 ok, 1 failed, 2 bad usage or bad input,
+//! 130 and 143 stopped by Ctrl-C and SIGTERM.
 
 mod args;
 mod commands;
 mod output;
 mod plot;
+mod progress;
+mod signals;
 
 use std::process::ExitCode;
 
@@ -15,20 +18,25 @@ use args::{Cli, Command};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Demo(args) => commands::demo::run(&args),
         Command::Train(args) => commands::train::run(*args),
-        Command::Plan(args) => commands::plan::run(*args),
-        Command::Eval(args) => commands::eval::run(&args),
-        Command::Inspect(args) => commands::inspect::run(args),
-        Command::Bench(args) => commands::bench::run(args),
+        Command::Demo(args) => done(commands::demo::run(&args)),
+        Command::Plan(args) => done(commands::plan::run(*args)),
+        Command::Eval(args) => done(commands::eval::run(&args)),
+        Command::Inspect(args) => done(commands::inspect::run(args)),
+        Command::Bench(args) => done(commands::bench::run(args)),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             output::message(&format!("error: {error:#}"));
             ExitCode::from(exit_code(&error))
         }
     }
+}
+
+/// Most commands succeed or fail.
+fn done(result: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+    result.map(|()| ExitCode::SUCCESS)
 }
 
 /// 2 for the user's mistakes, 1 for failures.

@@ -20,6 +20,17 @@ impl AdamW {
         Self { memory: memory.clone(), weight_decay, steps: 0, moments: HashMap::new() }
     }
 
+    /// Both moments of a parameter; `None` before its first gradient.
+    pub fn moments(&self, param: ParamId) -> Option<&[Tensor; 2]> {
+        self.moments.get(&param)
+    }
+
+    /// Goes on after `steps` steps from their moments, which have the shapes of their parameters.
+    pub fn resume(&mut self, steps: u64, moments: Vec<(ParamId, [Tensor; 2])>) {
+        self.steps = steps;
+        self.moments = moments.into_iter().collect();
+    }
+
     /// Updates every parameter that has a gradient.
     pub fn step(&mut self, params: Vec<&mut Param>, grads: &Grads, lr: f64) {
         self.steps += 1;

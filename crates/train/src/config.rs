@@ -180,8 +180,12 @@ pub struct RunConfig {
     pub eval_data: Option<PathBuf>,
     /// Evaluate every this many steps (and at the end); 0 = at the end only.
     pub eval_every: u64,
-    /// Keep an adapter every this many steps; 0 = at the end only.
+    /// End the run when this many evaluations in turn were no better than the best before them; 0 = never.
+    pub early_stop: u64,
+    /// Keep a checkpoint every this many steps; 0 = only when the run is interrupted.
     pub save_every: u64,
+    /// So many of the last checkpoints are kept.
+    pub keep_checkpoints: usize,
     /// LoRA rank r.
     pub lora_rank: usize,
     /// The branch is multiplied by alpha/r.
@@ -272,6 +276,15 @@ impl RunConfig {
         }
     }
 
+    /// Takes rank, alpha, targets and kind of an adapter.
+    pub(crate) fn adopt(&mut self, adapter: &LoraConfig) {
+        self.rslora = adapter.scaling == Scaling::RankStabilised;
+        self.dora = adapter.magnitude == Magnitude::Trained;
+        self.lora_rank = adapter.rank;
+        self.lora_alpha = f64::from(adapter.alpha);
+        self.lora_targets.clone_from(&adapter.targets);
+    }
+
     /// Checks the ranks against the model's features.
     ///
     /// # Errors
@@ -307,6 +320,7 @@ impl RunConfig {
             ("grad-accum", self.grad_accum),
             ("lora-rank", self.lora_rank),
             ("threads", self.threads),
+            ("keep-checkpoints", self.keep_checkpoints),
         ] {
             if value == 0 {
                 return wrong(key, "0; the least is 1".into());
@@ -385,6 +399,9 @@ impl RunConfig {
         }
         if self.eval_every > 0 && self.eval_data.is_none() {
             return wrong("eval-every", "needs --eval-data FILE".into());
+        }
+        if self.early_stop > 0 && self.eval_every == 0 {
+            return wrong("early-stop", "needs --eval-data FILE and --eval-every N".into());
         }
         Ok(())
     }

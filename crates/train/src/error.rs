@@ -1,6 +1,8 @@
 //! What can go wrong in a run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::Change;
 
 /// A failure of a run. [`Error::is_bad_input`] tells the user's mistakes from failures.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +61,31 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// A file of a checkpoint is damaged.
+    #[error("{}: {what}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what was expected.
+        what: String,
+    },
+    /// There is nothing to go on from.
+    #[error("resume: {}", nothing_to_resume(out, damaged))]
+    NoCheckpoint {
+        /// The run's folder.
+        out: PathBuf,
+        /// What is wrong with each checkpoint there.
+        damaged: Vec<String>,
+    },
+    /// A run is to go on with settings that are not its own.
+    #[error("resume: {} is of a run with other settings, and going on with these would not end as that run: {}; give the earlier values, or begin anew with another --out",
+        folder.display(), listed(changes))]
+    Changed {
+        /// The checkpoint.
+        folder: PathBuf,
+        /// Every setting that differs and may not.
+        changes: Vec<Change>,
+    },
     /// The loss or the gradient is not finite.
     #[error("{what} became {value} at step {step}: {}; nothing was written over an earlier adapter", likely(what, *step, *lr))]
     NotFinite {
@@ -91,6 +118,25 @@ pub enum Error {
     },
 }
 
+/// What to do where there is no good checkpoint.
+fn nothing_to_resume(out: &Path, damaged: &[String]) -> String {
+    let out = out.display();
+    if damaged.is_empty() {
+        return format!(
+            "no checkpoint in {out}; leave --resume out to begin (checkpoints are kept with --save-every N, and on Ctrl-C)"
+        );
+    }
+    format!(
+        "every checkpoint in {out} is damaged: {}; begin anew with another --out (an adapter_model.safetensors that is \
+         whole can be started from with --adapter)",
+        damaged.join("; ")
+    )
+}
+
+fn listed(changes: &[Change]) -> String {
+    changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
 /// Likely causes of numbers that are not finite, and what to try.
 fn likely(what: &str, step: u64, lr: f64) -> String {
     if step == 1 && what == "loss" {
@@ -116,6 +162,9 @@ impl Error {
             | Error::Line { .. }
             | Error::Empty { .. }
             | Error::Setting { .. }
+            | Error::Checkpoint { .. }
+            | Error::NoCheckpoint { .. }
+            | Error::Changed { .. }
             | Error::ConfigFile { .. } => true,
         }
     }

@@ -2,13 +2,13 @@
 
 use loract_autograd::{Memory, Tape};
 use loract_models::{Decoder, Row, TokenBatch};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
 use crate::error::Error;
 
 /// What an evaluation found.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Mean negative log-likelihood over all trained tokens.
     pub loss: f64,

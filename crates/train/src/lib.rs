@@ -5,6 +5,7 @@
 mod adamw;
 pub mod audit;
 pub mod capture;
+mod checkpoint;
 mod config;
 pub mod data;
 mod error;
@@ -18,12 +19,13 @@ mod schedule;
 mod trainer;
 
 pub use adamw::AdamW;
+pub use checkpoint::Change;
 pub use config::{Activations, Common, Named, RunConfig, parse_name};
 pub use error::Error;
 pub use evaluate::{Evaluation, evaluate};
 pub use memory::{Baseline, MemoryReport, process_peak_bytes, process_resident_bytes};
 pub use plan::{Plan, Planner};
-pub use run::{Progress, Run, RunSummary};
+pub use run::{Best, Ended, Progress, Run, RunSummary, Stopped};
 pub use run_dir::{RunDir, write_whole};
 pub use schedule::{Schedule, ScheduleKind};
 pub use trainer::{Gradient, StepReport, Trainer};

@@ -13,7 +13,6 @@ use crate::error::Error;
 const METRICS: &str = "metrics.jsonl";
 const AUDITS: &str = "audits.jsonl";
 const PARTIAL: &str = ".partial";
-const CHECKPOINT: &str = "checkpoint-";
 
 /// The output folder of a run in progress.
 #[derive(Debug)]
@@ -32,8 +31,16 @@ struct Log {
 }
 
 impl Log {
-    fn begin(path: PathBuf) -> Result<Self, Error> {
-        match File::create(beside(&path)) {
+    /// Begins with the lines of `earlier`, a file of an interrupted run, if given.
+    fn begin(path: PathBuf, earlier: Option<&Path>) -> Result<Self, Error> {
+        let begin = || {
+            let mut file = File::create(beside(&path))?;
+            if let Some(earlier) = earlier {
+                std::io::copy(&mut File::open(earlier)?, &mut file)?;
+            }
+            Ok(file)
+        };
+        match begin() {
             Ok(file) => Ok(Self { path, lines: BufWriter::new(file) }),
             Err(reason) => Err(Error::Write { path: beside(&path), reason }),
         }
@@ -52,6 +59,7 @@ impl Log {
         let sync = |lines: BufWriter<File>| lines.into_inner().map_err(|e| e.into_error())?.sync_all();
         sync(lines)
             .and_then(|()| fs::rename(beside(&path), &path))
+            .and_then(|()| path.parent().map_or(Ok(()), sync_folder))
             .map_err(|reason| Error::Write { path: path.clone(), reason })
     }
 }
@@ -60,19 +68,9 @@ impl RunDir {
     /// Whether `folder` is one or can become one; nothing is made.
     ///
     /// # Errors
-    /// [`Error::Setting`] if a file is in the way, or if `checkpoints` are to be kept where an earlier run kept its own.
-    pub fn check(folder: &Path, checkpoints: bool) -> Result<(), Error> {
-        let Some(there) = folder.ancestors().find(|path| path.exists()) else { return Ok(()) };
-        if there.is_dir() {
-            let found = if checkpoints && there == folder { checkpoint_in(folder) } else { None };
-            return found.map_or(Ok(()), |name| {
-                let what = format!(
-                    "{} holds {name} of an earlier run, which would be written over; remove it or give another --out",
-                    folder.display()
-                );
-                Err(Error::Setting { key: "out", what })
-            });
-        }
+    /// [`Error::Setting`] if a file is in the way.
+    pub fn check(folder: &Path) -> Result<(), Error> {
+        let Some(there) = folder.ancestors().find(|path| path.exists() && !path.is_dir()) else { return Ok(()) };
         let subject =
             if there == folder { String::new() } else { format!("{} cannot become a folder: ", folder.display()) };
         let what = format!("{subject}{} is a file; give a folder, or a name that is free", there.display());
@@ -85,7 +83,27 @@ impl RunDir {
     /// [`Error::Write`].
     pub fn create(folder: &Path) -> Result<Self, Error> {
         fs::create_dir_all(folder).map_err(|reason| Error::Write { path: folder.to_path_buf(), reason })?;
-        Ok(Self { folder: folder.to_path_buf(), metrics: Log::begin(folder.join(METRICS))?, audits: None })
+        Ok(Self { folder: folder.to_path_buf(), metrics: Log::begin(folder.join(METRICS), None)?, audits: None })
+    }
+
+    /// Goes on with the logs in `checkpoint`; lines that an interrupted run wrote after it are dropped.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn resume(folder: &Path, checkpoint: &Path) -> Result<Self, Error> {
+        let audits = Some(checkpoint.join(AUDITS)).filter(|path| path.exists());
+        Ok(Self {
+            folder: folder.to_path_buf(),
+            metrics: Log::begin(folder.join(METRICS), Some(&checkpoint.join(METRICS)))?,
+            audits: audits.map(|audits| Log::begin(folder.join(AUDITS), Some(&audits))).transpose()?,
+        })
+    }
+
+    /// The logs so far: name and where their lines are.
+    pub fn logs(&self) -> Vec<(&'static str, PathBuf)> {
+        let mut logs = vec![(METRICS, beside(&self.metrics.path))];
+        logs.extend(self.audits.as_ref().map(|audits| (AUDITS, beside(&audits.path))));
+        logs
     }
 
     /// The folder.
@@ -108,7 +126,7 @@ impl RunDir {
     pub fn log_audit(&mut self, line: &impl Serialize) -> Result<(), Error> {
         let audits = match self.audits.take() {
             Some(audits) => audits,
-            None => Log::begin(self.folder.join(AUDITS))?,
+            None => Log::begin(self.folder.join(AUDITS), None)?,
         };
         self.audits.insert(audits).line(line)
     }
@@ -121,16 +139,6 @@ impl RunDir {
         write_whole(&self.folder.join(name), bytes)
     }
 
-    /// Writes a file of a checkpoint folder inside.
-    ///
-    /// # Errors
-    /// [`Error::Write`].
-    pub fn write_in(&self, checkpoint: &str, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        let folder = self.folder.join(checkpoint);
-        fs::create_dir_all(&folder).map_err(|reason| Error::Write { path: folder.clone(), reason })?;
-        write_whole(&folder.join(name), bytes)
-    }
-
     /// The run has succeeded: the logs get their names.
     ///
     /// # Errors
@@ -141,22 +149,17 @@ impl RunDir {
     }
 }
 
-/// The name of a checkpoint folder.
-pub(crate) fn checkpoint_name(step: u64) -> String {
-    format!("{CHECKPOINT}{step}")
-}
-
-/// Some checkpoint in `folder`.
-fn checkpoint_in(folder: &Path) -> Option<String> {
-    let names = fs::read_dir(folder).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names.filter(|name| name.starts_with(CHECKPOINT)).min()
-}
-
 /// Where a file is written before it gets its name.
-fn beside(path: &Path) -> PathBuf {
+pub(crate) fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(PARTIAL);
     PathBuf::from(name)
+}
+
+/// Makes sure that names in a folder outlast a loss of power; systems other than Unix do not offer it.
+pub(crate) fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
 /// Writes a file, whole or not at all: beside, synced, and renamed.
@@ -169,7 +172,8 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         let mut file = File::create(&beside)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&beside, path)
+        fs::rename(&beside, path)?;
+        path.parent().map_or(Ok(()), sync_folder)
     };
     write().map_err(|reason| Error::Write { path: path.to_path_buf(), reason })
 }

@@ -3,7 +3,9 @@
 
 use std::time::Instant;
 
-use loract_autograd::{Category, Grads, History, Memory, Policy, Recompute, SiteError, StepKey, Tape, Workers};
+use loract_autograd::{
+    Category, Grads, History, Memory, ParamId, Policy, Recompute, SiteError, StepKey, Tape, Tensor, Workers,
+};
 use loract_models::{Decoder, TokenBatch};
 use serde::Serialize;
 
@@ -112,6 +114,24 @@ impl Trainer {
     /// From now on compresses on threads of its own.
     pub fn set_workers(&mut self, workers: Option<Workers>) {
         self.workers = workers;
+    }
+    /// Its optimiser.
+    pub fn optimiser(&self) -> &AdamW {
+        &self.optimiser
+    }
+    /// What compression remembers from step to step.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+    /// Optimiser steps so far; names the random streams of the next.
+    pub fn steps_done(&self) -> u64 {
+        self.steps_done
+    }
+    /// Goes on after `steps` steps, with what the optimiser and compression had then; the decoder must be that of then.
+    pub fn resume(&mut self, steps: u64, moments: Vec<(ParamId, [Tensor; 2])>, history: History) {
+        self.steps_done = steps;
+        self.optimiser.resume(steps, moments);
+        self.history = history;
     }
     /// Where its tensors are counted.
     pub fn memory(&self) -> &Memory {

@@ -40,7 +40,7 @@ pub enum WarmStart {
 /// The memory of all places; belongs to a run.
 #[derive(Debug, Default)]
 pub struct History {
-    places: HashMap<Place, Remembered>,
+    pub(super) places: HashMap<Place, Remembered>,
 }
 
 impl History {
@@ -57,24 +57,24 @@ impl History {
 #[derive(Debug, Default)]
 pub(crate) struct Remembered {
     /// Rank that met the tolerance of [`Rank::Auto`], and a little more.
-    rank: Option<usize>,
-    basis: Option<Basis>,
+    pub(super) rank: Option<usize>,
+    pub(super) basis: Option<Basis>,
 }
 
 /// V of the last factors.
 #[derive(Debug)]
-struct Basis {
-    rank: usize,
-    cols: usize,
+pub(super) struct Basis {
+    pub(super) rank: usize,
+    pub(super) cols: usize,
     /// k×n in bf16; the bytes lie in a tensor of the pool.
-    halves: Tensor,
+    pub(super) halves: Tensor,
     /// Relative error of the decomposition that found it.
-    error: f64,
+    pub(super) error: f64,
 }
 
 impl Basis {
     /// Room for k×n; without numbers in a hollow memory.
-    fn room(rank: usize, cols: usize, memory: &Memory) -> Self {
+    pub(super) fn room(rank: usize, cols: usize, memory: &Memory) -> Self {
         let halves = memory.stale(1, (rank * cols).div_ceil(2), Category::WarmBases);
         Self { rank, cols, halves, error: 0.0 }
     }

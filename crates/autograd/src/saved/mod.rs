@@ -11,6 +11,7 @@ mod form;
 mod history;
 mod policy;
 mod quant;
+mod record;
 mod site;
 mod tiles;
 
@@ -23,6 +24,7 @@ pub use history::{History, WarmStart};
 pub(crate) use history::{Place, Remembered};
 pub use policy::{Planned, PlannedFactors, Policy, Recompute};
 pub use quant::{Quant, QuantRange, Rounding};
+pub use record::{BasisRecord, PlaceRecord};
 pub use site::Site;
 pub(crate) use tiles::Tiles;
 

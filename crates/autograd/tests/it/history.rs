@@ -1,7 +1,7 @@
 //! What is remembered of a place from one step to the next: the rank of a tolerance is held, a basis is started from, and
 //! given up when it no longer serves.
 
-use loract_autograd::{Category, History, Memory, Policy, Site, StepKey, WarmStart};
+use loract_autograd::{BasisRecord, Category, History, Memory, PlaceRecord, Policy, Site, StepKey, WarmStart};
 use loract_testkit::oracle::relative_error;
 use loract_testkit::spectrum::{Spectrum, with_spectrum};
 
@@ -158,5 +158,54 @@ fn remembered_bases_are_counted_and_foreseen() -> Result {
         assert_eq!(real[0], real[1], "{words}: nothing grows");
         assert_eq!(real[0] > 0, starts_warm, "{words}");
     }
+    Ok(())
+}
+
+#[test]
+fn what_is_remembered_can_be_stored_and_goes_on_to_the_last_bit() -> Result {
+    let cases =
+        [("rqb:auto@0.2:f32", WarmStart::None), ("rqb:5", WarmStart::Reuse), ("rqb:auto@0.2", WarmStart::Refresh)];
+    for (words, warm) in cases {
+        let (space, mut history, memory) = (Space::new(7), History::default(), Memory::new());
+        for step in 0..3 {
+            kept(&space.step(step), words, warm, step as u64, &mut history)?;
+        }
+        let records = history.records();
+        assert_eq!(records.len(), 1, "{words}");
+        let mut again = History::from_records(records.clone(), &memory)?;
+        assert_eq!(again.records(), records, "{words}");
+        let mut forgotten = History::default();
+        let mut differed = false;
+        for step in 3..6 {
+            let x = space.step(step);
+            let run = |history: &mut History| -> Result<Vec<f32>> {
+                Ok(kept(&x, words, warm, step as u64, history)?.0.numbers)
+            };
+            let (went_on, resumed, anew) = (run(&mut history)?, run(&mut again)?, run(&mut forgotten)?);
+            assert_eq!(went_on, resumed, "{words}, step {step}");
+            differed |= went_on != anew;
+        }
+        assert!(differed, "{words}: nothing that is remembered mattered");
+    }
+    Ok(())
+}
+
+#[test]
+fn records_of_impossible_sizes_are_refused() -> Result {
+    let record = |rank, cols, numbers: usize| PlaceRecord {
+        layer: Some(0),
+        site: Site::AttnIn,
+        ordinal: 0,
+        rank: None,
+        basis: Some(BasisRecord { rank, cols, error: 0.1, halves: vec![0; numbers] }),
+    };
+    let memory = Memory::new();
+    for (rank, cols, numbers) in [(0, 4, 0), (5, 4, 20), (2, 4, 7), (2, usize::MAX, 8), (1 << 33, 1 << 33, 0)] {
+        let refused = History::from_records(vec![record(rank, cols, numbers)], &memory);
+        assert!(refused.is_err(), "{rank}x{cols} in {numbers} numbers");
+    }
+    let held = PlaceRecord { rank: Some(0), basis: None, ..record(1, 1, 1) };
+    assert!(History::from_records(vec![held], &memory).is_err());
+    assert!(History::from_records(vec![record(2, 4, 8)], &memory).is_ok());
     Ok(())
 }

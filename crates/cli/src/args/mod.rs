@@ -150,12 +150,23 @@ pub struct TrainArgs {
     /// Evaluate every this many steps [default: 0 = at the end]
     #[arg(long)]
     pub eval_every: Option<u64>,
-    /// Keep an adapter every this many steps in OUT/checkpoint-N [default: 0 = none]
+    /// End the run when this many evaluations in turn were no better than the best before them [default: 0 = never]
+    #[arg(long)]
+    pub early_stop: Option<u64>,
+    /// Keep a checkpoint every this many steps in OUT/checkpoint-N: an adapter with all that --resume needs [default: 0 =
+    /// on Ctrl-C only]
     #[arg(long)]
     pub save_every: Option<u64>,
-    /// Go on from the last checkpoint (not in this version)
+    /// Keep so many of the last checkpoints [default: 2]
+    #[arg(long)]
+    pub keep_checkpoints: Option<usize>,
+    /// Go on from the newest good checkpoint in --out; the result is that of an uninterrupted run, to the last bit
     #[arg(long)]
     pub resume: bool,
+    /// What is told on stderr: line (one a step on a terminal, one every few seconds elsewhere), json (an object a line),
+    /// quiet (warnings and errors) [default: line]
+    #[arg(long)]
+    pub progress: Option<String>,
     /// LoRA rank r [default: 16]
     #[arg(long)]
     pub lora_rank: Option<usize>,
@@ -265,7 +276,10 @@ impl TrainArgs {
             threads,
             eval_data,
             eval_every,
+            early_stop,
             save_every,
+            keep_checkpoints,
+            progress,
             lora_rank,
             lora_alpha,
             lora_dropout,
@@ -294,12 +308,6 @@ impl TrainArgs {
 
     /// The settings that these arguments mean; everything not given gets its default.
     pub fn resolve(self, threads: usize) -> Result<RunConfig, Error> {
-        if self.resume {
-            return Err(setting(
-                "resume",
-                "not in this version; start from a kept adapter with --adapter OUT/checkpoint-N",
-            ));
-        }
         let policy = policy::resolve(&self)?;
         let needed = |key, value: Option<PathBuf>| {
             value.ok_or_else(|| setting(key, format!("missing: give --{key} or `{key}` in the configuration file")))
@@ -337,7 +345,9 @@ impl TrainArgs {
             threads,
             eval_data: self.eval_data,
             eval_every: self.eval_every.unwrap_or(0),
+            early_stop: self.early_stop.unwrap_or(0),
             save_every: self.save_every.unwrap_or(0),
+            keep_checkpoints: self.keep_checkpoints.unwrap_or(2),
             lora_rank,
             lora_alpha: self.lora_alpha.unwrap_or(2.0 * lora_rank as f64),
             lora_dropout: self.lora_dropout.unwrap_or(0.0),
@@ -405,7 +415,8 @@ mod tests {
             (&["--eval-every", "5"], "needs --eval-data"),
             (&["--warm-start", "hot"], "`hot` is none of none, reuse, refresh"),
             (&["--activations", "exact", "--warm-start", "reuse"], "no site has factors"),
-            (&["--resume"], "not in this version"),
+            (&["--early-stop", "2"], "needs --eval-data"),
+            (&["--keep-checkpoints", "0"], "keep-checkpoints: 0"),
         ] {
             let got = train(flags).err().map(|e| e.to_string()).unwrap_or_default();
             assert!(got.contains(want), "{flags:?}: {got:?} lacks {want:?}");

@@ -14,7 +14,7 @@ pub struct Folder(PathBuf);
 impl Folder {
     /// Whether `path` is a folder or can become one; nothing is made.
     pub fn check(path: Option<&Path>) -> Result<(), Error> {
-        path.map_or(Ok(()), |path| RunDir::check(path, false))
+        path.map_or(Ok(()), RunDir::check)
     }
 
     /// Makes the folder if it is not there, and makes sure that it can be written to.

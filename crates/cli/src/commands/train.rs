@@ -1,24 +1,52 @@
 //! `loract train`.
 
-use anyhow::Result;
-use loract_train::{Progress, Run};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use loract_train::{Ended, Run, RunSummary, Stopped, parse_name};
 
 use crate::args::{TrainArgs, use_threads};
-use crate::output::{self, StderrProgress, bytes};
+use crate::output::{self, bytes};
+use crate::progress::{Telling, Watcher};
+use crate::signals::{Signal, Signals};
 
 /// Trains, and says where things are.
-pub fn run(args: TrainArgs) -> Result<()> {
+pub fn run(args: TrainArgs) -> Result<ExitCode> {
     let args = args.with_file()?;
+    let telling = args.progress.as_deref().map(parse_name::<Telling>).transpose();
+    let telling = telling.map_err(|what| loract_train::Error::Setting { key: "progress", what })?.unwrap_or_default();
     let threads = use_threads(args.threads)?;
-    let run = Run::prepare(args.resolve(threads)?)?;
-    let mut progress = StderrProgress::new();
-    for fact in run.facts() {
-        progress.note(&fact);
-    }
+    let resume = args.resume;
+    let config = args.resolve(threads)?;
+    let run = if resume { Run::resume(config)? } else { Run::prepare(config)? };
+    let mut watcher = Watcher::new(telling);
+    run.facts().iter().for_each(|fact| watcher.fact(fact));
     let resolved = toml::to_string(run.config())?;
-    progress.note(&format!("configuration:\n{}", resolved.trim_end().replace('\n', "\n  ").replacen("", "  ", 1)));
+    watcher.fact(&format!("configuration:\n{}", resolved.trim_end().replace('\n', "\n  ").replacen("", "  ", 1)));
     let out = run.config().out.clone();
-    let summary = run.execute(&mut progress)?;
+    // Until here a signal ends the program at once, as nothing is lost.
+    let signals = Signals::listen(|signal| {
+        output::message(&format!("\n{}: stops after this step; once more to end at once", signal.name()));
+    })
+    .context("cannot listen to Ctrl-C")?;
+    watcher.heed(signals.clone());
+    let ended = run.execute(&mut watcher)?;
+    signals.hush();
+    match ended {
+        Ended::Finished(summary) => {
+            tell(&summary)?;
+            watcher.fact(&format!("adapter, metrics.jsonl, config.toml and report.json are in {}", out.display()));
+            Ok(ExitCode::SUCCESS)
+        }
+        Ended::Stopped(stopped) => {
+            watcher.close();
+            say_how_to_go_on(&stopped);
+            Ok(signals.received().map_or(ExitCode::FAILURE, |signal: Signal| ExitCode::from(signal.exit_code())))
+        }
+    }
+}
+
+fn tell(summary: &RunSummary) -> Result<()> {
     let last = &summary.last;
     output::line(&format!(
         "trained {} steps  loss {:.4}  {:.3} s a step  saved {}  peak activations {}",
@@ -35,6 +63,48 @@ pub fn run(args: TrainArgs) -> Result<()> {
             e.loss, e.perplexity, e.tokens
         ))?;
     }
-    output::message(&format!("adapter, metrics.jsonl, config.toml and report.json are in {}", out.display()));
+    if let Some(best) = summary.best {
+        output::line(&format!("best  loss {:.4}  after step {}", best.loss, best.step))?;
+    }
     Ok(())
+}
+
+fn say_how_to_go_on(stopped: &Stopped) {
+    let Stopped { step, steps, checkpoint } = stopped;
+    match checkpoint {
+        None => output::message("stopped before the first step: nothing is kept, begin again"),
+        Some(folder) => output::message(&format!(
+            "stopped after step {step} of {steps}; all of it is in {}; go on with:\n  {}",
+            folder.display(),
+            with_resume(std::env::args())
+        )),
+    }
+}
+
+/// The command as it was typed, with `--resume`.
+fn with_resume(typed: impl Iterator<Item = String>) -> String {
+    let mut words: Vec<String> = typed.map(|word| quoted(&word)).collect();
+    if !words.iter().any(|word| word == "--resume") {
+        words.push("--resume".into());
+    }
+    words.join(" ")
+}
+
+/// For a shell.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,=:@+%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_to_go_on_can_be_typed() {
+        let said = |words: &[&str]| with_resume(words.iter().map(ToString::to_string));
+        assert_eq!(said(&["loract", "train", "--out", "a/b"]), "loract train --out a/b --resume");
+        assert_eq!(said(&["loract", "train", "--resume", "--out", "my run"]), "loract train --resume --out 'my run'");
+        assert_eq!(said(&["loract", "--out", "it's", ""]), r"loract --out 'it'\''s' '' --resume");
+    }
 }

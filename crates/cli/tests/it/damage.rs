@@ -51,6 +51,18 @@ impl Tensors {
         Ok(self.0.keys().map(|name| self.numbers(name)).collect::<Anyhow<Vec<_>>>()?.concat())
     }
 
+    /// Without a tensor.
+    pub fn drop_tensor(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
+    /// Swaps the sizes of a tensor.
+    pub fn turn(&mut self, name: &str) {
+        if let Some((_, shape, _)) = self.0.get_mut(name) {
+            shape.reverse();
+        }
+    }
+
     pub fn names(&self) -> Vec<&str> {
         self.0.keys().map(String::as_str).collect()
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
@@ -109,20 +109,35 @@ impl Place {
         files(&self.path(folder))
     }
 
+    /// Copies a folder, over what is there.
+    pub fn copy(&self, from: &str, to: &str) -> Anyhow {
+        self.files(from)?.into_iter().try_for_each(|(name, bytes)| self.write(&format!("{to}/{name}"), bytes))
+    }
+
     /// Runs the program with words as typed.
     pub fn run(&self, words: &str) -> Anyhow<Outcome> {
-        let output = Command::new(env!("CARGO_BIN_EXE_loract"))
+        Outcome::of(words, self.start(words)?.wait_with_output()?)
+    }
+
+    /// The same through `sh`, after its commands `before`.
+    pub fn run_after(&self, before: &str, words: &str) -> Anyhow<Outcome> {
+        let script = format!("{before}; exec \"$0\" {words}");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_loract")]).current_dir(&self.0);
+        Outcome::of(words, command.output()?)
+    }
+
+    /// Starts the program and leaves it running.
+    pub fn start(&self, words: &str) -> Anyhow<Child> {
+        Ok(Command::new(env!("CARGO_BIN_EXE_loract"))
             .args(words.split_whitespace())
             .current_dir(&self.0)
             // A backtrace, if there is one to be had, must not be shown even when asked for.
             .env("RUST_BACKTRACE", "1")
-            .output()?;
-        Ok(Outcome {
-            words: words.to_owned(),
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout)?,
-            stderr: String::from_utf8(output.stderr)?,
-        })
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?)
     }
 
     /// `loract train` with the flags of [`TRAIN`], less those that `flags` has and those that `--config` or `--adapter`
@@ -167,6 +182,16 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Of a program that has ended.
+    pub fn of(words: &str, output: Output) -> Anyhow<Self> {
+        Ok(Self {
+            words: words.to_owned(),
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout)?,
+            stderr: String::from_utf8(output.stderr)?,
+        })
+    }
+
     /// Everything, for a message.
     pub fn told(&self) -> String {
         let Outcome { words, code, stdout, stderr } = self;
@@ -252,11 +277,13 @@ pub fn earlier_run(place: &Place) -> Anyhow {
     static EARLIER: std::sync::OnceLock<Files> = std::sync::OnceLock::new();
     if EARLIER.get().is_none() {
         let good = Place::with("llama-tied")?;
-        good.trained("--save-every 1")?;
+        good.trained("--eval-data rows.jsonl --eval-every 1")?;
         EARLIER.get_or_init(|| good.files("out").unwrap_or_default());
     }
     let files = EARLIER.get().ok_or("no earlier run")?;
-    assert!(files.contains_key("adapter_model.safetensors") && files.contains_key("report.json"));
+    for name in ["adapter_model.safetensors", "best/adapter_model.safetensors", "report.json"] {
+        assert!(files.contains_key(name), "{name}");
+    }
     files.iter().try_for_each(|(name, bytes)| place.write(&format!("out/{name}"), bytes))
 }
 

@@ -7,6 +7,9 @@ mod bad_inspect;
 mod bad_model;
 mod bad_usage;
 mod bench;
+mod checkpoints;
+#[cfg(unix)]
+mod crash;
 mod damage;
 mod golden;
 mod harness;
@@ -15,5 +18,8 @@ mod not_finite;
 mod output;
 mod plan;
 mod presets;
+mod resume;
 mod settings;
+#[cfg(unix)]
+mod signals;
 mod text_rows;

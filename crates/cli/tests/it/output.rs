@@ -162,3 +162,25 @@ fn the_report_accounts_for_memory_and_time() -> Anyhow {
     assert!(report["wall_seconds"].as_f64() > Some(0.0) && report["median_step_seconds"].as_f64() > Some(0.0));
     Ok(())
 }
+
+#[test]
+fn progress_for_programs_and_for_nobody() -> Anyhow {
+    let place = Place::with("llama-tied")?;
+    let flags = "--steps 3 --eval-data rows.jsonl --eval-every 2 --save-every 2 --audit-every 3";
+    let outcome = place.trained(&format!("{flags} --progress json"))?;
+    let events: Vec<serde_json::Value> = outcome.stderr.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let names: Vec<_> =
+        events.iter().filter_map(|event| event["event"].as_str()).filter(|name| *name != "note").collect();
+    assert_eq!(
+        names,
+        ["step", "step", "evaluation", "checkpoint", "step", "audit", "evaluation"],
+        "{}",
+        outcome.told()
+    );
+    let step = events.iter().find(|event| event["event"] == "step").ok_or("a step")?;
+    assert!(KEYS.iter().all(|key| step.get(key).is_some()) && step["steps"] == 3, "{step}");
+    let quiet = place.trained(&format!("{flags} --progress quiet --out quiet"))?;
+    assert_eq!((quiet.stderr.as_str(), quiet.stdout.lines().count()), ("", 3), "{}", quiet.told());
+    assert_eq!(place.adapter("out")?, place.adapter("quiet")?);
+    Ok(())
+}

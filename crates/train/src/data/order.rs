@@ -20,6 +20,16 @@ impl Order {
         Self { rows, seed: shuffle_seed, taken: 0, epoch: None, shuffled: Vec::new() }
     }
 
+    /// Goes on as if `taken` rows had been taken.
+    pub fn skip_to(&mut self, taken: usize) {
+        self.taken = taken;
+    }
+
+    /// Rows taken so far.
+    pub fn taken(&self) -> usize {
+        self.taken
+    }
+
     /// The next `count` rows; they may go over the end of an epoch.
     pub fn take(&mut self, count: usize) -> Vec<usize> {
         (0..count).map(|_| self.next_row()).collect()
@@ -56,5 +66,10 @@ mod tests {
         assert_eq!(first, (0..50).collect::<Vec<_>>());
         assert_eq!(first, second);
         assert_eq!(Order::new(50, Some(1)).take(20), Order::new(50, Some(1)).take(20));
+        let (mut whole, mut resumed) = (Order::new(7, Some(3)), Order::new(7, Some(3)));
+        whole.take(17);
+        resumed.skip_to(17);
+        assert_eq!(resumed.taken(), whole.taken());
+        assert_eq!(resumed.take(20), whole.take(20));
     }
 }

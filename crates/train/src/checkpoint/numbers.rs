@@ -1,0 +1,172 @@
+//! The numbers of a trainer that its adapter does not hold, as one safetensors file: AdamW's moments by parameter, and the
+//! bases that decompositions start from.
+//!
+//! Tensors are written one at a time, so that saving takes the memory of one tensor more, not of them all.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use loract_autograd::{BasisRecord, Category, History, PlaceRecord, Site, Tensor};
+use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::trainer::Trainer;
+
+/// File name.
+pub(super) const FILE: &str = "optimizer.safetensors";
+
+/// What is remembered of a place, without its basis.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Remembered {
+    layer: Option<usize>,
+    site: String,
+    ordinal: usize,
+    rank: Option<usize>,
+    basis: Option<Basis>,
+}
+
+/// Sizes and error of a basis.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Basis {
+    rank: usize,
+    cols: usize,
+    error: f64,
+}
+
+impl Remembered {
+    fn tensor(&self) -> String {
+        let layer = self.layer.map_or_else(|| "none".to_owned(), |layer| layer.to_string());
+        format!("basis.{layer}.{}.{}", self.site, self.ordinal)
+    }
+}
+
+/// The two names of a parameter's moments; PyTorch's.
+fn moment_names(param: &str) -> [String; 2] {
+    ["exp_avg", "exp_avg_sq"].map(|moment| format!("{moment}.{param}"))
+}
+
+/// A tensor to be written.
+struct Stored<'a> {
+    shape: [usize; 2],
+    numbers: Numbers<'a>,
+}
+
+enum Numbers<'a> {
+    F32(&'a Tensor),
+    Bf16(&'a [u16]),
+}
+
+impl View for Stored<'_> {
+    fn dtype(&self) -> Dtype {
+        match self.numbers {
+            Numbers::F32(_) => Dtype::F32,
+            Numbers::Bf16(_) => Dtype::BF16,
+        }
+    }
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Owned(match self.numbers {
+            Numbers::F32(tensor) => tensor.to_vec().iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Numbers::Bf16(halves) => halves.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        })
+    }
+    fn data_len(&self) -> usize {
+        match self.numbers {
+            Numbers::F32(tensor) => tensor.size_bytes(),
+            Numbers::Bf16(halves) => size_of_val(halves),
+        }
+    }
+}
+
+/// What is remembered, to be described beside the numbers.
+pub(super) fn remembered(records: &[PlaceRecord]) -> Vec<Remembered> {
+    let describe = |r: &PlaceRecord| Remembered {
+        layer: r.layer,
+        site: r.site.name().to_owned(),
+        ordinal: r.ordinal,
+        rank: r.rank,
+        basis: r.basis.as_ref().map(|b| Basis { rank: b.rank, cols: b.cols, error: b.error }),
+    };
+    records.iter().map(describe).collect()
+}
+
+/// Writes the file.
+pub(super) fn write(trainer: &Trainer, records: &[PlaceRecord], path: &Path) -> io::Result<()> {
+    let mut stored: Vec<(String, Stored<'_>)> = Vec::new();
+    for param in trainer.decoder().params() {
+        let Some(moments) = trainer.optimiser().moments(param.id()) else { continue };
+        for (name, tensor) in moment_names(param.name()).into_iter().zip(moments) {
+            stored.push((name, Stored { shape: [tensor.rows(), tensor.cols()], numbers: Numbers::F32(tensor) }));
+        }
+    }
+    for (described, record) in remembered(records).iter().zip(records) {
+        if let Some(basis) = &record.basis {
+            let numbers = Numbers::Bf16(&basis.halves);
+            stored.push((described.tensor(), Stored { shape: [basis.rank, basis.cols], numbers }));
+        }
+    }
+    // The crate leaves a file that nobody else may read; it shall be as readable as the others.
+    let usual = File::create(path)?.metadata()?.permissions();
+    safetensors::serialize_to_file(stored, None, path).map_err(|error| match error {
+        SafeTensorError::IoError(reason) => reason,
+        other => io::Error::other(other.to_string()),
+    })?;
+    fs::set_permissions(path, usual)
+}
+
+/// Gives `trainer`, which has done no step, the numbers at `path` as after `step` steps.
+///
+/// # Errors
+/// [`Error::Read`]; [`Error::Checkpoint`] if a tensor is missing, unknown or of another shape.
+pub(super) fn restore(trainer: &mut Trainer, step: u64, remembered: &[Remembered], path: &Path) -> Result<(), Error> {
+    let damaged = |what: String| Error::Checkpoint { path: path.to_path_buf(), what };
+    let bytes = fs::read(path).map_err(|reason| Error::Read { path: path.to_path_buf(), reason })?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|reason| damaged(reason.to_string()))?;
+    let mut left: BTreeMap<String, _> = file.tensors().into_iter().collect();
+    let mut take = |name: &str, dtype: Dtype, shape: [usize; 2]| {
+        let found = left.remove(name).ok_or_else(|| damaged(format!("no tensor {name}")))?;
+        if found.dtype() != dtype || found.shape() != shape {
+            let (stored, kind) = (found.shape(), found.dtype());
+            return Err(damaged(format!("{name}: stored {kind} {stored:?}, expected {dtype} {shape:?}")));
+        }
+        Ok(found.data())
+    };
+    let mut moments = Vec::new();
+    for param in trainer.decoder().params() {
+        let (rows, cols) = (param.value().rows(), param.value().cols());
+        let mut of = |name: &str| {
+            let data = take(name, Dtype::F32, [rows, cols])?;
+            let numbers = data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+            Ok::<_, Error>(trainer.memory().tensor(rows, cols, numbers, Category::Optimiser))
+        };
+        let [first, second] = moment_names(param.name());
+        moments.push((param.id(), [of(&first)?, of(&second)?]));
+    }
+    let mut records = Vec::new();
+    for place in remembered {
+        let basis = match place.basis {
+            None => None,
+            Some(Basis { rank, cols, error }) => {
+                let data = take(&place.tensor(), Dtype::BF16, [rank, cols])?;
+                let halves = data.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])).collect();
+                Some(BasisRecord { rank, cols, error, halves })
+            }
+        };
+        let site: Site = place.site.parse().map_err(damaged)?;
+        records.push(PlaceRecord { layer: place.layer, site, ordinal: place.ordinal, rank: place.rank, basis });
+    }
+    if let Some(name) = left.keys().next() {
+        return Err(damaged(format!("unknown tensor {name}")));
+    }
+    let history = History::from_records(records, trainer.memory()).map_err(|e| damaged(e.to_string()))?;
+    trainer.resume(step, moments, history);
+    Ok(())
+}

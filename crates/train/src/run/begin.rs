@@ -1,0 +1,98 @@
+//! From a run that is ready to one under way: its folder, and where it goes on.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use loract_autograd::Workers;
+use loract_models::adapter;
+
+use super::Run;
+use super::best::BestFolder;
+use super::session::Session;
+use super::tally::Tally;
+use crate::checkpoint::{self, Checkpoint};
+use crate::config::RunConfig;
+use crate::data::{Dataset, Order};
+use crate::error::Error;
+use crate::memory::process_resident_bytes;
+use crate::run_dir::RunDir;
+use crate::schedule::Schedule;
+use crate::trainer::Trainer;
+
+impl Session {
+    /// Makes or enters the run's folder; from here on things are written.
+    pub(super) fn begin(run: Run) -> Result<Self, Error> {
+        let Run {
+            config,
+            memory,
+            baseline,
+            decoder,
+            lora,
+            base_name,
+            data,
+            eval_data,
+            steps,
+            inputs,
+            planner,
+            from,
+            ..
+        } = run;
+        let out = match &from {
+            None => RunDir::create(&config.out)?,
+            Some(from) => RunDir::resume(&config.out, from.folder())?,
+        };
+        checkpoint::sweep(&config.out)?;
+        let best = BestFolder::begin(&config.out)?;
+        let resident_before = process_resident_bytes();
+        let baseline = baseline.and_then(|b| b.bytes(&memory));
+        let schedule = Schedule { kind: config.schedule, lr: config.lr, warmup: config.warmup, steps };
+        let (policy, seed) = (config.policy(), config.seed);
+        let mut trainer =
+            Trainer::new(decoder, &memory, policy, schedule, config.weight_decay, config.max_grad_norm, seed);
+        if config.compress_workers > 0 {
+            trainer.set_workers(Some(Workers::start(config.compress_workers).map_err(|reason| Error::Setting {
+                key: "compress-workers",
+                what: format!("{} threads could not be started: {reason}", config.compress_workers),
+            })?));
+        }
+        let mut order = first_row(&config, &data);
+        let mut tally = Tally::default();
+        let saved = from.as_ref().map(Checkpoint::step);
+        if let Some(from) = from {
+            from.restore(&mut trainer, &mut order)?;
+            tally = from.tally().clone();
+            tally.resumed_after.push(from.step());
+            if let Some(weights) = from.best() {
+                let read = |path: PathBuf| std::fs::read(&path).map_err(|reason| Error::Read { path, reason });
+                let settings = read(from.folder().join(adapter::CONFIG_FILE))?;
+                best.keep(&[(adapter::CONFIG_FILE, settings), (adapter::WEIGHTS_FILE, read(weights)?)])?;
+            }
+        }
+        Ok(Self {
+            config,
+            memory,
+            trainer,
+            lora,
+            base_name,
+            data,
+            eval_data,
+            schedule,
+            inputs,
+            planner,
+            out,
+            best,
+            order,
+            tally,
+            begun: Instant::now(),
+            last: None,
+            resident_before,
+            baseline,
+            saved,
+        })
+    }
+}
+
+/// The order of rows, at its beginning.
+pub(super) fn first_row(config: &RunConfig, data: &Dataset) -> Order {
+    Order::new(data.examples().len(), (!config.no_shuffle).then_some(config.seed))
+}
