@@ -165,7 +165,8 @@ fn a_checkpoint_that_lies_is_refused_by_name() -> Anyhow {
         let outcome = place.train(&format!("{FLAGS} --resume"))?;
         assert_eq!(outcome.complaint(2, &["out/checkpoint-4/optimizer.safetensors", says]), None, "{name}");
     }
-    let record: [(&str, Change, &str); 4] = [
+    let record: [(&str, Change, &str); 5] = [
+        ("place in the data", |r| r["rows_taken"] = json!(u64::MAX), "18446744073709551615 rows taken after 4 steps"),
         ("other format", |r| r["format"] = json!(2), "format 2"),
         ("basis that is not there", |r| r["remembered"] = lie(1 << 40), "no tensor basis.0.norm.0"),
         (

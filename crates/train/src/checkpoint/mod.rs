@@ -130,7 +130,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Changed`] with every setting that rules out the result of an uninterrupted run; [`Error::Setting`] if
-    /// there is no step to do.
+    /// there is no step to do; [`Error::Checkpoint`] if the place in the data is not that of the step.
     pub(crate) fn compare(&self, config: &RunConfig, inputs: &Inputs) -> Result<Vec<String>, Error> {
         let Changes { mut forbidden, mut notes } = changes::compare(&self.record.settings, &settings(config)?);
         forbidden.extend(self.record.inputs.changes(inputs));
@@ -140,6 +140,14 @@ impl Checkpoint {
         if config.steps.is_some_and(|steps| steps <= self.record.step) {
             let what = format!("{} has done {} steps already; raise --steps", self.folder.display(), self.record.step);
             return Err(Error::Setting { key: "steps", what });
+        }
+        let rows = (config.batch_size * config.grad_accum) as u64;
+        if self.record.step.checked_mul(rows) != Some(self.record.rows_taken as u64) {
+            let what = format!(
+                "{} rows taken after {} steps of {rows} rows: not written by this program",
+                self.record.rows_taken, self.record.step
+            );
+            return Err(Error::Checkpoint { path: self.folder.join(RECORD), what });
         }
         if self.record.loract != env!("CARGO_PKG_VERSION") {
             notes.push(format!(

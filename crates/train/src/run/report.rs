@@ -15,7 +15,7 @@ impl Session {
         let largest = tally.largest.as_ref();
         // The batches of the step that took the most, found again by their place in the data.
         let mut order = first_row(config, &self.data);
-        let before = largest.map_or(0, |largest| largest.step.saturating_sub(1) as usize);
+        let before = largest.map_or(0, |largest| largest.step.min(last.step).saturating_sub(1) as usize);
         order.skip_to(before.saturating_mul(config.batch_size * config.grad_accum));
         let planned = self.planner.plan(&config.policy(), &batches(config, &self.data, &mut order))?;
         let planned_process = self.baseline.map(|before| planned.process_bytes(before, config.threads));

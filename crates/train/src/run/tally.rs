@@ -50,7 +50,7 @@ impl Tally {
     /// A step has ended.
     pub(super) fn step(&mut self, report: &StepReport) {
         self.first_loss.get_or_insert(report.loss);
-        self.tokens += report.tokens;
+        self.tokens = self.tokens.saturating_add(report.tokens);
         self.step_seconds.push(report.seconds);
         let peak_activation_bytes = report.peak_activation_bytes;
         if self.largest.as_ref().is_none_or(|largest| peak_activation_bytes > largest.peak_activation_bytes) {
@@ -66,7 +66,7 @@ impl Tally {
             self.best = Some(Best { step, loss });
             self.without_better = 0;
         } else {
-            self.without_better += 1;
+            self.without_better = self.without_better.saturating_add(1);
         }
         better
     }
