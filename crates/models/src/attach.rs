@@ -132,7 +132,7 @@ impl Decoder {
         }
     }
 
-    /// The targets as PEFT writes them: names or last parts of names, each once.
+    /// The targets as PEFT writes them: names or last parts of names, sorted, each once.
     ///
     /// # Errors
     /// [`Error::NoSuchTarget`] if one matches no layer, or there is none.
@@ -158,8 +158,10 @@ impl Decoder {
             if found.is_empty() {
                 return Err(Error::NoSuchTarget { target: target.clone(), known: known.join(", ") });
             }
-            resolved.extend(found.into_iter().filter(|name| !resolved.contains(name)).collect::<Vec<_>>());
+            resolved.extend(found);
         }
+        resolved.sort();
+        resolved.dedup();
         match resolved.is_empty() {
             true => Err(Error::NoSuchTarget { target: String::new(), known: known.join(", ") }),
             false => Ok(resolved),

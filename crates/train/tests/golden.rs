@@ -319,7 +319,7 @@ fn targets_are_names_patterns_or_all() -> Result {
         let lora = case.decoder.attach_lora(&case.memory, &LoraConfig { targets, ..LoraConfig::default() }, 1)?;
         Ok((lora.targets, case.decoder.params().len() / 2))
     };
-    let all = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+    let all = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"];
     assert_eq!(attached(&["all-linear"])?, (all.map(str::to_owned).to_vec(), 14));
     assert_eq!(attached(&["self_attn.q_proj", "q_proj"])?.1, 2);
     let (names, pairs) = attached(&["layers.1.mlp.*", "v_proj"])?;

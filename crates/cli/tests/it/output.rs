@@ -42,7 +42,7 @@ fn the_adapter_is_what_peft_loads() -> Anyhow {
     place.trained("--lora-rank 3 --lora-alpha 5 --lora-targets q_proj,down_proj")?;
     let config = place.json("out/adapter_config.json")?;
     assert_eq!((&config["r"], &config["lora_alpha"]), (&3.into(), &5.0.into()));
-    assert_eq!(config["target_modules"], serde_json::json!(["q_proj", "down_proj"]));
+    assert_eq!(config["target_modules"], serde_json::json!(["down_proj", "q_proj"]));
     assert_eq!((&config["peft_type"], &config["task_type"]), (&"LORA".into(), &"CAUSAL_LM".into()));
     assert_eq!(config["base_model_name_or_path"], "model");
     let tensors = crate::damage::Tensors::read(&place.adapter("out")?)?;
