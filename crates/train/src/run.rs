@@ -76,7 +76,7 @@ impl Run {
         let (memory, baseline) = (Memory::new(), Baseline::before_weights());
         let source = ModelSource::open(&config.model)?;
         config.check_ranks(&source.config)?;
-        let reader = Reader::new(&source, config.seq_len)?;
+        let reader = Reader::new(&source, config.seq_len, &config.rows)?;
         let data = Dataset::read(&config.data, &reader)?;
         let eval_data = config.eval_data.as_ref().map(|path| Dataset::read(path, &reader)).transpose()?;
         let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
@@ -124,10 +124,11 @@ impl Run {
                 self.base_name, c.layers, c.hidden_size, c.vocab_size
             ),
             format!(
-                "data {} ({} rows, {} tokens)",
+                "data {} ({} rows, {} tokens, {} of them trained)",
                 self.data.path().display(),
                 self.data.examples().len(),
-                self.data.tokens()
+                self.data.tokens(),
+                self.data.trained_tokens()
             ),
         ];
         facts.push(format!(

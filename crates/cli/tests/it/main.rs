@@ -8,6 +8,7 @@ mod bad_model;
 mod bad_usage;
 mod bench;
 mod damage;
+mod data;
 mod golden;
 mod harness;
 mod inspect;
