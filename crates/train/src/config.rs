@@ -9,7 +9,7 @@ use loract_autograd::{Compress, Factored, Form, Policy, Quant, Rank, Recompute, 
 use loract_models::{DecoderConfig, LoraConfig};
 use serde::{Serialize, Serializer};
 
-use crate::data::RowSettings;
+use crate::data::{Filling, RowSettings};
 use crate::error::Error;
 use crate::schedule::ScheduleKind;
 
@@ -160,6 +160,8 @@ pub struct RunConfig {
     /// How rows become tokens.
     #[serde(flatten)]
     pub rows: RowSettings,
+    /// Micro-batches of batch_size × seq_len tokens instead of batch_size rows.
+    pub packing: bool,
     /// Micro-batches a step.
     pub grad_accum: usize,
     /// Highest learning rate.
@@ -257,6 +259,14 @@ impl RunConfig {
         Policy { forms: self.sites.clone(), recompute: self.recompute, warm_start: self.warm_start }
     }
 
+    /// When a micro-batch is full.
+    pub fn filling(&self) -> Filling {
+        match self.seq_len {
+            Some(seq_len) if self.packing => Filling::Tokens(self.batch_size * seq_len),
+            _ => Filling::Rows(self.batch_size),
+        }
+    }
+
     /// The LoRA settings.
     pub fn lora(&self) -> LoraConfig {
         LoraConfig {
@@ -322,6 +332,12 @@ impl RunConfig {
         }
         if self.seq_len.is_some_and(|t| t < 2) {
             return wrong("seq-len", "a row needs two tokens at least, one to predict the other".into());
+        }
+        if self.packing && self.seq_len.is_none() {
+            return wrong(
+                "packing",
+                "needs --seq-len T: a micro-batch then holds batch-size times T tokens of whole rows".into(),
+            );
         }
         if !(self.lr.is_finite() && self.lr > 0.0) {
             return wrong("lr", format!("{} is not a positive number", self.lr));

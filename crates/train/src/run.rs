@@ -96,14 +96,12 @@ impl Run {
         config.lora_rank = lora.rank;
         config.lora_alpha = f64::from(lora.alpha);
         config.lora_targets.clone_from(&lora.targets);
-        let rows_a_step = config.batch_size * config.grad_accum;
-        let steps = config.steps.unwrap_or_else(|| data.examples().len().div_ceil(rows_a_step) as u64);
+        let order = Order::new(data.examples().len(), (!config.no_shuffle).then_some(config.seed));
+        let steps = config.steps.unwrap_or_else(|| order.steps_an_epoch(config.filling(), &data, config.grad_accum));
         config.steps = Some(steps);
         // Mapped once more, not read once more.
         let mut planner = Planner::new(ModelSource::open(&config.model)?, &lora, None)?;
-        let mut longest: Vec<_> = data.examples().iter().map(|example| &example.row).collect();
-        longest.sort_by_key(|row| std::cmp::Reverse(row.ids.len()));
-        let largest = TokenBatch::new(longest.into_iter().cycle().take(config.batch_size));
+        let largest = TokenBatch::new(data.longest_rows(config.filling()));
         let plan = planner.plan(&config.policy(), &[largest])?;
         let base_name = source.name;
         Ok(Self { config, memory, baseline, decoder, lora, base_name, data, eval_data, steps, planner, plan })
@@ -187,7 +185,7 @@ impl Run {
         for step in 1..=steps {
             let batches: Vec<TokenBatch> = (0..config.grad_accum)
                 .map(|_| {
-                    let rows = order.take(config.batch_size);
+                    let rows = order.micro_batch(config.filling(), &data);
                     TokenBatch::new(rows.into_iter().map(|row| &data.examples()[row].row))
                 })
                 .collect();

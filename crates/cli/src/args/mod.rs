@@ -130,6 +130,9 @@ pub struct TrainArgs {
     /// assistant]
     #[arg(long)]
     pub train_on: Option<String>,
+    /// Fill a micro-batch with whole rows up to batch-size × seq-len tokens, instead of with batch-size rows
+    #[arg(long)]
+    pub packing: bool,
     /// Micro-batches a step [default: 1]
     #[arg(long)]
     pub grad_accum: Option<usize>,
@@ -243,6 +246,7 @@ impl TrainArgs {
         let file = read_file(path)?;
         macro_rules! first_given {
             ($($key:ident),*) => { TrainArgs { $($key: self.$key.or(file.$key),)*
+                packing: self.packing || file.packing,
                 no_shuffle: self.no_shuffle || file.no_shuffle,
                 resume: self.resume || file.resume,
                 config: None,
@@ -331,6 +335,7 @@ impl TrainArgs {
             batch_size: self.batch_size.unwrap_or(4),
             seq_len: self.seq_len,
             rows,
+            packing: self.packing,
             grad_accum: self.grad_accum.unwrap_or(1),
             lr: self.lr.unwrap_or(2e-4),
             schedule: named("schedule", self.schedule.as_deref())?.unwrap_or_default(),

@@ -37,7 +37,7 @@ fn conversations_show_what_is_trained_of_them() -> Anyhow {
     // An own template, which marks no end of a turn.
     place.write("own.jinja", "{% for m in messages %}\n{{ m.role }}. {{ m.content }}.\n\n{% endfor %}")?;
     let own = shown("--chat-template own.jinja")?;
-    assert!(own.contains("user. the user.\n«assistant. and us.\n»"), "{own}");
+    assert!(own.contains("user. the user.\n\n«assistant. and us.\n\n»user. a sea."), "{own}");
     Ok(())
 }
 
@@ -140,6 +140,27 @@ fn csv_rows_are_those_of_json_and_their_faults_are_named() -> Anyhow {
     place.write("bad.csv", b"text\ncaf\xe9\n")?;
     let outcome = place.run(&format!("eval {MODEL} --data bad.csv"))?;
     assert_eq!(outcome.complaint(2, &["bad.csv line 2: not UTF-8 in field 1"]), None);
+    Ok(())
+}
+
+#[test]
+fn packing_fills_micro_batches_by_tokens() -> Anyhow {
+    let place = Place::with("llama-tied")?;
+    let lengths = [6, 4, 5, 9, 2, 2, 10];
+    let rows = lengths.map(|n| format!("{{\"input_ids\":{:?}}}\n", vec![7; n]));
+    place.write("rows.jsonl", rows.concat())?;
+    let outcome = place
+        .run("train --model model --data rows.jsonl --out out --batch-size 2 --seq-len 8 --packing --no-shuffle")?;
+    assert_eq!(outcome.code, Some(0), "{}", outcome.told());
+    // Rows of 9 and 10 tokens are cut to 8; 16 tokens are the most: 6 + 4 + 5, then 8 + 2 + 2, then 8 and the first row again.
+    let tokens: Vec<_> = place.lines("out/metrics.jsonl")?.iter().filter_map(|line| line["tokens"].as_u64()).collect();
+    assert_eq!(tokens, [15, 12, 14]);
+    assert!(place.text("out/config.toml")?.contains("packing = true"));
+    let twice = train("--packing --seq-len 8 --steps 2 --grad-accum 2 --no-shuffle --out twice");
+    assert_eq!(place.run(&twice)?.code, Some(0));
+    assert_eq!(place.lines("twice/metrics.jsonl")?[0]["tokens"], 15 + 12);
+    let refused = place.run(&train("--packing --out new"))?;
+    assert_eq!(refused.complaint(2, &["packing: needs --seq-len"]), None);
     Ok(())
 }
 

@@ -23,7 +23,7 @@ mod table;
 mod turns;
 
 pub use files::{Split, folder_files};
-pub use order::Order;
+pub use order::{Filling, Order};
 pub use reader::{Reader, RowSettings, TrainOn};
 
 use std::path::{Path, PathBuf};
@@ -99,6 +99,21 @@ impl Dataset {
     /// The rows, in file order.
     pub fn examples(&self) -> &[Example] {
         &self.examples
+    }
+    /// A micro-batch of the longest rows; they come again if they are too few.
+    pub fn longest_rows(&self, filling: Filling) -> Vec<&Row> {
+        let mut rows: Vec<_> = self.examples.iter().map(|example| &example.row).collect();
+        rows.sort_by_key(|row| std::cmp::Reverse(row.ids.len()));
+        let mut sum = 0;
+        let mut fits = |row: &&&Row, most: usize| {
+            sum += row.ids.len();
+            sum <= most
+        };
+        let count = match filling {
+            Filling::Rows(count) => count,
+            Filling::Tokens(most) => rows.iter().cycle().take_while(|row| fits(row, most)).count().max(1),
+        };
+        rows.into_iter().cycle().take(count).collect()
     }
     /// How many rows were longer than [`Reader::cut_to`] and cut.
     pub fn cut_rows(&self) -> usize {

@@ -1,6 +1,17 @@
-//! In which order rows come: file order or a new shuffle each epoch, for ever.
+//! In which order rows come, file order or a new shuffle each epoch, for ever; and how many make a micro-batch.
 
 use loract_autograd::Rng;
+
+use super::Dataset;
+
+/// When a micro-batch is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filling {
+    /// At so many rows.
+    Rows(usize),
+    /// When the next row would bring it over so many tokens; it has one row at least.
+    Tokens(usize),
+}
 
 /// An endless order of 0..rows. With a seed, epoch e is the shuffle named (seed, e); without, file order again and again.
 #[derive(Debug, Clone)]
@@ -23,6 +34,37 @@ impl Order {
     /// The next `count` rows; they may go over the end of an epoch.
     pub fn take(&mut self, count: usize) -> Vec<usize> {
         (0..count).map(|_| self.next_row()).collect()
+    }
+
+    /// The rows of the next micro-batch; they may go over the end of an epoch.
+    pub fn micro_batch(&mut self, filling: Filling, data: &Dataset) -> Vec<usize> {
+        let most = match filling {
+            Filling::Rows(count) => return self.take(count),
+            Filling::Tokens(most) => most,
+        };
+        let tokens = |row: usize| data.examples()[row].row.ids.len();
+        let mut rows = self.take(1);
+        let mut sum = tokens(rows[0]);
+        loop {
+            let before = self.taken;
+            let row = self.next_row();
+            sum += tokens(row);
+            if sum > most {
+                self.taken = before;
+                return rows;
+            }
+            rows.push(row);
+        }
+    }
+
+    /// Steps of `grad_accum` micro-batches until every row has come once.
+    pub fn steps_an_epoch(mut self, filling: Filling, data: &Dataset, grad_accum: usize) -> u64 {
+        let mut batches = 0usize;
+        while self.taken < self.rows {
+            self.micro_batch(filling, data);
+            batches += 1;
+        }
+        batches.div_ceil(grad_accum) as u64
     }
 
     fn next_row(&mut self) -> usize {

@@ -98,8 +98,11 @@ impl<'a> Whole<'a> {
         let bare = if turn == 0 { String::new() } else { self.render(before, Ending::AsItIs).ok()? };
         let asked = self.render(before, Ending::GenerationPrompt).ok()?;
         let start = common(&self.text, &asked);
-        // A prompt may promise more than the turn holds (an open `<think>`), never less than the messages before.
-        (self.text.starts_with(&bare) && start >= bare.len()).then_some(start)
+        let whole = start == asked.len();
+        // A prompt may promise more than the turn holds (an open `<think>`), but begins as the turn does. Before the first
+        // message nothing tells a prompt from what the conversation itself begins with.
+        let begun = turn > 0 && start > bare.len();
+        (self.text.starts_with(&bare) && (whole || begun)).then_some(start)
     }
 
     fn end_by_prefix(&self, turn: usize) -> Option<usize> {
