@@ -5,14 +5,11 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::kind;
+use super::{SeeRow, kind};
 use crate::error::Error;
 
 /// Shows `row` every object with its line.
-pub(super) fn each(
-    path: &Path,
-    row: &mut dyn FnMut(usize, &Map<String, Value>) -> Result<(), String>,
-) -> Result<(), Error> {
+pub(super) fn each(path: &Path, row: &mut SeeRow<'_>) -> Result<(), Error> {
     let bytes = fs::read(path).map_err(|reason| Error::Read { path: path.to_path_buf(), reason })?;
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     for (index, line) in bytes.split(|&b| b == b'\n').enumerate() {

@@ -129,6 +129,9 @@ impl Dataset {
     }
 }
 
+/// Takes an object and the line where it begins; says what is wrong with it.
+type SeeRow<'a> = dyn FnMut(usize, &Map<String, Value>) -> Result<(), String> + 'a;
+
 /// What a JSON value is, for messages.
 fn kind(value: &Value) -> &'static str {
     match value {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::SeeRow;
 use crate::error::Error;
 
 /// Columns whose fields are lists, written as JSON.
@@ -16,10 +17,7 @@ pub(super) fn is_table(path: &Path) -> bool {
 }
 
 /// Shows `row` every record as an object, with the line where it begins.
-pub(super) fn each(
-    path: &Path,
-    row: &mut dyn FnMut(usize, &Map<String, Value>) -> Result<(), String>,
-) -> Result<(), Error> {
+pub(super) fn each(path: &Path, row: &mut SeeRow<'_>) -> Result<(), Error> {
     let file = File::open(path).map_err(|reason| Error::Read { path: path.to_path_buf(), reason })?;
     let mut reader = csv::ReaderBuilder::new().from_reader(file);
     let failed = |error: csv::Error| {

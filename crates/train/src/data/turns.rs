@@ -34,7 +34,7 @@ pub(super) fn render(
 ) -> Result<Rendered, String> {
     let whole = Whole::new(template, conversation)?;
     let trained = match train_on {
-        TrainOn::All => vec![0..whole.text.len()],
+        TrainOn::All => std::iter::once(0..whole.text.len()).collect(),
         TrainOn::Assistant => whole.turns()?.into_iter().map(|turn| whole.span(turn)).collect::<Result<_, _>>()?,
         TrainOn::Last => whole.turns()?.last().map(|&turn| whole.span(turn)).transpose()?.into_iter().collect(),
     };
