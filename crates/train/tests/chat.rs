@@ -102,6 +102,25 @@ fn ids_and_masks_are_those_of_transformers() -> Outcome {
     Ok(())
 }
 
+/// The example rows of docs/data.md, as they stand there.
+#[test]
+fn the_examples_of_the_documentation_are_read() -> Outcome {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/data.md"))?;
+    let scratch = Scratch::new("docs")?;
+    let (tokenizer, template) = family("smollm2", &scratch.0)?;
+    let lines = text.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).ok_or("no rows")?;
+    let table = text.split("    instruction,").nth(1).and_then(|rest| rest.split("\n\n").next()).ok_or("no table")?;
+    let table = format!("instruction,{}", table.replace("\n    ", "\n"));
+    for (name, content, rows) in [("rows.jsonl", lines, 7), ("rows.csv", &table, 2)] {
+        let file = scratch.0.join(name);
+        fs::write(&file, content)?;
+        let data = Dataset::read(&file, &reader(&tokenizer, template.clone(), TrainOn::Assistant))?;
+        assert_eq!(data.examples().len(), rows, "{name}");
+        assert!(data.examples().iter().all(|e| e.row.trained_tokens() > 0), "{name}");
+    }
+    Ok(())
+}
+
 const CHATML: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}\
                       {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Anyhow, Place, train};
+use crate::harness::{Anyhow, Place, golden, train};
 
 const MODEL: &str = "--model llama.gguf";
 
@@ -205,10 +205,20 @@ fn what_cannot_be_made_tokens_is_refused_by_name() -> Anyhow {
         }
     }
     assert!(!place.path("out").exists());
-    // A model without a template.
+    // A model without a tokenizer, then without a template, then with one that cannot be read.
     let bare = Place::with("llama-tied")?;
     bare.write("chat.jsonl", place.text("chat.jsonl")?)?;
     let outcome = bare.run("inspect data --model model --data chat.jsonl")?;
     assert_eq!(outcome.complaint(2, &["chat.jsonl line 1: ", "needs a tokenizer"]), None);
+    bare.write("model/tokenizer.json", std::fs::read(golden("chat").join("tokenizer.json"))?)?;
+    let outcome = bare.run("inspect data --model model --data chat.jsonl")?;
+    let says = ["chat.jsonl line 1: ", "needs a chat template", "--chat-template FILE"];
+    assert_eq!(outcome.complaint(2, &says), None);
+    bare.write("model/tokenizer_config.json", r#"{"chat_template": [{"name": "default", "template": "{% if %}"}]}"#)?;
+    let outcome = bare.run("inspect data --model model --data chat.jsonl")?;
+    let says = ["chat.jsonl line 1: the chat template cannot be read", "the model's own", "--chat-template FILE"];
+    assert_eq!(outcome.complaint(2, &says), None);
+    // Rows that need none are none the worse for it.
+    bare.trained("")?;
     Ok(())
 }

@@ -59,7 +59,9 @@ fn by_template(conversation: &Conversation, reader: &Reader<'_>) -> Result<Row, 
     let tokenizer = Pieces::of(reader)?.tokenizer;
     let template = match &reader.template {
         Some(Ok(template)) => template,
-        Some(Err(reason)) => return Err(format!("the model's {reason}; give another with --chat-template FILE")),
+        Some(Err(reason)) => {
+            return Err(format!("{reason}; it is the model's own: give another with --chat-template FILE"));
+        }
         None => {
             return Err(
                 "a conversation needs a chat template, and the model has none: give one with --chat-template FILE"

@@ -126,20 +126,32 @@ impl Paint {
     }
 }
 
-/// Text without what could steer a terminal.
 fn words(ids: &[u32], tokenizer: Option<&Tokenizer>) -> String {
     match tokenizer.and_then(|tokenizer| tokenizer.decode(ids).ok()) {
         None => ids.iter().map(|id| format!(" {id} ")).collect(),
-        Some(text) => {
-            text.chars()
-                .map(|c| {
-                    if c.is_control() && c != '\n' && c != '\t' {
-                        c.escape_default().to_string()
-                    } else {
-                        c.to_string()
-                    }
-                })
-                .collect()
-        }
+        Some(text) => harmless(&text),
+    }
+}
+
+/// The text without what could steer a terminal.
+fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && c != '\n' && c != '\t' { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trained_tokens_are_told_from_others() {
+        let row = Row { ids: vec![5, 6, 7, 8], labels: vec![Some(5), Some(6), Some(7), None] };
+        // The first is trained by none, whatever its label.
+        assert_eq!(Paint::Brackets.row(&row, None), " 5 « 6  7 » 8 ");
+        assert_eq!(Paint::Colour.row(&row, None), " 5 \x1b[32m 6  7 \x1b[0m 8 ");
+        assert_eq!(harmless("a\tb\n\x1b[2J\u{9b}"), "a\tb\n\\u{1b}[2J\\u{9b}");
     }
 }
