@@ -101,7 +101,7 @@ impl Run {
         config.steps = Some(steps);
         // Mapped once more, not read once more.
         let mut planner = Planner::new(ModelSource::open(&config.model)?, &lora, None)?;
-        let largest = TokenBatch::new(data.longest_rows(config.filling()));
+        let largest = TokenBatch::new(&data.longest_rows(config.filling()));
         let plan = planner.plan(&config.policy(), &[largest])?;
         let base_name = source.name;
         Ok(Self { config, memory, baseline, decoder, lora, base_name, data, eval_data, steps, planner, plan })

@@ -100,20 +100,23 @@ impl Dataset {
     pub fn examples(&self) -> &[Example] {
         &self.examples
     }
-    /// A micro-batch of the longest rows; they come again if they are too few.
-    pub fn longest_rows(&self, filling: Filling) -> Vec<&Row> {
+    /// A micro-batch at least as large as any that comes: the longest rows (again, if they are too few); by tokens, the
+    /// longest row again and again, the last time cut to what is left.
+    pub fn longest_rows(&self, filling: Filling) -> Vec<Row> {
         let mut rows: Vec<_> = self.examples.iter().map(|example| &example.row).collect();
         rows.sort_by_key(|row| std::cmp::Reverse(row.ids.len()));
-        let mut sum = 0;
-        let mut fits = |row: &&&Row, most: usize| {
-            sum += row.ids.len();
-            sum <= most
-        };
-        let count = match filling {
-            Filling::Rows(count) => count,
-            Filling::Tokens(most) => rows.iter().cycle().take_while(|row| fits(row, most)).count().max(1),
-        };
-        rows.into_iter().cycle().take(count).collect()
+        match filling {
+            Filling::Rows(count) => rows.into_iter().cycle().take(count).cloned().collect(),
+            Filling::Tokens(most) => {
+                let mut left = most;
+                let mut part = |row: &Row| {
+                    let size = row.ids.len().min(left);
+                    left -= size;
+                    (size > 0).then(|| Row { ids: row.ids[..size].to_vec(), labels: row.labels[..size].to_vec() })
+                };
+                rows.first().into_iter().cycle().map_while(|row| part(row)).collect()
+            }
+        }
     }
     /// How many rows were longer than [`Reader::cut_to`] and cut.
     pub fn cut_rows(&self) -> usize {

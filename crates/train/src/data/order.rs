@@ -99,4 +99,29 @@ mod tests {
         assert_eq!(first, second);
         assert_eq!(Order::new(50, Some(1)).take(20), Order::new(50, Some(1)).take(20));
     }
+
+    #[test]
+    fn packed_micro_batches_hold_whole_rows_and_are_never_larger_than_planned() {
+        let lengths = [7, 3, 5, 7, 2, 6, 3, 4];
+        let rows = lengths.map(|n| loract_models::Row::all(vec![1; n])).to_vec();
+        let data = Dataset::from_rows("rows", rows);
+        let tokens = |rows: &[usize]| rows.iter().map(|&row| lengths[row]).sum::<usize>();
+        for most in [7, 9, 16, 100] {
+            let filling = Filling::Tokens(most);
+            let planned = data.longest_rows(filling).iter().map(|row| row.ids.len()).sum::<usize>();
+            assert_eq!(planned, most);
+            let (mut packed, mut plain) = (Order::new(8, Some(3)), Order::new(8, Some(3)));
+            for _ in 0..20 {
+                let rows = packed.micro_batch(filling, &data);
+                assert_eq!(rows, plain.take(rows.len()), "rows come in the order they would come in one by one");
+                // Full: the next row would not have fitted.
+                let next = plain.clone().take(1);
+                assert!(tokens(&rows) <= most && tokens(&rows) + tokens(&next) > most);
+            }
+        }
+        let steps = |filling, accum| Order::new(8, None).steps_an_epoch(filling, &data, accum);
+        // 7 3 5 | 7 2 6 | 3 4 and the first again.
+        assert_eq!((steps(Filling::Tokens(16), 1), steps(Filling::Tokens(16), 2)), (3, 2));
+        assert_eq!((steps(Filling::Rows(3), 1), steps(Filling::Rows(3), 2)), (3, 2));
+    }
 }

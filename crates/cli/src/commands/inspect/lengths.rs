@@ -38,7 +38,7 @@ impl Lengths {
             let range = format!("{} to {}", i * self.step, (i + 1) * self.step - 1);
             // A bar that holds a row is seen.
             let bar = "#".repeat((rows * WIDTH).div_ceil(most));
-            text += &format!("\n{range:>14}  {rows:>6}  {bar}");
+            text += format!("\n{range:>14}  {rows:>6}  {bar}").trim_end();
         }
         text
     }
