@@ -1,4 +1,4 @@
-//! Transformer families as they are published: configurations, stored weights, tokenizers, and the decoder that runs
+//! Transformer families as they are published: configurations, stored weights, tokenizers, chat templates, and the decoder that runs
 //! them; LoRA pairs and PEFT adapters.
 //!
 //! [`ModelSource::open`] reads a Hugging Face folder or a GGUF file; [`Decoder::load`] takes its weights, strictly;
@@ -6,6 +6,7 @@
 
 pub mod adapter;
 mod attach;
+pub mod chat;
 mod config;
 mod decoder;
 mod error;
@@ -14,9 +15,10 @@ mod tokenizer;
 pub mod weights;
 
 pub use attach::{ALL_LINEAR, FactorA, LoraConfig, Magnitude, Scaling};
+pub use chat::{ChatTemplate, TemplateError};
 pub use config::{ConfigError, DecoderConfig, ModelType, RopeScaling};
 pub use decoder::{Decoder, Layer, Row, TokenBatch};
 pub use error::Error;
 pub use source::{ModelSource, read_config};
-pub use tokenizer::{Tokenizer, TokenizerError};
+pub use tokenizer::{Encoded, Tokenizer, TokenizerError};
 pub use weights::{Checked, RowOrder, Stored, Weights};

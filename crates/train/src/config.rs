@@ -9,6 +9,7 @@ use loract_autograd::{Compress, Factored, Form, Policy, Quant, Rank, Recompute, 
 use loract_models::{DecoderConfig, FactorA, LoraConfig, Magnitude, Scaling};
 use serde::{Serialize, Serializer};
 
+use crate::data::{Filling, RowSettings};
 use crate::error::Error;
 use crate::schedule::ScheduleKind;
 
@@ -141,7 +142,7 @@ impl fmt::Display for Activations {
 pub struct RunConfig {
     /// Hugging Face folder or GGUF file.
     pub model: PathBuf,
-    /// JSONL file to train on.
+    /// File to train on.
     pub data: PathBuf,
     /// Folder for what the run leaves.
     pub out: PathBuf,
@@ -156,6 +157,11 @@ pub struct RunConfig {
     /// Rows are cut to this many tokens, T; absent = rows beyond the model's context are an error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seq_len: Option<usize>,
+    /// How rows become tokens.
+    #[serde(flatten)]
+    pub rows: RowSettings,
+    /// Micro-batches of batch_size × seq_len tokens instead of batch_size rows.
+    pub packing: bool,
     /// Micro-batches a step.
     pub grad_accum: usize,
     /// Highest learning rate.
@@ -175,7 +181,7 @@ pub struct RunConfig {
     pub no_shuffle: bool,
     /// Threads.
     pub threads: usize,
-    /// JSONL file to evaluate on.
+    /// File to evaluate on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_data: Option<PathBuf>,
     /// Evaluate every this many steps (and at the end); 0 = at the end only.
@@ -250,7 +256,7 @@ pub fn parse_name<T: Named>(text: &str) -> Result<T, String> {
     found.ok_or_else(|| format!("`{text}` is none of {}", known.join(", ")))
 }
 
-fn as_name<T: Named + PartialEq, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn as_name<T: Named + PartialEq, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(T::NAMES.iter().find(|(_, v)| v == value).map_or("", |(name, _)| name))
 }
 fn as_site_forms<S: Serializer>(forms: &BTreeMap<Site, Form>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -261,6 +267,14 @@ impl RunConfig {
     /// What is kept for backward.
     pub fn policy(&self) -> Policy {
         Policy { forms: self.sites.clone(), recompute: self.recompute, warm_start: self.warm_start }
+    }
+
+    /// When a micro-batch is full.
+    pub fn filling(&self) -> Filling {
+        match self.seq_len {
+            Some(seq_len) if self.packing => Filling::Tokens(self.batch_size * seq_len),
+            _ => Filling::Rows(self.batch_size),
+        }
     }
 
     /// The LoRA settings.
@@ -341,6 +355,12 @@ impl RunConfig {
         }
         if self.seq_len.is_some_and(|t| t < 2) {
             return wrong("seq-len", "a row needs two tokens at least, one to predict the other".into());
+        }
+        if self.packing && self.seq_len.is_none() {
+            return wrong(
+                "packing",
+                "needs --seq-len T: a micro-batch then holds batch-size times T tokens of whole rows".into(),
+            );
         }
         if !(self.lr.is_finite() && self.lr > 0.0) {
             return wrong("lr", format!("{} is not a positive number", self.lr));

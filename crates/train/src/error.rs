@@ -39,8 +39,16 @@ pub enum Error {
         /// What is wrong, and what was expected.
         what: String,
     },
+    /// A path to data that is not a file of data.
+    #[error("data {}: {what}", path.display())]
+    Data {
+        /// The path.
+        path: PathBuf,
+        /// What is there, and what was expected.
+        what: String,
+    },
     /// A data file has no rows.
-    #[error("{} holds no rows; expected one JSON object a line", path.display())]
+    #[error("{} holds no rows; expected one JSON object a line, or CSV with a line of column names", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
@@ -160,6 +168,7 @@ impl Error {
             | Error::Evaluation { .. } => false,
             Error::Read { .. }
             | Error::Line { .. }
+            | Error::Data { .. }
             | Error::Empty { .. }
             | Error::Setting { .. }
             | Error::Checkpoint { .. }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use loract_autograd::{Compress, FactorType, Factored, Form, Memory, Policy, Rank};
 use loract_models::{Decoder, FactorA, LoraConfig, Magnitude, ModelSource, TokenBatch, adapter};
 use loract_testkit::golden::{folder, json, relative_error, tensors};
-use loract_train::data::{Dataset, Reader};
+use loract_train::data::{Dataset, Reader, RowSettings};
 use loract_train::{Activations, Gradient, Schedule, ScheduleKind, Trainer, evaluate};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -28,7 +28,7 @@ fn open(case: &str, with_adapter: bool) -> Result<Case> {
     let folder = folder(case);
     let memory = Memory::new();
     let source = ModelSource::open(&folder)?;
-    let reader = Reader::new(&source, None)?;
+    let reader = Reader::new(&source, None, &RowSettings::default())?;
     let data = Dataset::read(&folder.join("rows.jsonl"), &reader)?;
     let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
     let lora = if with_adapter { Some(adapter::load(&memory, &mut decoder, &folder.join("adapter"))?) } else { None };

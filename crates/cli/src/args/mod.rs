@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 mod policy;
+mod rows;
 
 use clap::{Args, Parser, Subcommand};
 use loract_models::ALL_LINEAR;
@@ -13,6 +14,9 @@ use serde::Deserialize;
 
 use crate::commands::bench::BenchArgs;
 use crate::commands::inspect::InspectArgs;
+
+use rows::data_files;
+pub use rows::{RowArgs, data_file};
 
 /// Fine-tune transformer models with LoRA in a fraction of the activation memory.
 #[derive(Debug, Parser)]
@@ -32,7 +36,7 @@ pub enum Command {
     Plan(Box<PlanArgs>),
     /// Mean loss (and accuracy) of a model on a data file
     Eval(EvalArgs),
-    /// Look at what training would keep: spectra of activations
+    /// Look at the data with its masks, at activations, at gradients
     Inspect(InspectArgs),
     /// Measure on this machine: training steps, decompositions
     Bench(BenchArgs),
@@ -75,12 +79,14 @@ pub struct EvalArgs {
     /// PEFT adapter folder
     #[arg(long)]
     pub adapter: Option<PathBuf>,
-    /// JSONL file
+    /// JSONL or CSV file, or folder with test.* (or valid.*)
     #[arg(long)]
     pub data: PathBuf,
     /// Cut rows to this many tokens [default: a row beyond the model's context is an error]
     #[arg(long)]
     pub seq_len: Option<usize>,
+    #[command(flatten)]
+    pub rows: RowArgs,
     /// Threads [default: all cores]
     #[arg(long)]
     pub threads: Option<usize>,
@@ -95,7 +101,8 @@ pub struct TrainArgs {
     /// Hugging Face model folder, or GGUF file
     #[arg(long)]
     pub model: Option<PathBuf>,
-    /// JSONL file to train on: rows of input_ids (and labels), text, or prompt and completion
+    /// File to train on (JSONL, CSV), or folder with train.* and valid.*: rows of messages, instruction and output, prompt
+    /// and completion, text, or input_ids (docs/data.md)
     #[arg(long)]
     pub data: Option<PathBuf>,
     /// Folder for adapter, metrics, resolved configuration and report
@@ -117,6 +124,16 @@ pub struct TrainArgs {
     /// Cut rows to this many tokens [default: a row beyond the model's context is an error]
     #[arg(long)]
     pub seq_len: Option<usize>,
+    /// File with a chat template (Jinja) [default: the model's own]
+    #[arg(long, value_name = "FILE")]
+    pub chat_template: Option<PathBuf>,
+    /// What is trained of a conversation: assistant (every turn of it), last (its last turn), all (every token) [default:
+    /// assistant]
+    #[arg(long)]
+    pub train_on: Option<String>,
+    /// Fill a micro-batch with whole rows up to batch-size × seq-len tokens, instead of with batch-size rows
+    #[arg(long)]
+    pub packing: bool,
     /// Micro-batches a step [default: 1]
     #[arg(long)]
     pub grad_accum: Option<usize>,
@@ -144,7 +161,7 @@ pub struct TrainArgs {
     /// Threads [default: all cores]
     #[arg(long)]
     pub threads: Option<usize>,
-    /// JSONL file to evaluate on, at the end and every --eval-every steps
+    /// File to evaluate on, at the end and every --eval-every steps [default: valid.* of the folder of --data]
     #[arg(long)]
     pub eval_data: Option<PathBuf>,
     /// Evaluate every this many steps [default: 0 = at the end]
@@ -250,6 +267,7 @@ impl TrainArgs {
         let file = read_file(path)?;
         macro_rules! first_given {
             ($($key:ident),*) => { TrainArgs { $($key: self.$key.or(file.$key),)*
+                packing: self.packing || file.packing,
                 no_shuffle: self.no_shuffle || file.no_shuffle,
                 rslora: self.rslora || file.rslora,
                 lora_fa: self.lora_fa || file.lora_fa,
@@ -266,6 +284,8 @@ impl TrainArgs {
             steps,
             batch_size,
             seq_len,
+            chat_template,
+            train_on,
             grad_accum,
             lr,
             schedule,
@@ -326,14 +346,18 @@ impl TrainArgs {
             }
         }
         let lora_rank = self.lora_rank.unwrap_or(16);
+        let rows = RowArgs { chat_template: self.chat_template, train_on: self.train_on }.resolve()?;
+        let (data, eval_data) = data_files(&needed("data", self.data)?, self.eval_data)?;
         let config = RunConfig {
             model: needed("model", self.model)?,
-            data: needed("data", self.data)?,
+            data,
             out: needed("out", self.out)?,
             adapter: self.adapter,
             steps: self.steps,
             batch_size: self.batch_size.unwrap_or(4),
             seq_len: self.seq_len,
+            rows,
+            packing: self.packing,
             grad_accum: self.grad_accum.unwrap_or(1),
             lr: self.lr.unwrap_or(2e-4),
             schedule: named("schedule", self.schedule.as_deref())?.unwrap_or_default(),
@@ -343,7 +367,7 @@ impl TrainArgs {
             seed: self.seed.unwrap_or(0),
             no_shuffle: self.no_shuffle,
             threads,
-            eval_data: self.eval_data,
+            eval_data,
             eval_every: self.eval_every.unwrap_or(0),
             early_stop: self.early_stop.unwrap_or(0),
             save_every: self.save_every.unwrap_or(0),
@@ -417,6 +441,7 @@ mod tests {
             (&["--activations", "exact", "--warm-start", "reuse"], "no site has factors"),
             (&["--early-stop", "2"], "needs --eval-data"),
             (&["--keep-checkpoints", "0"], "keep-checkpoints: 0"),
+            (&["--train-on", "none"], "`none` is none of assistant, last, all"),
         ] {
             let got = train(flags).err().map(|e| e.to_string()).unwrap_or_default();
             assert!(got.contains(want), "{flags:?}: {got:?} lacks {want:?}");

@@ -9,9 +9,10 @@ use loract_autograd::{Memory, Tensor};
 use loract_linalg::Mat;
 use loract_models::{Decoder, LoraConfig, ModelSource, TokenBatch};
 use loract_train::capture::{Place, capture};
-use loract_train::data::{Dataset, Reader};
+use loract_train::data::{Dataset, Reader, Split};
 use loract_train::{Error, pairs};
 
+use crate::args::{RowArgs, data_file};
 use crate::output;
 
 /// Rows of the micro-batch, if not given.
@@ -29,6 +30,8 @@ pub struct ChoiceArgs {
     /// Cut rows to this many tokens [default: a row beyond the model's context is an error]
     #[arg(long)]
     pub seq_len: Option<usize>,
+    #[command(flatten)]
+    pub row: RowArgs,
     /// Layers, counted from 0, or `all`
     #[arg(long, value_delimiter = ',')]
     pub layers: Option<Vec<String>>,
@@ -84,8 +87,8 @@ impl Subject {
         let memory = Memory::new();
         let source = ModelSource::open(model)?;
         let layers = layers(args.layers.as_deref(), source.config.layers, default)?;
-        let reader = Reader::new(&source, args.seq_len)?;
-        let dataset = Dataset::read(data, &reader)?;
+        let reader = Reader::new(&source, args.seq_len, &args.row.clone().resolve()?)?;
+        let dataset = Dataset::read(&data_file(data, &[Split::Train])?, &reader)?;
         let rows = asked.min(dataset.examples().len());
         if rows < asked && args.rows.is_some() {
             output::message(&format!("{} has {rows} rows; --rows {asked} takes them all", data.display()));

@@ -139,7 +139,12 @@ fn files_that_are_no_data() -> Anyhow {
                 flags: DATA,
                 says: &["bad.jsonl holds no rows"],
             },
-            Bad { name: "a folder", prepare: |_| Ok(()), flags: "--data model", says: &["model", "folder"] },
+            Bad {
+                name: "a folder",
+                prepare: |_| Ok(()),
+                flags: "--data model",
+                says: &["data model: it is a folder without train.jsonl, train.csv"],
+            },
             Bad {
                 name: "not UTF-8 within a text",
                 prepare: |p| p.write("bad.jsonl", b"{\"input_ids\":[1,2]}\n{\"text\":\"caf\xe9\"}\n"),

@@ -11,6 +11,7 @@ mod checkpoints;
 #[cfg(unix)]
 mod crash;
 mod damage;
+mod data;
 mod golden;
 mod harness;
 mod inspect;

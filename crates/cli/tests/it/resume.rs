@@ -61,6 +61,8 @@ fn from_every_checkpoint_and_in_every_setting_the_end_is_the_same() -> Anyhow {
         "--activations loract-paper --batch-size 6 --warm-start reuse --audit-every 2",
         "--activations loract-layer --threads 2 --seed 18446744073709551615 --seq-len 9",
         "--activations checkpoint --adapter adapter --eval-data rows.jsonl --eval-every 1",
+        "--activations loract --dora --rslora --packing --batch-size 3 --seq-len 17",
+        "--activations checkpoint --lora-fa --lora-targets all-linear",
     ];
     for (case, flags) in cases.into_iter().enumerate() {
         let whole = format!("whole{case}");

@@ -6,6 +6,8 @@
 mod error;
 mod gguf;
 
+use std::collections::HashSet;
+use std::ops::Range;
 use std::path::Path;
 
 use serde_json::Value;
@@ -23,6 +25,18 @@ pub struct Tokenizer {
     eos: Option<u32>,
     add_bos: bool,
     vocab_size: usize,
+    /// Tokens that stand for themselves, such as the ends of turns.
+    added: HashSet<u32>,
+}
+
+/// The tokens of a text and where they come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// Token ids.
+    pub ids: Vec<u32>,
+    /// Of each token, the bytes of the text that it stands for; whole characters (tokens that share a character have the
+    /// same), empty for a token that stands for nothing in the text.
+    pub places: Vec<Range<usize>>,
 }
 
 impl Tokenizer {
@@ -78,9 +92,14 @@ impl Tokenizer {
         Ok(Self::new(inner, bos, eos, add_bos))
     }
 
-    fn new(inner: tokenizers::Tokenizer, bos: Option<u32>, eos: Option<u32>, add_bos: bool) -> Self {
+    fn new(mut inner: tokenizers::Tokenizer, bos: Option<u32>, eos: Option<u32>, add_bos: bool) -> Self {
+        // It could only add tokens, cut, or take the spaces out of the places of tokens.
+        inner.with_post_processor(None::<tokenizers::PostProcessorWrapper>);
+        inner.with_padding(None);
+        let _ = inner.with_truncation(None);
+        let added = inner.get_added_tokens_decoder().into_keys().collect();
         let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
-        Self { inner, bos, eos, add_bos, vocab_size }
+        Self { inner, bos, eos, add_bos, vocab_size, added }
     }
 
     /// Itself, with `bos` and `eos` where it knows none of its own.
@@ -99,6 +118,17 @@ impl Tokenizer {
         encoding.map(|e| e.get_ids().to_vec()).map_err(|e| TokenizerError::Encode { reason: e.to_string() })
     }
 
+    /// As [`Self::encode`], with the place of each token.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Encode`].
+    pub fn encode_with_places(&self, text: &str) -> Result<Encoded, TokenizerError> {
+        let encoding = self.inner.encode(text, false);
+        let encoding = encoding.map_err(|e| TokenizerError::Encode { reason: e.to_string() })?;
+        let places = encoding.get_offsets().iter().map(|&(start, end)| start..end).collect();
+        Ok(Encoded { ids: encoding.get_ids().to_vec(), places })
+    }
+
     /// The text of ids, special tokens included.
     ///
     /// # Errors
@@ -113,6 +143,14 @@ impl Tokenizer {
     /// The id of a token by its text, special or not.
     pub fn token_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
+    }
+    /// The token with this id, as the vocabulary writes it.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+    /// Whether it is a token of its own, such as the end of a turn, rather than a piece of text.
+    pub fn is_added(&self, id: u32) -> bool {
+        self.added.contains(&id)
     }
     /// Token that begins a text.
     pub fn bos(&self) -> Option<u32> {

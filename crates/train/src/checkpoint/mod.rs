@@ -34,7 +34,7 @@ pub(crate) use fingerprint::Inputs;
 pub(crate) use save::Contents;
 
 use crate::config::RunConfig;
-use crate::data::Order;
+use crate::data::{Filling, Order};
 use crate::error::Error;
 use crate::run::Tally;
 use crate::trainer::Trainer;
@@ -141,12 +141,15 @@ impl Checkpoint {
             let what = format!("{} has done {} steps already; raise --steps", self.folder.display(), self.record.step);
             return Err(Error::Setting { key: "steps", what });
         }
-        let rows = (config.batch_size * config.grad_accum) as u64;
-        if self.record.step.checked_mul(rows) != Some(self.record.rows_taken as u64) {
-            let what = format!(
-                "{} rows taken after {} steps of {rows} rows: not written by this program",
-                self.record.rows_taken, self.record.step
-            );
+        let Record { step, rows_taken, .. } = self.record;
+        let (least, most) = match config.filling() {
+            Filling::Rows(rows) => (rows, Some(rows)),
+            Filling::Tokens(_) => (1, None),
+        };
+        let rows = |of_batch: usize| step.checked_mul((of_batch * config.grad_accum) as u64);
+        let fits = |taken: u64| rows(least) <= Some(taken) && most.is_none_or(|most| rows(most) == Some(taken));
+        if !fits(rows_taken as u64) {
+            let what = format!("{rows_taken} rows taken after {step} steps: not written by this program");
             return Err(Error::Checkpoint { path: self.folder.join(RECORD), what });
         }
         if self.record.loract != env!("CARGO_PKG_VERSION") {

@@ -1,31 +1,49 @@
-//! Rows to train on: read from JSONL, their format found from their columns, and handed out in order.
+//! Rows to train on: found in a file or a folder, their format found from their columns, as token ids with labels.
 //!
 //! | columns | row | trained |
 //! |---|---|---|
 //! | `input_ids`, optional `labels` | as they are | labels that are not −100; all without `labels` |
+//! | `messages` (`role`, `content`) or `conversations` (`from`, `value`), optional `tools` | by the chat template | [`TrainOn`] |
+//! | `prompt`, `completion` as lists of messages | by the chat template | [`TrainOn`], of the completion |
+//! | `prompt`, `completion` as texts, optional `choices` | tokens of both, then the end token | completion and end token |
+//! | `instruction`, `output`, optional `input` | by the chat template, or Alpaca's prompt if there is none | the output |
 //! | `text` | tokens of the text, then the end token | all |
-//! | `prompt`, `completion`, optional `choices` | tokens of both, then the end token | completion and end token |
 //!
-//! A begin token is put first if the model's tokenizer asks for one. `choices` (for `eval`) lists possible completions.
+//! Data goes one way: [`Split`] (which file) → `lines`, `table` (objects by line) → `columns` (what a row is) →
+//! `encode` (ids and labels; conversations by `turns`, which finds the assistant's) → cut to length → [`Dataset`].
 
-mod jsonl;
+mod columns;
+mod conversation;
+mod encode;
+mod files;
+mod lines;
 mod order;
+mod reader;
+mod table;
+mod turns;
 
-pub use order::Order;
+pub use files::{Split, folder_files};
+pub use order::{Filling, Order};
+pub use reader::{Reader, RowSettings, TrainOn};
 
 use std::path::{Path, PathBuf};
 
-use loract_models::{ModelSource, Row, Tokenizer};
+use loract_models::Row;
+use serde_json::{Map, Value};
 
 use crate::error::Error;
 
-/// A row, and the ways it might have gone on.
+/// A row, where it comes from, and the ways it might have gone on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
     /// The row itself.
     pub row: Row,
     /// Possible completions, for multiple choice.
     pub choices: Option<Choices>,
+    /// Line of the file where it begins, counted from 1.
+    pub line: usize,
+    /// Its tokens before it was cut.
+    pub whole_tokens: usize,
 }
 
 /// Rows that share a prompt.
@@ -37,56 +55,41 @@ pub struct Choices {
     pub answer: usize,
 }
 
-/// How rows become tokens, and how long they may be.
-#[derive(Debug, Clone, Copy)]
-pub struct Reader<'a> {
-    /// Needed for `text` and `prompt`.
-    pub tokenizer: Option<&'a Tokenizer>,
-    /// Number of tokens the model knows.
-    pub vocabulary: usize,
-    /// Longest row that the model takes.
-    pub context: usize,
-    /// Rows are cut to this many tokens; `None` = a row beyond the context is an error.
-    pub cut_to: Option<usize>,
-}
-
-impl<'a> Reader<'a> {
-    /// For the rows of `model`, cut to `seq_len` tokens if given.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] if `seq_len` is beyond the model's context.
-    pub fn new(model: &'a ModelSource, seq_len: Option<usize>) -> Result<Self, Error> {
-        let context = model.config.context;
-        if let Some(seq_len) = seq_len.filter(|&t| t > context) {
-            let what = format!("{seq_len} is more than the model's context of {context}");
-            return Err(Error::Setting { key: "seq-len", what });
-        }
-        let (tokenizer, vocabulary) = (model.tokenizer.as_ref(), model.config.vocab_size);
-        Ok(Self { tokenizer, vocabulary, context, cut_to: seq_len })
-    }
-}
-
 /// All rows of a file.
 #[derive(Debug, Clone)]
 pub struct Dataset {
     path: PathBuf,
     examples: Vec<Example>,
-    cut: usize,
 }
 
 impl Dataset {
-    /// Reads a JSONL file.
+    /// Reads a JSONL file, or a CSV file if its name ends so.
     ///
     /// # Errors
     /// [`Error::Read`], [`Error::Line`] naming file, line and what was expected, [`Error::Empty`].
     pub fn read(path: &Path, reader: &Reader<'_>) -> Result<Self, Error> {
-        jsonl::read(path, reader)
+        let mut examples = Vec::new();
+        let mut add = |line: usize, object: &Map<String, Value>| {
+            examples.push(reader.example(object, line)?);
+            Ok(())
+        };
+        files::check(path)?;
+        if table::is_table(path) {
+            table::each(path, &mut add)?;
+        } else {
+            lines::each(path, &mut add)?;
+        }
+        if examples.is_empty() {
+            return Err(Error::Empty { path: path.to_path_buf() });
+        }
+        Ok(Self { path: path.to_path_buf(), examples })
     }
 
     /// From rows made by the program; `name` stands for the file in messages.
     pub fn from_rows(name: &str, rows: Vec<Row>) -> Self {
-        let examples = rows.into_iter().map(|row| Example { row, choices: None }).collect();
-        Self { path: PathBuf::from(name), examples, cut: 0 }
+        let example =
+            |(index, row): (usize, Row)| Example { whole_tokens: row.ids.len(), row, choices: None, line: index + 1 };
+        Self { path: PathBuf::from(name), examples: rows.into_iter().enumerate().map(example).collect() }
     }
 
     /// The file.
@@ -97,12 +100,49 @@ impl Dataset {
     pub fn examples(&self) -> &[Example] {
         &self.examples
     }
+    /// A micro-batch at least as large as any that comes: the longest rows (again, if they are too few); by tokens, the
+    /// longest row again and again, the last time cut to what is left.
+    pub fn longest_rows(&self, filling: Filling) -> Vec<Row> {
+        let mut rows: Vec<_> = self.examples.iter().map(|example| &example.row).collect();
+        rows.sort_by_key(|row| std::cmp::Reverse(row.ids.len()));
+        match filling {
+            Filling::Rows(count) => rows.into_iter().cycle().take(count).cloned().collect(),
+            Filling::Tokens(most) => {
+                let mut left = most;
+                let mut part = |row: &Row| {
+                    let size = row.ids.len().min(left);
+                    left -= size;
+                    (size > 0).then(|| Row { ids: row.ids[..size].to_vec(), labels: row.labels[..size].to_vec() })
+                };
+                rows.first().into_iter().cycle().map_while(|row| part(row)).collect()
+            }
+        }
+    }
     /// How many rows were longer than [`Reader::cut_to`] and cut.
     pub fn cut_rows(&self) -> usize {
-        self.cut
+        self.examples.iter().filter(|e| e.row.ids.len() < e.whole_tokens).count()
     }
     /// Tokens of all rows.
     pub fn tokens(&self) -> usize {
         self.examples.iter().map(|e| e.row.ids.len()).sum()
+    }
+    /// Trained tokens of all rows.
+    pub fn trained_tokens(&self) -> usize {
+        self.examples.iter().map(|e| e.row.trained_tokens()).sum()
+    }
+}
+
+/// Takes an object and the line where it begins; says what is wrong with it.
+type SeeRow<'a> = dyn FnMut(usize, &Map<String, Value>) -> Result<(), String> + 'a;
+
+/// What a JSON value is, for messages.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
     }
 }

@@ -1,6 +1,17 @@
-//! In which order rows come: file order or a new shuffle each epoch, for ever.
+//! In which order rows come, file order or a new shuffle each epoch, for ever; and how many make a micro-batch.
 
 use loract_autograd::Rng;
+
+use super::Dataset;
+
+/// When a micro-batch is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filling {
+    /// At so many rows.
+    Rows(usize),
+    /// When the next row would bring it over so many tokens; it has one row at least.
+    Tokens(usize),
+}
 
 /// An endless order of 0..rows. With a seed, epoch e is the shuffle named (seed, e); without, file order again and again.
 #[derive(Debug, Clone)]
@@ -33,6 +44,37 @@ impl Order {
     /// The next `count` rows; they may go over the end of an epoch.
     pub fn take(&mut self, count: usize) -> Vec<usize> {
         (0..count).map(|_| self.next_row()).collect()
+    }
+
+    /// The rows of the next micro-batch; they may go over the end of an epoch.
+    pub fn micro_batch(&mut self, filling: Filling, data: &Dataset) -> Vec<usize> {
+        let most = match filling {
+            Filling::Rows(count) => return self.take(count),
+            Filling::Tokens(most) => most,
+        };
+        let tokens = |row: usize| data.examples()[row].row.ids.len();
+        let mut rows = self.take(1);
+        let mut sum = tokens(rows[0]);
+        loop {
+            let before = self.taken;
+            let row = self.next_row();
+            sum += tokens(row);
+            if sum > most {
+                self.taken = before;
+                return rows;
+            }
+            rows.push(row);
+        }
+    }
+
+    /// Steps of `grad_accum` micro-batches until every row has come once.
+    pub fn steps_an_epoch(mut self, filling: Filling, data: &Dataset, grad_accum: usize) -> u64 {
+        let mut batches = 0usize;
+        while self.taken < self.rows {
+            self.micro_batch(filling, data);
+            batches += 1;
+        }
+        batches.div_ceil(grad_accum) as u64
     }
 
     fn next_row(&mut self) -> usize {
@@ -71,5 +113,30 @@ mod tests {
         resumed.skip_to(17);
         assert_eq!(resumed.taken(), whole.taken());
         assert_eq!(resumed.take(20), whole.take(20));
+    }
+
+    #[test]
+    fn packed_micro_batches_hold_whole_rows_and_are_never_larger_than_planned() {
+        let lengths = [7, 3, 5, 7, 2, 6, 3, 4];
+        let rows = lengths.map(|n| loract_models::Row::all(vec![1; n])).to_vec();
+        let data = Dataset::from_rows("rows", rows);
+        let tokens = |rows: &[usize]| rows.iter().map(|&row| lengths[row]).sum::<usize>();
+        for most in [7, 9, 16, 100] {
+            let filling = Filling::Tokens(most);
+            let planned = data.longest_rows(filling).iter().map(|row| row.ids.len()).sum::<usize>();
+            assert_eq!(planned, most);
+            let (mut packed, mut plain) = (Order::new(8, Some(3)), Order::new(8, Some(3)));
+            for _ in 0..20 {
+                let rows = packed.micro_batch(filling, &data);
+                assert_eq!(rows, plain.take(rows.len()), "rows come in the order they would come in one by one");
+                // Full: the next row would not have fitted.
+                let next = plain.clone().take(1);
+                assert!(tokens(&rows) <= most && tokens(&rows) + tokens(&next) > most);
+            }
+        }
+        let steps = |filling, accum| Order::new(8, None).steps_an_epoch(filling, &data, accum);
+        // 7 3 5 | 7 2 6 | 3 4 and the first again.
+        assert_eq!((steps(Filling::Tokens(16), 1), steps(Filling::Tokens(16), 2)), (3, 2));
+        assert_eq!((steps(Filling::Rows(3), 1), steps(Filling::Rows(3), 2)), (3, 2));
     }
 }

@@ -18,7 +18,7 @@ use loract_models::{Decoder, LoraConfig, ModelSource, TokenBatch, adapter};
 use crate::audit::Audit;
 use crate::checkpoint::{self, Checkpoint, Inputs};
 use crate::config::RunConfig;
-use crate::data::{Dataset, Reader};
+use crate::data::{Dataset, Order, Reader};
 use crate::error::Error;
 use crate::evaluate::Evaluation;
 use crate::memory::Baseline;
@@ -134,11 +134,11 @@ impl Run {
         let (memory, baseline) = (Memory::new(), Baseline::before_weights());
         let source = ModelSource::open(&config.model)?;
         config.check_ranks(&source.config)?;
-        let reader = Reader::new(&source, config.seq_len)?;
+        let reader = Reader::new(&source, config.seq_len, &config.rows)?;
         let data = Dataset::read(&config.data, &reader)?;
         let eval_data = config.eval_data.as_ref().map(|path| Dataset::read(path, &reader)).transpose()?;
-        let rows_a_step = config.batch_size * config.grad_accum;
-        let steps = config.steps.unwrap_or_else(|| data.examples().len().div_ceil(rows_a_step) as u64);
+        let order = Order::new(data.examples().len(), (!config.no_shuffle).then_some(config.seed));
+        let steps = config.steps.unwrap_or_else(|| order.steps_an_epoch(config.filling(), &data, config.grad_accum));
         config.steps = Some(steps);
         if let Some(folder) = from.as_ref().map(Checkpoint::folder).or(config.adapter.as_deref())
             && config.adapter.is_some()
@@ -160,9 +160,7 @@ impl Run {
         let lora = pairs::attach(&memory, &mut decoder, &lora, stored, config.seed)?;
         // Mapped once more, not read once more.
         let mut planner = Planner::new(ModelSource::open(&config.model)?, &lora, None)?;
-        let mut longest: Vec<_> = data.examples().iter().map(|example| &example.row).collect();
-        longest.sort_by_key(|row| std::cmp::Reverse(row.ids.len()));
-        let largest = TokenBatch::new(longest.into_iter().cycle().take(config.batch_size));
+        let largest = TokenBatch::new(&data.longest_rows(config.filling()));
         let plan = planner.plan(&config.policy(), &[largest])?;
         let base_name = source.name;
         Ok(Self {
@@ -199,10 +197,11 @@ impl Run {
                 self.base_name, c.layers, c.hidden_size, c.vocab_size
             ),
             format!(
-                "data {} ({} rows, {} tokens)",
+                "data {} ({} rows, {} tokens, {} of them trained)",
                 self.data.path().display(),
                 self.data.examples().len(),
-                self.data.tokens()
+                self.data.tokens(),
+                self.data.trained_tokens()
             ),
         ]);
         facts.push(format!(

@@ -205,7 +205,7 @@ impl Session {
 /// The micro-batches of a step.
 pub(super) fn batches(config: &RunConfig, data: &Dataset, order: &mut Order) -> Vec<TokenBatch> {
     let batch = |_| {
-        let rows = order.take(config.batch_size);
+        let rows = order.micro_batch(config.filling(), data);
         TokenBatch::new(rows.into_iter().map(|row| &data.examples()[row].row))
     };
     (0..config.grad_accum).map(batch).collect()

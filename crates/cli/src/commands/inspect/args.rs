@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::args::TrainArgs;
+use crate::args::{RowArgs, TrainArgs};
 use crate::commands::captured::ChoiceArgs;
 
 #[derive(Debug, Args)]
@@ -17,8 +17,31 @@ pub struct InspectArgs {
 pub enum Inspected {
     /// How close to low rank the activations are that training would keep, by site and layer
     Activations(Box<ActivationsArgs>),
+    /// What training would see of a data file: counts, lengths, and rows with what is trained of them
+    Data(Box<DataArgs>),
     /// How close a setting's gradients are to the exact ones, by layer and projection
     Gradients(Box<GradientsArgs>),
+}
+
+#[derive(Debug, Args)]
+pub struct DataArgs {
+    /// Hugging Face model folder, or GGUF file
+    #[arg(long)]
+    pub model: PathBuf,
+    /// JSONL or CSV file, or folder with train.*
+    #[arg(long)]
+    pub data: PathBuf,
+    /// Cut rows to this many tokens [default: a row beyond the model's context is an error]
+    #[arg(long)]
+    pub seq_len: Option<usize>,
+    #[command(flatten)]
+    pub row: RowArgs,
+    /// So many rows from the start are shown [default: 3]
+    #[arg(long)]
+    pub rows: Option<usize>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -42,7 +65,7 @@ pub struct ActivationsArgs {
     /// Hugging Face model folder, or GGUF file
     #[arg(long)]
     pub model: PathBuf,
-    /// JSONL file
+    /// JSONL or CSV file, or folder with train.*
     #[arg(long)]
     pub data: PathBuf,
     // Without --layers: the first, the middle and the last.

@@ -79,7 +79,7 @@ fn open(config: &RunConfig) -> Result<(Trainer, TokenBatch)> {
     let memory = Memory::new();
     let source = ModelSource::open(&config.model)?;
     config.check_ranks(&source.config)?;
-    let reader = Reader::new(&source, config.seq_len)?;
+    let reader = Reader::new(&source, config.seq_len, &config.rows)?;
     let data = Dataset::read(&config.data, &reader)?;
     let rows = data.examples().iter().take(config.batch_size);
     let batch = TokenBatch::new(rows.map(|example| &example.row));

@@ -3,9 +3,11 @@
 mod activations;
 mod args;
 mod charts;
+mod data;
 mod facts;
 mod gradients;
 mod heat;
+mod lengths;
 mod save;
 
 pub use args::InspectArgs;
@@ -18,6 +20,7 @@ use args::Inspected;
 pub fn run(args: InspectArgs) -> Result<()> {
     match args.what {
         Inspected::Activations(args) => activations::run(&args),
+        Inspected::Data(args) => data::run(&args),
         Inspected::Gradients(args) => gradients::run(*args),
     }
 }

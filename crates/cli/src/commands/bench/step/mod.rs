@@ -177,7 +177,7 @@ fn open(config: &RunConfig, random: bool) -> Result<(Trainer, Vec<TokenBatch>, S
         (true, _) => random_rows(config.batch_size, config.seq_len.unwrap_or(TOKENS.min(context)), vocabulary),
         (false, None) => anyhow::bail!("--data needs the model itself; leave it out for random tokens"),
         (false, Some(source)) => {
-            let data = Dataset::read(&config.data, &Reader::new(source, config.seq_len)?)?;
+            let data = Dataset::read(&config.data, &Reader::new(source, config.seq_len, &config.rows)?)?;
             TokenBatch::new(data.examples().iter().take(config.batch_size).map(|example| &example.row))
         }
     };

@@ -1,0 +1,57 @@
+//! How rows become tokens, and which files a path stands for, as typed.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use loract_train::Error;
+use loract_train::data::{RowSettings, Split, folder_files};
+
+use super::named;
+use crate::output;
+
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+pub struct RowArgs {
+    /// File with a chat template (Jinja) [default: the model's own]
+    #[arg(long, value_name = "FILE")]
+    pub chat_template: Option<PathBuf>,
+    /// What is trained of a conversation: assistant (every turn of it), last (its last turn), all (every token) [default:
+    /// assistant]
+    #[arg(long)]
+    pub train_on: Option<String>,
+}
+
+impl RowArgs {
+    /// The settings that these arguments mean.
+    pub fn resolve(self) -> Result<RowSettings, Error> {
+        let train_on = named("train-on", self.train_on.as_deref())?.unwrap_or_default();
+        Ok(RowSettings { chat_template: self.chat_template, train_on })
+    }
+}
+
+/// The files to train and to evaluate on; what a folder stands for is said.
+pub fn data_files(data: &Path, eval_data: Option<PathBuf>) -> Result<(PathBuf, Option<PathBuf>), Error> {
+    let (train, eval) = folder_files(data, eval_data.as_deref())?;
+    if train != data {
+        let more = match &eval {
+            Some(eval) if eval_data.is_none() => format!(", evaluation on {}", eval.display()),
+            _ => String::new(),
+        };
+        output::message(&format!("note: --data {} is a folder: training on {}{more}", data.display(), train.display()));
+    }
+    if let (Some(asked), Some(eval)) = (&eval_data, &eval)
+        && asked != eval
+    {
+        let (asked, eval) = (asked.display(), eval.display());
+        output::message(&format!("note: --eval-data {asked} is a folder: evaluation on {eval}"));
+    }
+    Ok((train, eval))
+}
+
+/// The one file that `data` stands for: itself, or the first of `splits` in a folder, which is said.
+pub fn data_file(data: &Path, splits: &[Split]) -> Result<PathBuf, Error> {
+    let file = Split::file(data, splits)?;
+    if file != data {
+        output::message(&format!("note: --data {} is a folder: reading {}", data.display(), file.display()));
+    }
+    Ok(file)
+}

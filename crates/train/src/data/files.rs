@@ -1,0 +1,91 @@
+//! Which files a path stands for: itself, or a folder's `train`, `valid` (or `validation`) and `test`.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+
+/// A part of a folder of data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Split {
+    /// `train.*`.
+    Train,
+    /// `valid.*` or `validation.*`.
+    Valid,
+    /// `test.*`.
+    Test,
+}
+
+/// How the names of data files end.
+const ENDINGS: [&str; 2] = ["jsonl", "csv"];
+
+impl Split {
+    fn stems(self) -> &'static [&'static str] {
+        match self {
+            Split::Train => &["train"],
+            Split::Valid => &["valid", "validation"],
+            Split::Test => &["test"],
+        }
+    }
+
+    /// The file of this part in `folder`, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if there are two.
+    pub fn find(self, folder: &Path) -> Result<Option<PathBuf>, Error> {
+        let names = self.stems().iter().flat_map(|stem| ENDINGS.map(|ending| format!("{stem}.{ending}")));
+        let mut found = names.map(|name| folder.join(name)).filter(|path| path.is_file());
+        let (first, second) = (found.next(), found.next());
+        if let (Some(first), Some(second)) = (&first, &second) {
+            let what = format!("it holds {} and {}; give one of them by name", first.display(), second.display());
+            return Err(Error::Data { path: folder.to_path_buf(), what });
+        }
+        Ok(first)
+    }
+
+    /// `path` itself if it is no folder; else the file of the first of `splits` that it has.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if it has none, or two of one.
+    pub fn file(path: &Path, splits: &[Split]) -> Result<PathBuf, Error> {
+        if !path.is_dir() {
+            return Ok(path.to_path_buf());
+        }
+        for split in splits {
+            if let Some(file) = split.find(path)? {
+                return Ok(file);
+            }
+        }
+        let wanted = splits.iter().flat_map(|split| split.stems());
+        let wanted: Vec<_> = wanted.flat_map(|stem| ENDINGS.map(|ending| format!("{stem}.{ending}"))).collect();
+        let what = format!("it is a folder without {}; give a JSONL or CSV file", wanted.join(", "));
+        Err(Error::Data { path: path.to_path_buf(), what })
+    }
+}
+
+/// The files to train and to evaluate on: a folder gives its `train` file, and its `valid` file if `eval_data` is not given.
+///
+/// # Errors
+/// As [`Split::file`].
+pub fn folder_files(data: &Path, eval_data: Option<&Path>) -> Result<(PathBuf, Option<PathBuf>), Error> {
+    let train = Split::file(data, &[Split::Train])?;
+    let eval = match eval_data {
+        Some(path) => Some(Split::file(path, &[Split::Valid, Split::Test])?),
+        None if data.is_dir() => Split::Valid.find(data)?,
+        None => None,
+    };
+    Ok((train, eval))
+}
+
+/// Whether a file may be one that can be read.
+pub(super) fn check(path: &Path) -> Result<(), Error> {
+    let wrong = |what: &str| Err(Error::Data { path: path.to_path_buf(), what: what.to_owned() });
+    if path.is_dir() {
+        return wrong("it is a folder; give a JSONL or CSV file");
+    }
+    if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet")) {
+        return wrong(
+            "Parquet is not read in this version; convert it to JSONL, in Python: pandas.read_parquet(path).to_json(out, orient=\"records\", lines=True)",
+        );
+    }
+    Ok(())
+}
