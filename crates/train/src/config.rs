@@ -181,6 +181,9 @@ pub struct RunConfig {
     pub no_shuffle: bool,
     /// Threads.
     pub threads: usize,
+    /// Bytes of process memory that a step may take; absent = no limit.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text")]
+    pub memory_limit: Option<usize>,
     /// File to evaluate on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_data: Option<PathBuf>,
@@ -219,6 +222,8 @@ pub struct RunConfig {
     pub compress_workers: usize,
     /// Compare the gradient with the exact one every this many steps; 0 = never.
     pub audit_every: u64,
+    /// Write event files for TensorBoard.
+    pub tensorboard: bool,
 }
 
 /// A word for flags and files.
@@ -258,6 +263,9 @@ pub fn parse_name<T: Named>(text: &str) -> Result<T, String> {
 
 pub(crate) fn as_name<T: Named + PartialEq, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(T::NAMES.iter().find(|(_, v)| v == value).map_or("", |(name, _)| name))
+}
+fn as_text<S: Serializer>(value: &Option<usize>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&value.unwrap_or_default())
 }
 fn as_site_forms<S: Serializer>(forms: &BTreeMap<Site, Form>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(forms.iter().map(|(site, form)| format!("{site}={form}")))

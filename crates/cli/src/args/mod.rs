@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 mod policy;
 mod rows;
+mod size;
 
 use clap::{Args, Parser, Subcommand};
 use loract_models::ALL_LINEAR;
@@ -63,9 +64,6 @@ pub struct PlanArgs {
     /// Model, batch, length, LoRA and activation settings, as for `train`; the data file is not needed
     #[command(flatten)]
     pub train: TrainArgs,
-    /// Name the batches and lengths that fit into this much process memory: 4GB, 900MB
-    #[arg(long, value_name = "BYTES")]
-    pub memory_limit: Option<String>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -161,6 +159,10 @@ pub struct TrainArgs {
     /// Threads [default: all cores]
     #[arg(long)]
     pub threads: Option<usize>,
+    /// Process memory that a step may take, checked before the run (of `plan`: for which fitting batches and lengths are
+    /// named): 4GB, 900MB [default: no limit]
+    #[arg(long, value_name = "BYTES")]
+    pub memory_limit: Option<String>,
     /// File to evaluate on, at the end and every --eval-every steps [default: valid.* of the folder of --data]
     #[arg(long)]
     pub eval_data: Option<PathBuf>,
@@ -235,6 +237,9 @@ pub struct TrainArgs {
     /// Compare the gradient with the exact one every this many steps, in OUT/audits.jsonl [default: 0 = never]
     #[arg(long)]
     pub audit_every: Option<u64>,
+    /// Write event files for TensorBoard into OUT
+    #[arg(long)]
+    pub tensorboard: bool,
 }
 
 /// More threads than any machine's cores; starting them would take the machine down.
@@ -272,6 +277,7 @@ impl TrainArgs {
                 rslora: self.rslora || file.rslora,
                 lora_fa: self.lora_fa || file.lora_fa,
                 dora: self.dora || file.dora,
+                tensorboard: self.tensorboard || file.tensorboard,
                 resume: self.resume || file.resume,
                 config: None,
             } };
@@ -294,6 +300,7 @@ impl TrainArgs {
             max_grad_norm,
             seed,
             threads,
+            memory_limit,
             eval_data,
             eval_every,
             early_stop,
@@ -367,6 +374,7 @@ impl TrainArgs {
             seed: self.seed.unwrap_or(0),
             no_shuffle: self.no_shuffle,
             threads,
+            memory_limit: self.memory_limit.as_deref().map(size::read_bytes).transpose()?,
             eval_data,
             eval_every: self.eval_every.unwrap_or(0),
             early_stop: self.early_stop.unwrap_or(0),
@@ -384,6 +392,7 @@ impl TrainArgs {
             warm_start: policy.warm_start,
             compress_workers: self.compress_workers.unwrap_or(0),
             audit_every: self.audit_every.unwrap_or(0),
+            tensorboard: self.tensorboard,
         };
         config.check()?;
         Ok(config)

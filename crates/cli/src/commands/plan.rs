@@ -3,7 +3,7 @@
 use anyhow::Result;
 use loract_autograd::Policy;
 use loract_models::ModelSource;
-use loract_train::{Activations, Baseline, Error, Plan, Planner, RunConfig};
+use loract_train::{Activations, Baseline, Plan, Planner, RunConfig};
 use serde_json::{Value, json};
 
 use crate::args::{PlanArgs, use_threads};
@@ -23,7 +23,6 @@ const MOST_ROWS: usize = 1024;
 
 /// Plans, and prints a table or an object.
 pub fn run(args: PlanArgs) -> Result<()> {
-    let limit = args.memory_limit.as_deref().map(read_bytes).transpose()?;
     let mut train = args.train.with_file()?;
     let own = train.activations.is_some() || train.names_forms();
     // Nothing is read or written there.
@@ -31,6 +30,7 @@ pub fn run(args: PlanArgs) -> Result<()> {
     train.out.get_or_insert_with(Default::default);
     let threads = use_threads(train.threads)?;
     let config = train.resolve(threads)?;
+    let limit = config.memory_limit;
     let before = Baseline::before_weights();
     let source = ModelSource::open(&config.model)?;
     config.check_ranks(&source.config)?;
@@ -126,19 +126,4 @@ fn largest(from: usize, upto: usize, mut fits: impl FnMut(usize) -> Result<bool>
         if fits(middle)? { below = middle + 1 } else { above = middle }
     }
     Ok(below.saturating_sub(1))
-}
-
-fn read_bytes(text: &str) -> Result<usize, Error> {
-    let wrong = || Error::Setting { key: "memory-limit", what: format!("`{text}` is not a size such as 4GB or 900MB") };
-    let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let unit = match unit.trim().to_ascii_uppercase().as_str() {
-        "" | "B" => 1.0,
-        "KB" => 1e3,
-        "MB" => 1e6,
-        "GB" => 1e9,
-        _ => return Err(wrong()),
-    };
-    let number: f64 = number.trim().parse().map_err(|_| wrong())?;
-    if number > 0.0 && number.is_finite() { Ok((number * unit) as usize) } else { Err(wrong()) }
 }

@@ -46,6 +46,30 @@ fn a_limit_names_what_fits() -> Anyhow {
 }
 
 #[test]
+fn a_run_that_would_not_fit_is_refused_and_told_what_would() -> Anyhow {
+    let place = Place::with("llama-tied")?;
+    let refused = |flags: &str| -> Anyhow<(usize, String)> {
+        let outcome = place.train(&format!("--steps 1 {flags}"))?;
+        assert_eq!(outcome.complaint(2, &["memory-limit: a step over the longest rows takes about", "MB"]), None);
+        let (_, after) = outcome.stderr.split_once("takes about ").ok_or("a size")?;
+        Ok((after.split_once(" MB").ok_or("a size in MB")?.0.parse()?, outcome.stderr))
+    };
+    let (one, told) = refused("--batch-size 1 --memory-limit 1B")?;
+    assert!(told.contains("one row does not fit either"), "{told}");
+    let (many, _) = refused("--batch-size 2048 --memory-limit 1B")?;
+    let limit = (one + many) / 2;
+    assert!(one < limit && limit < many, "{one} {many}");
+    let (_, told) = refused(&format!("--batch-size 2048 --grad-accum 3 --memory-limit {limit}MB"))?;
+    let (_, after) = told.split_once("--batch-size ").ok_or("a batch")?;
+    let batch: usize = after.split_once(" fits").ok_or("a batch that fits")?.0.parse()?;
+    assert!(told.contains(&format!("--grad-accum {}", 2048 * 3 / batch)), "{told}");
+    assert!(!place.path("out").exists());
+    place.trained(&format!("--steps 1 --batch-size {batch} --memory-limit {limit}MB"))?;
+    assert!(place.text("out/config.toml")?.contains(&format!("memory_limit = \"{limit}000000\"")));
+    Ok(())
+}
+
+#[test]
 fn gradients_are_audited() -> Anyhow {
     let place = Place::with("llama-tied")?;
     let audit = |flags: &str| -> Anyhow<serde_json::Value> {

@@ -124,6 +124,28 @@ fn a_setting_that_changes_the_result_is_refused_with_both_values() -> Anyhow {
     Ok(())
 }
 
+/// Whole records, one file a part of the run; the numbers are looked at where they are made.
+#[test]
+fn events_are_written_by_every_part_of_a_run() -> Anyhow {
+    let place = Place::with("llama-tied")?;
+    let flags = "--steps 4 --save-every 2 --tensorboard --eval-data rows.jsonl";
+    place.trained(&format!("{flags} --out whole"))?;
+    interrupted(&place, "whole", 2, "out")?;
+    place.trained(&format!("{flags} --resume"))?;
+    for (folder, records) in [("whole", 1 + 4 + 1), ("out", 2 + 2 + 1)] {
+        let files = place.files(folder)?;
+        let events: Vec<_> = files.iter().filter(|(name, _)| name.contains("events.out.tfevents")).collect();
+        let [(_, bytes)] = events[..] else { return Err(format!("{folder}: {} event files", events.len()).into()) };
+        let (mut found, mut at) = (0, 0);
+        while let Some(length) = bytes.get(at..at + 8) {
+            at += 16 + u64::from_le_bytes(length.try_into()?) as usize;
+            found += 1;
+        }
+        assert_eq!((found, at), (records, bytes.len()), "{folder}");
+    }
+    Ok(())
+}
+
 #[test]
 fn what_may_change_is_told() -> Anyhow {
     let place = Place::with("llama-tied")?;

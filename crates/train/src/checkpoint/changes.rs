@@ -11,7 +11,7 @@ pub(crate) type Settings = Map<String, Value>;
 
 /// Where things are, how often they are looked at and kept, and on how many threads what comes out the same: free. Of the
 /// model and the data the contents are compared apart; the adapter to start from is not read again.
-const FREE: [&str; 9] = [
+const FREE: [&str; 11] = [
     "out",
     "model",
     "data",
@@ -21,6 +21,8 @@ const FREE: [&str; 9] = [
     "keep_checkpoints",
     "compress_workers",
     "audit_every",
+    "memory_limit",
+    "tensorboard",
 ];
 
 /// Free too, but with consequences that are told.

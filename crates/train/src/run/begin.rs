@@ -8,6 +8,7 @@ use loract_models::adapter;
 
 use super::Run;
 use super::best::BestFolder;
+use super::events::Events;
 use super::session::Session;
 use super::tally::Tally;
 use crate::checkpoint::{self, Checkpoint};
@@ -55,6 +56,8 @@ impl Session {
                 what: format!("{} threads could not be started: {reason}", config.compress_workers),
             })?));
         }
+        let done = from.as_ref().map_or(0, Checkpoint::step);
+        let events = config.tensorboard.then(|| Events::begin(&config.out, done)).transpose()?;
         let mut order = first_row(&config, &data);
         let mut tally = Tally::default();
         let saved = from.as_ref().map(Checkpoint::step);
@@ -81,6 +84,7 @@ impl Session {
             planner,
             out,
             best,
+            events,
             order,
             tally,
             begun: Instant::now(),

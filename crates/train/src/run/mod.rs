@@ -2,10 +2,13 @@
 //! written.
 //!
 //! In the order of reading: here a run is opened; `begin.rs` makes or enters its folder; `session.rs` is the loop;
-//! `tally.rs` and `report.rs` say what it came to; `best.rs` keeps the best adapter.
+//! `tally.rs` and `report.rs` say what it came to; `best.rs` keeps the best adapter; `limit.rs` looks at the memory;
+//! `events.rs` writes for TensorBoard.
 
 mod begin;
 mod best;
+mod events;
+mod limit;
 mod report;
 mod session;
 mod tally;
@@ -162,6 +165,8 @@ impl Run {
         let mut planner = Planner::new(ModelSource::open(&config.model)?, &lora, None)?;
         let largest = TokenBatch::new(&data.longest_rows(config.filling()));
         let plan = planner.plan(&config.policy(), &[largest])?;
+        let before = baseline.and_then(|baseline| baseline.bytes(&memory)).unwrap_or(0);
+        limit::check(&config, &mut planner, &plan, &data, before)?;
         let base_name = source.name;
         Ok(Self {
             config,

@@ -7,6 +7,7 @@ use loract_models::{LoraConfig, TokenBatch, adapter};
 use serde_json::json;
 
 use super::best::{Adapter, BestFolder};
+use super::events::Events;
 use super::tally::Tally;
 use super::{Ended, Progress, RunSummary, Stopped};
 use crate::checkpoint::{self, Contents, Inputs};
@@ -40,6 +41,7 @@ pub(super) struct Session {
     pub(super) planner: Planner,
     pub(super) out: RunDir,
     pub(super) best: BestFolder,
+    pub(super) events: Option<Events>,
     pub(super) order: Order,
     pub(super) tally: Tally,
     pub(super) begun: Instant,
@@ -88,6 +90,9 @@ impl Session {
         };
         let step = report.step;
         self.out.log(&report)?;
+        if let Some(events) = &mut self.events {
+            events.step(&report)?;
+        }
         progress.step(&report, self.schedule.steps);
         if let Some(audit) = audit {
             let mut line = audit.to_json();
@@ -101,6 +106,13 @@ impl Session {
                 "warning: what is kept where errors propagate is off by {:.0} % (site_error): gradients this coarse have \
                  made runs diverge; add --residual-bits 4, raise --rank, or measure with `loract inspect gradients`",
                 100.0 * error
+            ));
+        }
+        if let Some(times) = self.tally.jump(report.grad_norm) {
+            progress.note(&format!(
+                "warning: the gradient's norm jumped to {:.3}, {times:.0} times what it was before: the run may be going astray; \
+                 lower --lr (now {:e}), or --max-grad-norm (now {}), or keep activations more closely",
+                report.grad_norm, report.lr, self.config.max_grad_norm
             ));
         }
         self.tally.step(&report);
@@ -122,6 +134,9 @@ impl Session {
             "step": step, "eval_loss": found.loss, "eval_tokens": found.tokens,
             "eval_exact_match": found.exact_match, "eval_accuracy": found.accuracy,
         }))?;
+        if let Some(events) = &mut self.events {
+            events.evaluation(step, &found)?;
+        }
         progress.evaluated(step, &found);
         if self.config.eval_every > 0 && self.tally.is_best(step, found.loss) {
             self.best.keep(&self.adapter()?)?;

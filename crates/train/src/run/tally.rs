@@ -44,7 +44,18 @@ pub(crate) struct Tally {
     pub(super) without_better: u64,
     /// Whether the user was warned of coarse gradients.
     pub(super) warned: bool,
+    /// Σ ln of the gradient norms so far.
+    log_norms: f64,
+    /// Whether the user was warned of a gradient that jumped.
+    warned_of_jump: bool,
 }
+
+/// A gradient norm this many times the (geometric) mean of those before is a run that goes astray. Of 22 runs of
+/// SmolLM2 on prose and on sentiment those that learned stayed below 3, those that diverged reached 12 and 17.
+const JUMP: f64 = 10.0;
+
+/// Steps that make a mean.
+const ENOUGH: usize = 5;
 
 impl Tally {
     /// A step has ended.
@@ -57,6 +68,17 @@ impl Tally {
             let memory = report.memory.to_json();
             self.largest = Some(Largest { step: report.step, peak_activation_bytes, memory });
         }
+    }
+
+    /// How many times larger than usual the norm of a step's gradient is, the first time that it is [`JUMP`] times; called before
+    /// [`Tally::step`].
+    pub(super) fn jump(&mut self, norm: f64) -> Option<f64> {
+        let steps = self.step_seconds.len();
+        let times = norm / (self.log_norms / steps.max(1) as f64).exp();
+        self.log_norms += norm.max(f64::MIN_POSITIVE).ln();
+        let jumped = steps >= ENOUGH && times > JUMP && !self.warned_of_jump;
+        self.warned_of_jump |= jumped;
+        jumped.then_some(times)
     }
 
     /// An evaluation on the way has ended. Whether it is the best so far.
@@ -87,6 +109,20 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gradient_that_jumps_is_told_once() {
+        let step = |tally: &mut Tally, norm| {
+            let told = tally.jump(norm);
+            tally.step_seconds.push(1.0);
+            told
+        };
+        let mut tally = Tally::default();
+        assert_eq!([0.1, 9.0, 0.5, 2.0, 1.0].map(|norm| step(&mut tally, norm)), [None; 5]);
+        assert_eq!([8.0, 0.4].map(|norm| step(&mut tally, norm)), [None; 2]);
+        assert!(step(&mut tally, 60.0).is_some_and(|times| times > JUMP));
+        assert_eq!(step(&mut tally, 1e9), None);
+    }
 
     #[test]
     fn the_first_of_equal_evaluations_is_the_best() {

@@ -1,0 +1,52 @@
+//! A run whose largest step would not fit into its memory is refused before anything is written.
+
+use loract_models::TokenBatch;
+
+use crate::config::RunConfig;
+use crate::data::{Dataset, Filling};
+use crate::error::Error;
+use crate::plan::{Plan, Planner};
+
+/// Compares the process that `plan` needs, `baseline` bytes and what is planned, with the limit; looks for a batch that
+/// fits.
+///
+/// # Errors
+/// [`Error::Setting`] with both sizes and what would fit.
+pub(super) fn check(
+    config: &RunConfig,
+    planner: &mut Planner,
+    plan: &Plan,
+    data: &Dataset,
+    baseline: usize,
+) -> Result<(), Error> {
+    let Some(limit) = config.memory_limit else { return Ok(()) };
+    let needed = plan.process_bytes(baseline, config.threads);
+    if needed <= limit {
+        return Ok(());
+    }
+    let mut fitting = None;
+    let mut batch = config.batch_size;
+    while fitting.is_none() && batch > 1 {
+        batch /= 2;
+        let filling = match config.filling() {
+            Filling::Rows(_) => Filling::Rows(batch),
+            Filling::Tokens(most) => Filling::Tokens(most / config.batch_size * batch),
+        };
+        let plan = planner.plan(&config.policy(), &[TokenBatch::new(&data.longest_rows(filling))])?;
+        fitting = (plan.process_bytes(baseline, config.threads) <= limit).then_some(batch);
+    }
+    let way = match fitting {
+        Some(batch) => format!(
+            "--batch-size {batch} fits (with --grad-accum {} for steps of as many rows)",
+            (config.batch_size * config.grad_accum).div_ceil(batch)
+        ),
+        None => "one row does not fit either: a smaller --seq-len, or --activations loract-layer".to_owned(),
+    };
+    let what = format!(
+        "a step over the longest rows takes about {} MB of process memory, the limit is {} MB; {way}; `loract plan \
+         --memory-limit` shows every preset",
+        needed.div_ceil(1_000_000),
+        limit / 1_000_000
+    );
+    Err(Error::Setting { key: "memory-limit", what })
+}
