@@ -131,35 +131,33 @@ pub fn load(memory: &Memory, decoder: &mut Decoder, folder: &Path) -> Result<Lor
     let mut weights = files::from_bytes(&path, bytes)?;
     let mut found: BTreeMap<String, Vec<f32>> = BTreeMap::new();
     let (mut missing, mut wrong) = (Vec::new(), Vec::new());
-    for (layer, linear) in decoder.linears() {
-        if !config.targets.iter().any(|target| names(target, &layer)) {
-            continue;
+    let mut note = |name: String, taken: Result<Vec<f32>, Error>| match taken {
+        Ok(numbers) => {
+            found.insert(name, numbers);
+            Ok(())
         }
-        let shapes = [(config.rank, linear.weight.cols()), (linear.weight.rows(), config.rank)];
-        for (name, (rows, cols)) in peft_names(&layer).into_iter().zip(shapes) {
-            match weights.take_matrix(&Memory::new(), &name, rows, cols) {
-                Ok(frozen) => {
-                    found.insert(name, frozen.to_f32());
-                }
-                Err(Error::WrongShape { stored, expected, .. }) => {
-                    wrong.push(format!("{name}: stored {stored}, expected {expected}"));
-                }
-                Err(Error::MissingTensor { .. }) => missing.push(name),
-                Err(other) => return Err(other),
-            }
+        Err(Error::WrongShape { stored, expected, .. }) => {
+            wrong.push(format!("{name}: stored {stored}, expected {expected}"));
+            Ok(())
         }
-    }
-    if config.magnitude == Magnitude::Trained {
-        for (layer, linear) in decoder.linears().filter(|(layer, _)| config.targets.iter().any(|t| names(t, layer))) {
+        Err(Error::MissingTensor { .. }) => {
+            missing.push(name);
+            Ok(())
+        }
+        Err(other) => Err(other),
+    };
+    let memory_apart = Memory::new();
+    for (layer, linear) in decoder.linears().filter(|(layer, _)| config.targets.iter().any(|t| names(t, layer))) {
+        let (inputs, outputs) = (linear.weight.cols(), linear.weight.rows());
+        for (name, (rows, cols)) in peft_names(&layer).into_iter().zip([(config.rank, inputs), (outputs, config.rank)])
+        {
+            let taken = weights.take_matrix(&memory_apart, &name, rows, cols).map(|frozen| frozen.to_f32());
+            note(name, taken)?;
+        }
+        if config.magnitude == Magnitude::Trained {
             let name = peft_magnitude(&layer);
-            match weights.take_vector(&name, linear.weight.rows()) {
-                Ok(numbers) => drop(found.insert(name, numbers)),
-                Err(Error::WrongShape { stored, expected, .. }) => {
-                    wrong.push(format!("{name}: stored {stored}, expected {expected}"));
-                }
-                Err(Error::MissingTensor { .. }) => missing.push(name),
-                Err(other) => return Err(other),
-            }
+            let taken = weights.take_vector(&name, outputs);
+            note(name, taken)?;
         }
     }
     let unknown = weights.remaining();
