@@ -80,7 +80,7 @@ fn site_forms(entries: &[String], recompute: Recompute, common: Form) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::train;
+    use super::super::train::tests::train;
     use super::*;
 
     #[test]

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 
 use super::columns::Sample;
 use super::{Choices, Example, encode};
-use crate::config::{Named, as_name};
 use crate::error::Error;
+use crate::words::{Named, as_name};
 
 /// What is trained of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
