@@ -19,7 +19,7 @@ use crate::kernels::{elementwise, matmul as products};
 use crate::ledger::Category;
 use crate::param::{Param, Values, Weight};
 use crate::saved::{SavedRef, Site, left_mul_tiles};
-use crate::tape::{Backprop, Backward, Factors, LINEAR, Tape, Var, VarId};
+use crate::tape::{Backprop, Backward, Factors, Tape, Var, VarId};
 use crate::tensor::{Memory, Tensor};
 
 /// A LoRA pair.
@@ -90,7 +90,7 @@ struct Node<'m> {
 /// # Errors
 /// [`Error::Shape`]; [`Error::NonFinite`] if x is to be compressed and is not finite.
 pub fn linear<'m>(tape: &mut Tape<'m>, x: &Var, layer: &'m Linear, site: Site) -> Result<Var, Error> {
-    let entered = tape.enter(LINEAR, x.needs_grad() || layer.is_trained());
+    let entered = tape.enter("linear", x.needs_grad() || layer.is_trained());
     let (inputs, outputs) = (layer.weight.cols(), layer.weight.rows());
     same(entered.op, "features of the input against the weight's", x.cols(), inputs)?;
     if let Some(bias) = &layer.bias {
@@ -195,6 +195,10 @@ fn add_bias(y: &mut Tensor, layer: &Linear, memory: &Memory) {
 }
 
 impl Backward for Node<'_> {
+    fn adds_products(&self) -> bool {
+        true
+    }
+
     fn backward(self: Box<Self>, mut dy: Tensor, pass: &mut Backprop<'_>) -> Result<(), Error> {
         let memory = pass.memory.clone();
         let layer = self.layer;

@@ -16,6 +16,11 @@ use crate::tensor::{Memory, Tensor};
 pub(crate) trait Backward {
     /// Passes `dy`, the gradient of the op's output, on to its inputs and parameters.
     fn backward(self: Box<Self>, dy: Tensor, pass: &mut Backprop<'_>) -> Result<(), Error>;
+
+    /// Whether products that wait ([`Backprop::add_product`]) may wait on while this runs.
+    fn adds_products(&self) -> bool {
+        false
+    }
 }
 
 /// Gradients of a tape's inputs.

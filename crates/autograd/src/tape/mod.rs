@@ -50,9 +50,6 @@ enum Mode {
     Evaluate,
 }
 
-/// The op whose neighbours may share an input: what they defer waits for another op.
-pub(crate) const LINEAR: &str = "linear";
-
 struct Node<'m> {
     op: &'static str,
     layer: Option<usize>,
@@ -230,7 +227,7 @@ impl<'m> Tape<'m> {
         let mut nodes = self.nodes;
         while let Some(node) = nodes.pop() {
             if let Some(dy) = pass.values.remove(&node.output) {
-                if node.op != LINEAR {
+                if !node.backward.adds_products() {
                     pass.catch_up();
                 }
                 ledger.set_op(node.op);

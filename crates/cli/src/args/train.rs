@@ -119,7 +119,7 @@ pub struct TrainArgs {
     /// Multiply the branch by alpha/√r instead of alpha/r (rsLoRA)
     #[arg(long)]
     pub rslora: bool,
-    /// Train B only; nothing of a layer's input is kept (LoRA-FA)
+    /// Train B only; inputs of projections are kept for the norms alone (LoRA-FA)
     #[arg(long)]
     pub lora_fa: bool,
     /// Train the length of each row of the adapted weight too (DoRA)
