@@ -171,6 +171,14 @@ impl Frozen {
         self.rows * self.row_bytes
     }
 
+    /// The same numbers once more, of the same bytes.
+    ///
+    /// # Errors
+    /// None in practice: the sizes have been checked.
+    pub fn shared(&self, memory: &Memory) -> Result<Self, Error> {
+        Self::new(memory, self.dtype, self.rows, self.cols, self.bytes.clone())
+    }
+
     /// A copy with row `order[i]` as row i.
     ///
     /// # Errors

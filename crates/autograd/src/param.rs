@@ -90,6 +90,13 @@ impl Weight {
             Weight::Trained(p) => Some(p),
         }
     }
+    /// The parameter, if trained, to update.
+    pub fn trained_mut(&mut self) -> Option<&mut Param> {
+        match self {
+            Weight::Frozen(_) => None,
+            Weight::Trained(p) => Some(p),
+        }
+    }
 }
 
 /// Numbers of a model in f32 (a norm's weight or a bias, 1×n; A of a LoRA pair, r×n): frozen or trained.

@@ -1,31 +1,30 @@
 //! PEFT adapters: `adapter_config.json` and `adapter_model.safetensors`, as the Python package writes and reads them.
 //!
-//! Only lora_A, lora_B and DoRA's magnitudes are stored, f32. Reading is strict: a key too many or too few, a shape of
-//! another model, or a setting that would change the result (extra modules, say) is refused by name.
+//! lora_A, lora_B, DoRA's magnitudes and modules trained as a whole are stored, f32. Reading is strict: a key too many or too few, a shape of
+//! another model, or a setting that would change the result (a rank pattern, say) is refused by name.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use loract_autograd::{Memory, Tensor};
-use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 
-use crate::attach::{FactorA, LoraConfig, Magnitude, Scaling, names, peft_magnitude, peft_names};
+use crate::attach::{FactorA, LoraConfig, Magnitude, Scaling, names, peft_magnitude, peft_names, peft_tensor};
 use crate::decoder::Decoder;
 use crate::error::Error;
-use crate::weights::safetensors as files;
+use crate::files::{Content, ToWrite};
+use crate::weights::safetensors::from_bytes;
+use crate::weights::store::{Numbers, StoredAs, ToStore};
 
 /// File name of the numbers.
 pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
 /// File name of the settings.
 pub const CONFIG_FILE: &str = "adapter_config.json";
 
-/// The bytes of both files of an adapter: settings, numbers.
-///
-/// # Errors
-/// [`Error::Write`] if the numbers cannot be serialised.
-pub fn to_bytes(decoder: &Decoder, config: &LoraConfig, base: &str) -> Result<[(&'static str, Vec<u8>); 2], Error> {
+/// Both files of an adapter: settings, numbers.
+pub fn files<'a>(decoder: &'a Decoder, config: &LoraConfig, base: &str) -> [ToWrite<'a>; 2] {
+    let modules = (!config.modules_to_save.is_empty()).then_some(&config.modules_to_save);
     let settings = json!({
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -40,31 +39,26 @@ pub fn to_bytes(decoder: &Decoder, config: &LoraConfig, base: &str) -> Result<[(
         "init_lora_weights": true,
         "use_rslora": config.scaling == Scaling::RankStabilised,
         "use_dora": config.magnitude == Magnitude::Trained,
-        "modules_to_save": null,
+        "modules_to_save": modules,
     });
-    let stored: Vec<(String, Vec<usize>, Vec<u8>)> = decoder
-        .linears()
-        .filter_map(|(layer, linear)| {
-            let lora = linear.lora.as_ref()?;
-            let shaped = |value: &Tensor| (vec![value.rows(), value.cols()], value.to_vec());
-            let factors = peft_names(&layer).into_iter().zip(lora.factors().map(shaped));
-            let magnitude = lora.magnitude.as_ref().map(|m| (vec![m.value().cols()], m.value().to_vec()));
-            Some(factors.chain(magnitude.map(|m| (peft_magnitude(&layer), m))).collect::<Vec<_>>())
-        })
-        .flatten()
-        .map(|(name, (shape, numbers))| (name, shape, numbers.iter().flat_map(|x| x.to_le_bytes()).collect()))
-        .collect();
-    let failed = |reason: safetensors::SafeTensorError| Error::Write {
-        path: PathBuf::from(WEIGHTS_FILE),
-        reason: std::io::Error::other(reason.to_string()),
-    };
-    let mut views = Vec::with_capacity(stored.len());
-    for (name, shape, bytes) in &stored {
-        views.push((name, TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes).map_err(failed)?));
-    }
-    let metadata = Some([("format".to_owned(), "pt".to_owned())].into());
-    let numbers = safetensors::serialize(views, metadata).map_err(failed)?;
-    Ok([(CONFIG_FILE, format!("{settings:#}\n").into_bytes()), (WEIGHTS_FILE, numbers)])
+    let factor = |value: &'a Tensor| stored(vec![value.rows(), value.cols()], value);
+    let pairs = decoder.linears().filter_map(|(layer, linear)| {
+        let lora = linear.lora.as_ref()?;
+        let factors = peft_names(&layer).into_iter().zip(lora.factors().map(factor));
+        let magnitude = lora.magnitude.as_ref().map(|m| stored(vec![m.value().cols()], m.value()));
+        Some(factors.chain(magnitude.map(|m| (peft_magnitude(&layer), m))).collect::<Vec<_>>())
+    });
+    let whole = decoder.tensors().into_iter().filter(|(_, tensor)| tensor.trained().is_some());
+    let whole = whole.map(|(name, tensor)| (peft_tensor(&name), ToStore::of_model(tensor, StoredAs::F32)));
+    let numbers = pairs.flatten().chain(whole).collect();
+    [
+        ToWrite { name: CONFIG_FILE, content: Content::Bytes(format!("{settings:#}\n").into_bytes()) },
+        ToWrite { name: WEIGHTS_FILE, content: Content::Tensors(numbers) },
+    ]
+}
+
+fn stored(shape: Vec<usize>, value: &Tensor) -> ToStore<'_> {
+    ToStore { shape, numbers: Numbers::Tensor(value), stored: StoredAs::F32 }
 }
 
 /// Reads the settings of the adapter in `folder`.
@@ -82,7 +76,6 @@ pub fn read_config(folder: &Path) -> Result<LoraConfig, Error> {
     for (key, neutral) in [
         ("fan_in_fan_out", json!(false)),
         ("bias", json!("none")),
-        ("modules_to_save", json!([])),
         ("rank_pattern", json!({})),
         ("alpha_pattern", json!({})),
         ("layers_to_transform", json!([])),
@@ -100,14 +93,20 @@ pub fn read_config(folder: &Path) -> Result<LoraConfig, Error> {
     let alpha = config["lora_alpha"].as_f64();
     let alpha = alpha.ok_or_else(|| wrong(format!("lora_alpha is {}, expected a number", config["lora_alpha"])))?;
     let scaling = if config["use_rslora"] == true { Scaling::RankStabilised } else { Scaling::Plain };
-    let targets = config["target_modules"]
-        .as_array()
-        .map(|list| list.iter().filter_map(|t| t.as_str().map(str::to_owned)).collect::<Vec<_>>());
-    let mut targets = targets.filter(|t| !t.is_empty()).ok_or_else(|| {
+    let names = |key: &str| {
+        let list = config[key].as_array()?;
+        let mut names: Vec<_> = list.iter().map(|name| name.as_str().map(str::to_owned)).collect::<Option<_>>()?;
+        names.sort();
+        names.dedup();
+        Some(names)
+    };
+    let targets = names("target_modules").filter(|targets| !targets.is_empty()).ok_or_else(|| {
         wrong(format!("target_modules is {}, expected a list of layer names", config["target_modules"]))
     })?;
-    targets.sort();
-    targets.dedup();
+    let modules = &config["modules_to_save"];
+    let modules_to_save = if modules.is_null() { Some(Vec::new()) } else { names("modules_to_save") };
+    let modules_to_save = modules_to_save
+        .ok_or_else(|| wrong(format!("modules_to_save is {modules}, expected a list of module names")))?;
     Ok(LoraConfig {
         rank,
         alpha: alpha as f32,
@@ -116,19 +115,24 @@ pub fn read_config(folder: &Path) -> Result<LoraConfig, Error> {
         magnitude: if config["use_dora"] == true { Magnitude::Trained } else { Magnitude::AsIs },
         dropout: config["lora_dropout"].as_f64().unwrap_or(0.0) as f32,
         targets,
+        modules_to_save,
     })
 }
 
-/// Attaches the adapter in `folder` to `decoder`; returns its settings.
+/// Attaches the adapter in `folder` to `decoder`, which after an error is not to be used; returns its settings.
 ///
 /// # Errors
 /// Those of [`read_config`]; [`Error::Weights`] with every key that is missing, of another shape, or unknown, which is
 /// what an adapter of another model gives.
 pub fn load(memory: &Memory, decoder: &mut Decoder, folder: &Path) -> Result<LoraConfig, Error> {
-    let config = read_config(folder)?;
+    let mut config = read_config(folder)?;
+    // PEFT takes every module whose name ends so, whether or not a part of it begins there.
+    let modules: Vec<String> = config.modules_to_save.iter().map(|end| format!("*{end}")).collect();
+    config.modules_to_save = decoder.resolve_modules(&modules)?;
+    decoder.train_modules(memory, &config.modules_to_save)?;
     let path = folder.join(WEIGHTS_FILE);
     let bytes = fs::read(&path).map_err(|reason| Error::Read { path: path.clone(), reason })?;
-    let mut weights = files::from_bytes(&path, bytes)?;
+    let mut weights = from_bytes(&path, bytes)?;
     let mut found: BTreeMap<String, Vec<f32>> = BTreeMap::new();
     let (mut missing, mut wrong) = (Vec::new(), Vec::new());
     let mut note = |name: String, taken: Result<Vec<f32>, Error>| match taken {
@@ -160,11 +164,18 @@ pub fn load(memory: &Memory, decoder: &mut Decoder, folder: &Path) -> Result<Lor
             note(name, taken)?;
         }
     }
+    for (name, tensor) in decoder.tensors().into_iter().filter(|(_, tensor)| tensor.trained().is_some()) {
+        let name = peft_tensor(&name);
+        let taken = weights.take_numbers(&name, tensor);
+        note(name, taken)?;
+    }
     let unknown = weights.remaining();
     if !missing.is_empty() || !wrong.is_empty() || !unknown.is_empty() {
         return Err(Error::Weights { path, missing, wrong, unknown });
     }
-    decoder.attach_with(memory, &config, |_, name, _, _| {
+    let mut of = |name: &str| {
         found.remove(name).ok_or_else(|| Error::MissingTensor { path: path.clone(), tensor: name.to_owned() })
-    })
+    };
+    decoder.fill_trained(|name, _| of(&peft_tensor(name)))?;
+    decoder.attach_with(memory, &config, |_, name, _, _| of(name))
 }

@@ -27,6 +27,9 @@ pub struct LoraConfig {
     /// Layers by name or the last parts of it (`q_proj`, `self_attn.q_proj`), by pattern (`layers.0.*`), or
     /// [`ALL_LINEAR`].
     pub targets: Vec<String>,
+    /// Modules that are trained as a whole beside the pairs, and stored with them: by name or the last parts of it
+    /// (`lm_head`), or by pattern.
+    pub modules_to_save: Vec<String>,
 }
 
 /// What the branch is multiplied by.
@@ -60,10 +63,11 @@ pub enum Magnitude {
 }
 
 impl Default for LoraConfig {
-    /// r = 16, α = 32 on every linear layer, no dropout.
+    /// r = 16, α = 32 on every linear layer, no dropout, no whole modules.
     fn default() -> Self {
-        let (scaling, a, magnitude) = Default::default();
-        Self { rank: 16, alpha: 32.0, scaling, a, magnitude, dropout: 0.0, targets: vec![ALL_LINEAR.to_owned()] }
+        let (scaling, a, magnitude, modules_to_save) = Default::default();
+        let targets = vec![ALL_LINEAR.to_owned()];
+        Self { rank: 16, alpha: 32.0, scaling, a, magnitude, dropout: 0.0, targets, modules_to_save }
     }
 }
 
@@ -92,12 +96,29 @@ fn fits(pattern: &str, text: &str) -> bool {
     starts.map(|at| &rest[at..]).any(|rest| fits(after, rest))
 }
 
+/// The last parts of `names`, each once, in the order they come.
+pub(crate) fn last_parts(names: &[String]) -> Vec<String> {
+    let mut known: Vec<String> = Vec::new();
+    for name in names {
+        let last = name.rsplit('.').next().unwrap_or(name);
+        if !known.iter().any(|k| k == last) {
+            known.push(last.to_owned());
+        }
+    }
+    known
+}
+
 /// The prefix that PEFT puts before a layer's name.
 const PEFT_PREFIX: &str = "base_model.model.";
 
 /// The name of a layer's DoRA magnitude in a PEFT adapter file.
 pub(crate) fn peft_magnitude(layer: &str) -> String {
     format!("{PEFT_PREFIX}{layer}.lora_magnitude_vector")
+}
+
+/// The name of a base tensor in a PEFT adapter file.
+pub(crate) fn peft_tensor(name: &str) -> String {
+    format!("{PEFT_PREFIX}{name}")
 }
 
 /// The names of a layer's A and B in a PEFT adapter file.
@@ -107,10 +128,12 @@ pub(crate) fn peft_names(layer: &str) -> [String; 2] {
 
 impl Decoder {
     /// Gives each target layer a new pair: A uniform in ±1/√in (PEFT's `kaiming_uniform_(a=√5)`), B zero, so the model
-    /// is unchanged at first. The same seed gives the same A. Returns the settings with targets that are names.
+    /// is unchanged at first. The same seed gives the same A. Returns the settings with targets and modules that are
+    /// names.
     ///
     /// # Errors
-    /// [`Error::LoraRank`] for rank 0; [`Error::NoSuchTarget`] if a target matches no layer.
+    /// [`Error::LoraRank`] for rank 0; [`Error::NoSuchTarget`], [`Error::NoSuchModule`] if one matches nothing;
+    /// [`Error::ModuleIsTarget`].
     pub fn attach_lora(&mut self, memory: &Memory, config: &LoraConfig, seed: u64) -> Result<LoraConfig, Error> {
         self.attach_with(memory, config, |tag, name, rows, cols| {
             if name.ends_with("lora_B.weight") {
@@ -138,13 +161,7 @@ impl Decoder {
     /// [`Error::NoSuchTarget`] if one matches no layer, or there is none.
     fn resolve_targets(&self, targets: &[String]) -> Result<Vec<String>, Error> {
         let layers: Vec<String> = self.linears().map(|(name, _)| name).collect();
-        let mut known: Vec<String> = Vec::new();
-        for name in &layers {
-            let last = name.rsplit('.').next().unwrap_or(name);
-            if !known.iter().any(|k| k == last) {
-                known.push(last.to_owned());
-            }
-        }
+        let known = last_parts(&layers);
         let mut resolved: Vec<String> = Vec::new();
         for target in targets {
             let found: Vec<String> = match target.as_str() {
@@ -187,6 +204,13 @@ impl Decoder {
             return Err(Error::LoraRank);
         }
         let targets = self.resolve_targets(&config.targets)?;
+        let modules_to_save = self.resolve_modules(&config.modules_to_save)?;
+        let mut layers = self.linears().map(|(name, _)| name).filter(|name| targets.iter().any(|t| names(t, name)));
+        if let Some(layer) = layers.find(|layer| modules_to_save.contains(layer)) {
+            return Err(Error::ModuleIsTarget { layer });
+        }
+        drop(layers);
+        self.train_modules(memory, &modules_to_save)?;
         for (tag, (name, linear)) in self.linears_mut().enumerate() {
             if !targets.iter().any(|target| names(target, &name)) {
                 continue;
@@ -218,7 +242,7 @@ impl Decoder {
                 tag: 1 << 40 | tag as u64,
             });
         }
-        Ok(LoraConfig { targets, ..config.clone() })
+        Ok(LoraConfig { targets, modules_to_save, ..config.clone() })
     }
 }
 

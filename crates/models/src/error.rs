@@ -169,6 +169,20 @@ pub enum Error {
         /// Last parts of the layers' names.
         known: String,
     },
+    /// A module to train as a whole does not exist.
+    #[error("module `{module}` does not exist; the modules are {known}")]
+    NoSuchModule {
+        /// The name.
+        module: String,
+        /// Last parts of the modules' names.
+        known: String,
+    },
+    /// A layer is to be trained as a whole and to get a LoRA pair.
+    #[error("{layer} is in modules-to-save and among the LoRA targets; leave it out of one of them")]
+    ModuleIsTarget {
+        /// The layer.
+        layer: String,
+    },
     /// An adapter's settings cannot be used.
     #[error("{}: {what}", path.display())]
     Adapter {

@@ -7,18 +7,22 @@
 pub mod adapter;
 mod attach;
 pub mod chat;
+mod companions;
 mod config;
 mod decoder;
 mod error;
+mod files;
 mod source;
 mod tokenizer;
 pub mod weights;
 
 pub use attach::{ALL_LINEAR, FactorA, LoraConfig, Magnitude, Scaling};
 pub use chat::{ChatTemplate, TemplateError};
+pub use companions::Companions;
 pub use config::{ConfigError, DecoderConfig, ModelType, RopeScaling};
-pub use decoder::{Decoder, Layer, Row, TokenBatch};
+pub use decoder::{Decoder, Layer, MODEL_FILE, Row, TensorRef, TokenBatch};
 pub use error::Error;
+pub use files::{Content, ToWrite};
 pub use source::{ModelSource, read_config};
 pub use tokenizer::{Encoded, Tokenizer, TokenizerError};
 pub use weights::{Checked, RowOrder, Stored, Weights};

@@ -12,11 +12,11 @@ use crate::tokenizer::Tokenizer;
 use crate::weights::gguf::Gguf;
 use crate::weights::{Weights, safetensors};
 
-const CONFIG: &str = "config.json";
-const GENERATION: &str = "generation_config.json";
-const TOKENIZER: &str = "tokenizer.json";
-const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
-const TEMPLATE: &str = "chat_template.jinja";
+pub(crate) const CONFIG: &str = "config.json";
+pub(crate) const GENERATION: &str = "generation_config.json";
+pub(crate) const TOKENIZER: &str = "tokenizer.json";
+pub(crate) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+pub(crate) const TEMPLATE: &str = "chat_template.jinja";
 
 /// Everything a model comes with.
 #[derive(Debug)]

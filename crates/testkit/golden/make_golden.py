@@ -18,9 +18,11 @@ Each case folder, written next to this script, holds:
   golden.safetensors           logits.0, base_logits.0: row 0 with/without adapter
                                grad.KEY:  gradient of the loss over rows 0..3
                                steps.KEY: adapter after ten AdamW steps
-  adapter-rslora/, -dora/      (llama-tied) adapters of other kinds, as PEFT saves them
-  variants.json, .safetensors  (llama-tied) for rslora, dora and fa (the plain adapter
-                               with A frozen): KIND.loss, KIND.grad.KEY over rows 0..3
+  adapter-rslora/, -dora/,     (llama-tied) adapters of other kinds, as PEFT saves them;
+  -modules/                    the last has modules_to_save, one of them the tied head
+  variants.json, .safetensors  (llama-tied) for rslora, dora, fa (the plain adapter with
+                               A frozen) and modules: KIND.loss, KIND.grad.KEY over
+                               rows 0..3
   fullgrad.safetensors         (llama-tied) gradient of the base model's loss
                                over rows 0..3 for every base parameter
 
@@ -128,22 +130,23 @@ def load_base(folder):
     return model.eval()
 
 
-def add_adapter(base, folder, seed, kind="", **settings):
-    """A random LoRA adapter (A and B both non-zero), saved in PEFT's format. A DoRA magnitude is off its first value."""
+def add_adapter(base, folder, seed, kind="", targets=PROJECTIONS, **settings):
+    """A random LoRA adapter (A and B both non-zero), saved in PEFT's format. A DoRA magnitude is off its first value, as
+    are modules that are trained as a whole."""
     gen = torch.Generator().manual_seed(100 + seed)
     base.name_or_path = folder.name  # what PEFT writes as base_model_name_or_path
     config = LoraConfig(
         r=RANK,
         lora_alpha=ALPHA,
         lora_dropout=0.0,
-        target_modules=PROJECTIONS,
+        target_modules=targets,
         task_type="CAUSAL_LM",
         **settings,
     )
     model = get_peft_model(base, config)
     with torch.no_grad():
         for key, p in lora(model).items():
-            if "magnitude" in key:
+            if "magnitude" in key or "lora_" not in key:
                 p.mul_(torch.empty_like(p).uniform_(0.5, 1.5, generator=gen))
             else:
                 p.normal_(0.0, 0.3 if "lora_A" in key else 0.1, generator=gen)
@@ -159,8 +162,10 @@ def add_adapter(base, folder, seed, kind="", **settings):
 
 
 def lora(model):
-    """LoRA parameters under the names PEFT gives them in adapter_model.safetensors."""
-    names = {n: n.replace(".default.", ".") for n, _ in model.named_parameters() if ".lora_" in n}
+    """Parameters of the adapter under the names PEFT gives them in adapter_model.safetensors."""
+    part = (".lora_", ".modules_to_save.")
+    names = {n: n.replace(".default.", ".") for n, _ in model.named_parameters() if any(p in n for p in part)}
+    names = {n: key.replace(".modules_to_save.", ".") for n, key in names.items()}
     names = {n: key.removesuffix(".weight") if "magnitude" in key else key for n, key in names.items()}
     return {names[n]: p for n, p in model.named_parameters() if n in names}
 
@@ -209,7 +214,9 @@ def loss(model, rows, backward=False):
 def variants(folder, seed, rows):
     """Gradients of other kinds of adapters on the same base model."""
     tensors, numbers = {}, {}
-    for kind, settings in [("rslora", dict(use_rslora=True)), ("dora", dict(use_dora=True)), ("fa", {})]:
+    modules = dict(targets=["q_proj", "v_proj"], modules_to_save=["lm_head", "input_layernorm", "layers.1.mlp.up_proj"])
+    kinds = dict(rslora=dict(use_rslora=True), dora=dict(use_dora=True), fa={}, modules=modules)
+    for kind, settings in kinds.items():
         if kind == "fa":
             model = PeftModel.from_pretrained(load_base(folder), folder / "adapter", is_trainable=True).eval()
             for key, p in lora(model).items():

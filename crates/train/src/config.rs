@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use crate::data::{Filling, RowSettings};
 use crate::error::Error;
 use crate::schedule::ScheduleKind;
+use crate::tuning::{FineTuneType, Tuning};
 use crate::words::{Named, as_name};
 
 /// The settings of `loract train`. Keys of `config.toml` are the flags without dashes, with `_` for `-`.
@@ -21,6 +22,9 @@ pub struct RunConfig {
     pub data: PathBuf,
     /// Folder for what the run leaves.
     pub out: PathBuf,
+    /// How much of the model is trained.
+    #[serde(serialize_with = "as_name")]
+    pub fine_tune_type: FineTuneType,
     /// Adapter to start from; gives rank, alpha and targets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adapter: Option<PathBuf>,
@@ -78,6 +82,9 @@ pub struct RunConfig {
     pub lora_dropout: f64,
     /// Layers that get a LoRA pair: last parts of their names, patterns, or `all-linear`.
     pub lora_targets: Vec<String>,
+    /// Modules that are trained as a whole beside the pairs: names, last parts of them, or patterns.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub modules_to_save: Vec<String>,
     /// The branch is multiplied by alpha/√r instead of alpha/r.
     pub rslora: bool,
     /// A is not trained.
@@ -122,8 +129,16 @@ impl RunConfig {
         }
     }
 
-    /// The LoRA settings.
-    pub fn lora(&self) -> LoraConfig {
+    /// What is trained.
+    pub fn tuning(&self) -> Tuning {
+        match self.fine_tune_type {
+            FineTuneType::Lora => Tuning::Lora(self.lora()),
+            FineTuneType::Full => Tuning::Full,
+            FineTuneType::Head => Tuning::Head,
+        }
+    }
+
+    fn lora(&self) -> LoraConfig {
         LoraConfig {
             rank: self.lora_rank,
             alpha: self.lora_alpha as f32,
@@ -132,16 +147,18 @@ impl RunConfig {
             magnitude: if self.dora { Magnitude::Trained } else { Magnitude::AsIs },
             dropout: self.lora_dropout as f32,
             targets: self.lora_targets.clone(),
+            modules_to_save: self.modules_to_save.clone(),
         }
     }
 
-    /// Takes rank, alpha, targets and kind of an adapter.
+    /// Takes rank, alpha, targets, modules and kind of an adapter.
     pub(crate) fn adopt(&mut self, adapter: &LoraConfig) {
         self.rslora = adapter.scaling == Scaling::RankStabilised;
         self.dora = adapter.magnitude == Magnitude::Trained;
         self.lora_rank = adapter.rank;
         self.lora_alpha = f64::from(adapter.alpha);
         self.lora_targets.clone_from(&adapter.targets);
+        self.modules_to_save.clone_from(&adapter.modules_to_save);
     }
 
     /// Checks the ranks against the model's features.
@@ -223,6 +240,18 @@ impl RunConfig {
         }
         if self.dora && self.lora_dropout > 0.0 {
             return wrong("dora", "not offered together with lora-dropout; leave one of them out".into());
+        }
+        if self.fine_tune_type != FineTuneType::Lora {
+            let given = [
+                ("adapter", self.adapter.is_some()),
+                ("modules-to-save", !self.modules_to_save.is_empty()),
+                ("rslora", self.rslora),
+                ("dora", self.dora),
+                ("lora-fa", self.lora_fa),
+            ];
+            if let Some((key, _)) = given.into_iter().find(|(_, given)| *given) {
+                return wrong(key, "belongs to LoRA; leave it out, or leave out --fine-tune-type".into());
+            }
         }
         let name = |r: Recompute| Recompute::NAMES.iter().find(|(_, x)| *x == r).map_or("", |(name, _)| *name);
         if let Some(site) = self.sites.keys().find(|site| !Policy::allows(self.recompute, **site)) {

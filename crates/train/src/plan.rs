@@ -5,13 +5,13 @@
 //! estimated: [`Plan::process_bytes`].
 
 use loract_autograd::{Category, Memory, Policy};
-use loract_models::{Decoder, LoraConfig, ModelSource, Row, TokenBatch};
+use loract_models::{Decoder, ModelSource, Row, TokenBatch};
 
 use crate::error::Error;
 use crate::memory::MemoryReport;
-use crate::pairs;
 use crate::schedule::{Schedule, ScheduleKind};
 use crate::trainer::Trainer;
+use crate::tuning::Tuning;
 
 /// Scratch of a decomposition, of kernels and of the products' packing, a thread (fitted: `docs/memory.md`).
 const SCRATCH_A_THREAD: usize = 4_000_000;
@@ -30,18 +30,14 @@ pub struct Plan {
 }
 
 impl Planner {
-    /// The model in `source` with LoRA pairs, or with those of the adapter folder.
+    /// The model in `source` with what is to be trained, or with the pairs of the adapter folder.
     ///
     /// # Errors
     /// Those of loading.
-    pub fn new(
-        source: ModelSource,
-        lora: &LoraConfig,
-        adapter_folder: Option<&std::path::Path>,
-    ) -> Result<Self, Error> {
+    pub fn new(source: ModelSource, tuning: &Tuning, adapter_folder: Option<&std::path::Path>) -> Result<Self, Error> {
         let memory = Memory::hollow();
         let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
-        pairs::attach(&memory, &mut decoder, lora, adapter_folder, 0)?;
+        tuning.begin(&memory, &mut decoder, adapter_folder, 0)?;
         let schedule = Schedule { kind: ScheduleKind::Constant, lr: 0.0, warmup: 0, steps: 1 };
         let mut trainer = Trainer::new(decoder, &memory, Policy::exact(), schedule, 0.0, 0.0, 0);
         // The first step makes the optimiser's state.

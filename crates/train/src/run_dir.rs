@@ -2,7 +2,7 @@
 //! renamed. The log of the run in progress has `.partial` at its end until the run has succeeded, so a run that fails
 //! leaves an earlier good one as it was.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -139,6 +139,14 @@ impl RunDir {
         write_whole(&self.folder.join(name), bytes)
     }
 
+    /// Writes a file of the run that `write` makes at the path it is given, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub(crate) fn write_by(&self, name: &str, write: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<(), Error> {
+        write_whole_by(&self.folder.join(name), write)
+    }
+
     /// The run has succeeded: the logs get their names.
     ///
     /// # Errors
@@ -167,15 +175,22 @@ pub(crate) fn sync_folder(folder: &Path) -> std::io::Result<()> {
 /// # Errors
 /// [`Error::Write`].
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    write_whole_by(path, |path| fs::write(path, bytes))
+}
+
+/// As [`write_whole`], of what `write` writes at the path it is given.
+///
+/// # Errors
+/// [`Error::Write`].
+pub(crate) fn write_whole_by(path: &Path, write: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<(), Error> {
     let beside = beside(path);
-    let write = || {
-        let mut file = File::create(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
+    let finish = || {
+        write(&beside)?;
+        OpenOptions::new().write(true).open(&beside)?.sync_all()?;
         fs::rename(&beside, path)?;
         path.parent().map_or(Ok(()), sync_folder)
     };
-    write().map_err(|reason| Error::Write { path: path.to_path_buf(), reason })
+    finish().map_err(|reason| Error::Write { path: path.to_path_buf(), reason })
 }
 
 #[cfg(test)]

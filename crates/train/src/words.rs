@@ -4,6 +4,7 @@ use loract_autograd::{Recompute, WarmStart};
 use serde::Serializer;
 
 use crate::schedule::ScheduleKind;
+use crate::tuning::FineTuneType;
 
 /// A word for flags and files.
 pub trait Named: Copy + 'static {
@@ -28,6 +29,11 @@ impl Named for WarmStart {
 impl Named for ScheduleKind {
     const NAMES: &'static [(&'static str, Self)] =
         &[("constant", ScheduleKind::Constant), ("linear", ScheduleKind::Linear), ("cosine", ScheduleKind::Cosine)];
+}
+
+impl Named for FineTuneType {
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("lora", FineTuneType::Lora), ("full", FineTuneType::Full), ("head", FineTuneType::Head)];
 }
 
 /// Reads a word of `T`.

@@ -211,8 +211,8 @@ fn an_adapter_written_and_read_again_is_the_same() -> Result {
     let lora = case.lora.ok_or("an adapter")?;
     let out = std::env::temp_dir().join(format!("loract-adapter-{}", std::process::id()));
     std::fs::create_dir_all(&out)?;
-    for (name, bytes) in adapter::to_bytes(&case.decoder, &lora, "base")? {
-        std::fs::write(out.join(name), bytes)?;
+    for file in adapter::files(&case.decoder, &lora, "base") {
+        file.write(&out.join(file.name))?;
     }
     let mut again = open("llama-untied", false)?;
     assert_eq!(adapter::load(&again.memory, &mut again.decoder, &out)?, lora);
@@ -231,14 +231,17 @@ fn an_adapter_written_and_read_again_is_the_same() -> Result {
     Ok(())
 }
 
-/// rsLoRA, DoRA and LoRA-FA against PEFT: loss and every gradient, exact and through factors of full rank.
+/// rsLoRA, DoRA, LoRA-FA and modules trained as a whole (of a tied model the head is one) against PEFT: loss and every gradient, exact and through factors of full rank.
 #[test]
 fn other_kinds_of_adapters_equal_pefts() -> Result {
     let numbers = json(&folder("llama-tied").join("variants.json"));
     let golden = tensors(&folder("llama-tied").join("variants.safetensors"));
-    for (kind, adapter_folder, trained) in
-        [("rslora", "adapter-rslora", 28), ("dora", "adapter-dora", 42), ("fa", "adapter", 14)]
-    {
+    for (kind, adapter_folder, trained) in [
+        ("rslora", "adapter-rslora", 28),
+        ("dora", "adapter-dora", 42),
+        ("fa", "adapter", 14),
+        ("modules", "adapter-modules", 12),
+    ] {
         for (preset, policy) in presets(Rank::Fraction { num: 1, den: 1 }) {
             let mut case = open("llama-tied", false)?;
             adapter::load(&case.memory, &mut case.decoder, &case.folder.join(adapter_folder))?;
@@ -254,7 +257,8 @@ fn other_kinds_of_adapters_equal_pefts() -> Result {
             assert_eq!(params.len(), trained, "{kind}");
             for param in params {
                 let gradient = grads.get(param).ok_or_else(|| format!("{} has no gradient", param.name()))?.to_vec();
-                let error = relative_error(&gradient, &golden[&format!("{kind}.grad.{}", param.name())].1);
+                let key = if kind == "modules" && !param.name().contains("lora") { "base_model.model." } else { "" };
+                let error = relative_error(&gradient, &golden[&format!("{kind}.grad.{key}{}", param.name())].1);
                 assert!(error <= TOLERANCE, "{kind} {preset} {}: {error}", param.name());
             }
         }
@@ -265,23 +269,28 @@ fn other_kinds_of_adapters_equal_pefts() -> Result {
 /// What is written of another kind of adapter has the keys, shapes and settings that PEFT wrote.
 #[test]
 fn other_kinds_of_adapters_are_written_as_peft_does() -> Result {
-    for kind in ["adapter-rslora", "adapter-dora"] {
+    for kind in ["adapter-rslora", "adapter-dora", "adapter-modules"] {
         let mut case = open("llama-tied", false)?;
         let theirs = case.folder.join(kind);
         let lora = adapter::load(&case.memory, &mut case.decoder, &theirs)?;
-        let [(_, config), (_, weights)] = adapter::to_bytes(&case.decoder, &lora, "base")?;
-        let (ours, reference): (serde_json::Value, _) =
-            (serde_json::from_slice(&config)?, json(&theirs.join(adapter::CONFIG_FILE)));
+        let out = std::env::temp_dir().join(format!("loract-{kind}-{}", std::process::id()));
+        std::fs::create_dir_all(&out)?;
+        for file in adapter::files(&case.decoder, &lora, "base") {
+            file.write(&out.join(file.name))?;
+        }
+        let [ours, reference] = [&out, &theirs].map(|folder| json(&folder.join(adapter::CONFIG_FILE)));
         for key in ["r", "lora_alpha", "target_modules", "use_rslora", "use_dora"] {
             // 12 and 12.0 are the same alpha.
             let same =
                 ours[key] == reference[key] || (ours[key].as_f64() == reference[key].as_f64() && ours[key].is_number());
             assert!(same, "{kind} {key}: {} {}", ours[key], reference[key]);
         }
-        let out = std::env::temp_dir().join(format!("loract-{kind}-{}.safetensors", std::process::id()));
-        std::fs::write(&out, weights)?;
-        assert_eq!(tensors(&out), tensors(&theirs.join(adapter::WEIGHTS_FILE)), "{kind}");
-        std::fs::remove_file(&out)?;
+        let weights = |folder: &Path| tensors(&folder.join(adapter::WEIGHTS_FILE));
+        assert_eq!(weights(&out), weights(&theirs), "{kind}");
+        // Read again it is the same adapter, modules by their whole names.
+        let mut again = open("llama-tied", false)?;
+        assert_eq!(adapter::load(&again.memory, &mut again.decoder, &out)?, lora, "{kind}");
+        std::fs::remove_dir_all(&out)?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use loract_autograd::{Form, Memory, Policy, Recompute, Site, WarmStart};
 use loract_models::{Decoder, LoraConfig, ModelSource, Row, TokenBatch};
-use loract_train::{Activations, Planner, Schedule, ScheduleKind, Trainer};
+use loract_train::{Activations, Planner, Schedule, ScheduleKind, Trainer, Tuning};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -43,19 +43,27 @@ fn policies() -> Result<Vec<(String, Policy)>> {
 
 #[test]
 fn a_plan_equals_the_ledger() -> Result {
-    for name in ["llama-tied", "llama-untied", "llama3-rope"] {
-        let mut planner = Planner::new(ModelSource::open(&model(name))?, &lora(), None)?;
+    let modules_to_save = vec!["lm_head".to_owned(), "input_layernorm".to_owned()];
+    for (name, tuning) in [
+        ("llama-tied", Tuning::Lora(lora())),
+        ("llama-untied", Tuning::Lora(lora())),
+        ("llama3-rope", Tuning::Lora(lora())),
+        ("llama-tied", Tuning::Lora(LoraConfig { modules_to_save, targets: vec!["q_proj".into()], ..lora() })),
+        ("llama-untied", Tuning::Full),
+        ("llama-tied", Tuning::Head),
+    ] {
+        let mut planner = Planner::new(ModelSource::open(&model(name))?, &tuning, None)?;
         let memory = Memory::new();
         let source = ModelSource::open(&model(name))?;
         let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
-        decoder.attach_lora(&memory, &lora(), 0)?;
+        tuning.begin(&memory, &mut decoder, None, 0)?;
         let schedule = Schedule { kind: ScheduleKind::Constant, lr: 1e-3, warmup: 0, steps: 1 };
         let mut trainer = Trainer::new(decoder, &memory, Policy::exact(), schedule, 0.0, 0.0, 0);
         // As in the planner, so that the optimiser's state exists.
         trainer.step(&[rows(&[9])])?;
         for lengths in [&[40, 40][..], &[50], &[30, 7, 22, 15]] {
             for (label, policy) in policies()? {
-                let what = format!("{name} {lengths:?} {label}");
+                let what = format!("{name} {tuning:?} {lengths:?} {label}");
                 let planned = planner.plan(&policy, &[rows(lengths)])?.memory;
                 trainer.set_policy(policy);
                 let measured = trainer.gradient(&[rows(lengths)])?.memory;

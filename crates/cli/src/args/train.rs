@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use loract_models::ALL_LINEAR;
-use loract_train::{Error, RunConfig};
+use loract_train::{Error, FineTuneType, RunConfig};
 use serde::Deserialize;
 
 use super::rows::{RowArgs, data_files};
@@ -24,6 +24,9 @@ pub struct TrainArgs {
     /// Folder for adapter, metrics, resolved configuration and report
     #[arg(long)]
     pub out: Option<PathBuf>,
+    /// What is trained: lora, full (every weight; leaves a model), head (lm_head alone; leaves a model) [default: lora]
+    #[arg(long)]
+    pub fine_tune_type: Option<String>,
     /// Start from this PEFT adapter, with its rank, alpha and targets
     #[arg(long)]
     pub adapter: Option<PathBuf>,
@@ -53,7 +56,7 @@ pub struct TrainArgs {
     /// Micro-batches a step [default: 1]
     #[arg(long)]
     pub grad_accum: Option<usize>,
-    /// Highest learning rate [default: 2e-4]
+    /// Highest learning rate [default: 2e-4; 2e-5 for full]
     #[arg(long)]
     pub lr: Option<f64>,
     /// constant, linear or cosine [default: constant]
@@ -116,6 +119,10 @@ pub struct TrainArgs {
     /// Layers that get a LoRA pair: last parts of names (q_proj), patterns (layers.0.*), or all-linear [default: all-linear]
     #[arg(long, value_delimiter = ',')]
     pub lora_targets: Option<Vec<String>>,
+    /// Modules trained as a whole beside the pairs, and stored with them: last parts of names (lm_head, embed_tokens), or
+    /// patterns (layers.0.*norm)
+    #[arg(long, value_delimiter = ',')]
+    pub modules_to_save: Option<Vec<String>>,
     /// Multiply the branch by alpha/√r instead of alpha/r (rsLoRA)
     #[arg(long)]
     pub rslora: bool,
@@ -206,6 +213,8 @@ impl TrainArgs {
             lora_alpha,
             lora_dropout,
             lora_targets,
+            fine_tune_type,
+            modules_to_save,
             activations,
             recompute,
             compress,
@@ -239,6 +248,7 @@ impl TrainArgs {
                 ("lora-rank", self.lora_rank.is_some()),
                 ("lora-alpha", self.lora_alpha.is_some()),
                 ("lora-targets", self.lora_targets.is_some()),
+                ("modules-to-save", self.modules_to_save.is_some()),
                 ("rslora", self.rslora),
                 ("dora", self.dora),
             ] {
@@ -247,6 +257,8 @@ impl TrainArgs {
                 }
             }
         }
+        let fine_tune_type = named("fine-tune-type", self.fine_tune_type.as_deref())?.unwrap_or_default();
+        let default_lr = if fine_tune_type == FineTuneType::Full { 2e-5 } else { 2e-4 };
         let lora_rank = self.lora_rank.unwrap_or(16);
         let rows = RowArgs { chat_template: self.chat_template, train_on: self.train_on }.resolve()?;
         let (data, eval_data) = data_files(&needed("data", self.data)?, self.eval_data)?;
@@ -254,6 +266,7 @@ impl TrainArgs {
             model: needed("model", self.model)?,
             data,
             out: needed("out", self.out)?,
+            fine_tune_type,
             adapter: self.adapter,
             steps: self.steps,
             batch_size: self.batch_size.unwrap_or(4),
@@ -261,7 +274,7 @@ impl TrainArgs {
             rows,
             packing: self.packing,
             grad_accum: self.grad_accum.unwrap_or(1),
-            lr: self.lr.unwrap_or(2e-4),
+            lr: self.lr.unwrap_or(default_lr),
             schedule: named("schedule", self.schedule.as_deref())?.unwrap_or_default(),
             warmup: self.warmup.unwrap_or(0),
             weight_decay: self.weight_decay.unwrap_or(0.01),
@@ -279,6 +292,7 @@ impl TrainArgs {
             lora_alpha: self.lora_alpha.unwrap_or(2.0 * lora_rank as f64),
             lora_dropout: self.lora_dropout.unwrap_or(0.0),
             lora_targets: self.lora_targets.unwrap_or_else(|| vec![ALL_LINEAR.to_owned()]),
+            modules_to_save: self.modules_to_save.unwrap_or_default(),
             rslora: self.rslora,
             lora_fa: self.lora_fa,
             dora: self.dora,
@@ -340,6 +354,9 @@ pub(super) mod tests {
             (&["--activations", "exact", "--warm-start", "reuse"], "no site has factors"),
             (&["--early-stop", "2"], "needs --eval-data"),
             (&["--keep-checkpoints", "0"], "keep-checkpoints: 0"),
+            (&["--fine-tune-type", "all"], "`all` is none of lora, full, head"),
+            (&["--fine-tune-type", "full", "--dora"], "belongs to LoRA"),
+            (&["--fine-tune-type", "head", "--modules-to-save", "norm"], "modules-to-save: belongs to LoRA"),
             (&["--train-on", "none"], "`none` is none of assistant, last, all"),
         ] {
             let got = train(flags).err().map(|e| e.to_string()).unwrap_or_default();

@@ -10,7 +10,7 @@ use loract_linalg::Mat;
 use loract_models::{Decoder, LoraConfig, ModelSource, TokenBatch};
 use loract_train::capture::{Place, capture};
 use loract_train::data::{Dataset, Reader, Split};
-use loract_train::{Error, pairs};
+use loract_train::{Error, Tuning};
 
 use crate::args::{RowArgs, data_file};
 use crate::output;
@@ -98,7 +98,7 @@ impl Subject {
         let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
         // B of a new pair is 0, so the model is unchanged; the pairs only make every site save.
         let lora = LoraConfig { rank: 1, ..LoraConfig::default() };
-        pairs::attach(&memory, &mut decoder, &lora, args.adapter.as_deref(), 0)?;
+        Tuning::Lora(lora).begin(&memory, &mut decoder, args.adapter.as_deref(), 0)?;
         output::message(&format!("{name}: one micro-batch of {rows} rows, {} tokens", batch.tokens()));
         Ok(Self { memory, decoder, batch, data: data.to_path_buf(), layers, places, model: name, rows })
     }

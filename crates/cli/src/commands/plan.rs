@@ -35,7 +35,7 @@ pub fn run(args: PlanArgs) -> Result<()> {
     let source = ModelSource::open(&config.model)?;
     config.check_ranks(&source.config)?;
     let name = source.name.clone();
-    let mut planner = Planner::new(source, &config.lora(), config.adapter.as_deref())?;
+    let mut planner = Planner::new(source, &config.tuning(), config.adapter.as_deref())?;
     let baseline = before.and_then(|before| before.bytes(planner.memory())).unwrap_or(0);
     let tokens = config.seq_len.unwrap_or_else(|| TOKENS.min(planner.context()));
     let estimate = |plan: &Plan| plan.process_bytes(baseline, threads);

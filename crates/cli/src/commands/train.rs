@@ -35,7 +35,8 @@ pub fn run(args: TrainArgs) -> Result<ExitCode> {
     match ended {
         Ended::Finished(summary) => {
             tell(&summary)?;
-            watcher.fact(&format!("adapter, metrics.jsonl, config.toml and report.json are in {}", out.display()));
+            let product = summary.product;
+            watcher.fact(&format!("{product}, metrics.jsonl, config.toml and report.json are in {}", out.display()));
             Ok(ExitCode::SUCCESS)
         }
         Ended::Stopped(stopped) => {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{ConfigError, DecoderConfig, ModelType, RopeScaling, head_dim};
 use crate::error::Error;
@@ -23,6 +23,50 @@ impl DecoderConfig {
         let more = generation.map(object).transpose()?.unwrap_or_default();
         let config = Self::of_values(&Fields(&values), &Fields(&more));
         config.map_err(|reason| Error::Config { path: path.to_path_buf(), reason })
+    }
+
+    /// As a `config.json`, which [`Self::from_json`] reads as the same configuration.
+    pub fn to_json(&self) -> Map<String, Value> {
+        // A GGUF file calls Mistral llama too; in a folder only Mistral has a window.
+        let model_type = if self.sliding_window.is_some() { ModelType::Mistral } else { self.model_type };
+        let architecture = match model_type {
+            ModelType::Llama => "LlamaForCausalLM",
+            ModelType::Mistral => "MistralForCausalLM",
+        };
+        let rope_scaling = match self.rope {
+            RopeScaling::None => Value::Null,
+            RopeScaling::Linear { factor } => json!({ "rope_type": "linear", "factor": factor }),
+            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => json!({
+                "rope_type": "llama3", "factor": factor, "low_freq_factor": low_freq_factor,
+                "high_freq_factor": high_freq_factor, "original_max_position_embeddings": original_context,
+            }),
+        };
+        let Value::Object(values) = json!({
+            "architectures": [architecture],
+            "model_type": model_type.to_string(),
+            "hidden_act": "silu",
+            "hidden_size": self.hidden_size,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.kv_heads,
+            "head_dim": self.head_dim,
+            "intermediate_size": self.intermediate_size,
+            "vocab_size": self.vocab_size,
+            "max_position_embeddings": self.context,
+            "rope_theta": self.rope_theta,
+            "rope_scaling": rope_scaling,
+            // The shortest text that is read as the same number.
+            "rms_norm_eps": self.rms_eps.to_string().parse::<f64>().unwrap_or(f64::from(self.rms_eps)),
+            "tie_word_embeddings": self.tied,
+            "attention_bias": self.attention_bias,
+            "mlp_bias": self.mlp_bias,
+            "sliding_window": self.sliding_window,
+            "bos_token_id": self.bos,
+            "eos_token_id": self.eos,
+        }) else {
+            return Map::new();
+        };
+        values
     }
 
     fn of_values(config: &Fields<'_>, generation: &Fields<'_>) -> Result<Self, ConfigError> {

@@ -1,7 +1,7 @@
 //! One decoder layer: attention and a gated MLP, each behind an RMSNorm.
 
 use loract_autograd::ops::{self, AttentionShape, Linear, Lora};
-use loract_autograd::{Error, Param, Site, Tape, Values, Var, Weight};
+use loract_autograd::{Error, Param, Site, Tape, Values, Var};
 
 use super::batch::RowsOf;
 
@@ -81,6 +81,10 @@ impl Layer {
         ops::linear(tape, &h, &self.down_proj, Site::MlpOut)
     }
 
+    pub(super) fn norms(&self) -> [(&'static str, &Values); 2] {
+        [("input_layernorm", &self.input_layernorm), ("post_attention_layernorm", &self.post_attention_layernorm)]
+    }
+
     pub(super) fn linears(&self) -> [(&'static str, &Linear); 7] {
         [
             ("self_attn.q_proj", &self.q_proj),
@@ -93,8 +97,13 @@ impl Layer {
         ]
     }
 
-    pub(super) fn linears_mut(&mut self) -> [(&'static str, &mut Linear); 7] {
-        [
+    /// Norms and linear layers, to change.
+    pub(super) fn parts_mut(&mut self) -> ([Named<'_, Values>; 2], [Named<'_, Linear>; 7]) {
+        let norms = [
+            ("input_layernorm", &mut self.input_layernorm),
+            ("post_attention_layernorm", &mut self.post_attention_layernorm),
+        ];
+        let linears = [
             ("self_attn.q_proj", &mut self.q_proj),
             ("self_attn.k_proj", &mut self.k_proj),
             ("self_attn.v_proj", &mut self.v_proj),
@@ -102,12 +111,12 @@ impl Layer {
             ("mlp.gate_proj", &mut self.gate_proj),
             ("mlp.up_proj", &mut self.up_proj),
             ("mlp.down_proj", &mut self.down_proj),
-        ]
+        ];
+        (norms, linears)
     }
 
     pub(super) fn params<'a>(&'a self, all: &mut Vec<&'a Param>) {
-        all.extend(self.input_layernorm.trained());
-        all.extend(self.post_attention_layernorm.trained());
+        all.extend(self.norms().into_iter().filter_map(|(_, norm)| norm.trained()));
         for (_, linear) in self.linears() {
             all.extend(linear.weight.trained());
             all.extend(linear.bias.as_ref().and_then(Values::trained));
@@ -116,30 +125,15 @@ impl Layer {
     }
 
     pub(super) fn params_mut<'a>(&'a mut self, all: &mut Vec<&'a mut Param>) {
-        let linears = [
-            &mut self.q_proj,
-            &mut self.k_proj,
-            &mut self.v_proj,
-            &mut self.o_proj,
-            &mut self.gate_proj,
-            &mut self.up_proj,
-            &mut self.down_proj,
-        ];
-        for vector in [&mut self.input_layernorm, &mut self.post_attention_layernorm] {
-            if let Values::Trained(p) = vector {
-                all.push(p);
-            }
-        }
-        for linear in linears {
-            if let Weight::Trained(p) = &mut linear.weight {
-                all.push(p);
-            }
-            if let Some(Values::Trained(p)) = &mut linear.bias {
-                all.push(p);
-            }
-            if let Some(lora) = &mut linear.lora {
-                all.extend(lora.params_mut());
-            }
+        let (norms, linears) = self.parts_mut();
+        all.extend(norms.into_iter().filter_map(|(_, norm)| norm.trained_mut()));
+        for (_, linear) in linears {
+            all.extend(linear.weight.trained_mut());
+            all.extend(linear.bias.as_mut().and_then(Values::trained_mut));
+            all.extend(linear.lora.iter_mut().flat_map(Lora::params_mut));
         }
     }
 }
+
+/// A part of a layer with its name within it.
+type Named<'a, T> = (&'static str, &'a mut T);

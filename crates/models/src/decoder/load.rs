@@ -86,37 +86,6 @@ impl Decoder {
     pub fn random_frozen(memory: &Memory, config: DecoderConfig, seed: u64) -> Option<Self> {
         build(config, &mut FromSeed { memory, rng: Rng::new(&[seed, 0x1717]), frozen: true })
     }
-
-    /// Makes every weight trained: full fine-tuning, in f32.
-    pub fn train_all(&mut self, memory: &Memory) {
-        let free = |name: String, weight: &mut Weight| {
-            if let Weight::Frozen(frozen) = weight {
-                let (rows, cols) = (frozen.rows(), frozen.cols());
-                *weight = Weight::Trained(Param::new(memory, name, rows, cols, frozen.to_f32()));
-            }
-        };
-        let free_vector = |name: String, vector: &mut Values| {
-            if let Values::Frozen(tensor) = vector {
-                *vector = Values::Trained(Param::new(memory, name, 1, tensor.cols(), tensor.to_vec()));
-            }
-        };
-        free("model.embed_tokens.weight".into(), &mut self.embed_tokens);
-        for (name, linear) in self.linears_mut() {
-            free(format!("{name}.weight"), &mut linear.weight);
-            if let Some(bias) = &mut linear.bias {
-                free_vector(format!("{name}.bias"), bias);
-            }
-        }
-        for (i, layer) in self.layers.iter_mut().enumerate() {
-            free_vector(format!("model.layers.{i}.input_layernorm.weight"), &mut layer.input_layernorm);
-            let name = format!("model.layers.{i}.post_attention_layernorm.weight");
-            free_vector(name, &mut layer.post_attention_layernorm);
-        }
-        free_vector("model.norm.weight".into(), &mut self.norm);
-        if let Some(head) = &mut self.lm_head {
-            free("lm_head.weight".into(), head);
-        }
-    }
 }
 
 /// Asks the source for every tensor, even after one could not be had, so that it can report all of them.

@@ -9,9 +9,12 @@ mod export;
 mod layer;
 mod load;
 mod rope;
+mod tensors;
 
 pub use batch::{Row, TokenBatch};
+pub use export::MODEL_FILE;
 pub use layer::Layer;
+pub use tensors::TensorRef;
 
 use loract_autograd::ops::{self, Linear, LossOutput};
 use loract_autograd::{Memory, Param, Site, Tape, Tensor, Values, Var, Weight};
@@ -97,7 +100,7 @@ impl Decoder {
         self.layers
             .iter_mut()
             .enumerate()
-            .flat_map(|(i, layer)| layer.linears_mut().into_iter().map(move |(name, l)| (layer_name(i, name), l)))
+            .flat_map(|(i, layer)| layer.parts_mut().1.into_iter().map(move |(name, l)| (layer_name(i, name), l)))
     }
 
     /// Every trained parameter, in the order of the checkpoint.
@@ -114,21 +117,13 @@ impl Decoder {
 
     /// As [`Decoder::params`], to update.
     pub fn params_mut(&mut self) -> Vec<&mut Param> {
-        fn weight(w: &mut Weight) -> Option<&mut Param> {
-            match w {
-                Weight::Trained(p) => Some(p),
-                Weight::Frozen(_) => None,
-            }
-        }
         let mut all: Vec<&mut Param> = Vec::new();
-        all.extend(weight(&mut self.embed_tokens));
+        all.extend(self.embed_tokens.trained_mut());
         for layer in &mut self.layers {
             layer.params_mut(&mut all);
         }
-        if let Values::Trained(p) = &mut self.norm {
-            all.push(p);
-        }
-        all.extend(self.lm_head.as_mut().and_then(weight));
+        all.extend(self.norm.trained_mut());
+        all.extend(self.lm_head.as_mut().and_then(Weight::trained_mut));
         all
     }
 }

@@ -10,7 +10,8 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokenizers::processors::template::TemplateProcessing;
 
 use crate::error::Error;
 use crate::weights::gguf::Gguf;
@@ -100,6 +101,35 @@ impl Tokenizer {
         let added = inner.get_added_tokens_decoder().into_keys().collect();
         let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
         Self { inner, bos, eos, add_bos, vocab_size, added }
+    }
+
+    /// As a `tokenizer.json` and the `tokenizer_config.json` beside it, which [`Self::from_file`] reads as the same
+    /// tokenizer.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Damaged`] if the library cannot write it.
+    pub fn to_json(&self) -> Result<[Vec<u8>; 2], TokenizerError> {
+        let damaged = |reason: String| TokenizerError::Damaged { reason };
+        let mut inner = self.inner.clone();
+        let token = |id: Option<u32>| id.and_then(|id| self.token(id));
+        if let Some((bos, id)) = token(self.bos).zip(self.bos).filter(|_| self.add_bos) {
+            let adds = TemplateProcessing::builder()
+                .try_single(format!("{bos} $A"))
+                .and_then(|builder| builder.try_pair(format!("{bos} $A $B")))
+                .map_err(&damaged)?
+                .special_tokens(vec![(bos, id)])
+                .build()
+                .map_err(|e| damaged(e.to_string()))?;
+            inner.with_post_processor(Some(adds));
+        }
+        let json = inner.to_string(false).map_err(|e| damaged(e.to_string()))?;
+        let names = json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": token(self.bos),
+            "eos_token": token(self.eos),
+            "clean_up_tokenization_spaces": false,
+        });
+        Ok([json.into_bytes(), format!("{names:#}\n").into_bytes()])
     }
 
     /// Itself, with `bos` and `eos` where it knows none of its own.

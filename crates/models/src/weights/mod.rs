@@ -8,6 +8,7 @@ mod checked;
 pub mod gguf;
 mod map;
 pub mod safetensors;
+pub mod store;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use loract_autograd::{Bytes, DType, Frozen, Memory};
 
+use crate::decoder::TensorRef;
 use crate::error::Error;
 
 pub use checked::Checked;
@@ -130,6 +132,18 @@ impl Weights {
     /// [`Error::MissingTensor`], [`Error::WrongShape`] (the tensor is taken all the same).
     pub fn take_matrix(&mut self, memory: &Memory, name: &str, rows: usize, cols: usize) -> Result<Frozen, Error> {
         self.take(name, &[rows, cols])?.frozen(memory, rows, cols)
+    }
+
+    /// Takes the numbers of `name`, which must have the shape of `tensor`, widened to f32.
+    ///
+    /// # Errors
+    /// As [`Self::take_matrix`].
+    pub fn take_numbers(&mut self, name: &str, tensor: TensorRef<'_>) -> Result<Vec<f32>, Error> {
+        match tensor {
+            // The numbers leave the frozen form at once, so its bytes are counted nowhere.
+            TensorRef::Matrix(w) => Ok(self.take_matrix(&Memory::new(), name, w.rows(), w.cols())?.to_f32()),
+            TensorRef::Vector(values) => self.take_vector(name, values.value().cols()),
+        }
     }
 
     /// Takes the vector `name` of `len` numbers, widened to f32.

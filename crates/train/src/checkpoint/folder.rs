@@ -120,11 +120,11 @@ pub(super) fn remove(path: &Path) -> Result<(), Error> {
     remove().map_err(|reason| Error::Write { path: path.to_path_buf(), reason })
 }
 
-/// Checks every file of a folder, of which `needed` must be there.
+/// Checks every file of a folder, of which `needed` must be there; returns their names.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] naming the first file that is missing, cut off or changed.
-pub(super) fn verify(folder: &Path, needed: &[&str]) -> Result<(), Error> {
+pub(super) fn verify(folder: &Path, needed: &[&str]) -> Result<Vec<String>, Error> {
     let damaged = |name: &str, what: String| Err(Error::Checkpoint { path: folder.join(name), what });
     let sums = match read_text(&folder.join(SUMS), MOST_SUMS_BYTES) {
         Ok(text) => text,
@@ -145,7 +145,7 @@ pub(super) fn verify(folder: &Path, needed: &[&str]) -> Result<(), Error> {
     if let Some(name) = needed.iter().find(|name| !listed.contains_key(*name)) {
         return damaged(name, format!("not listed in {SUMS}"));
     }
-    for (name, want) in listed {
+    for (name, want) in &listed {
         let path = folder.join(name);
         let bytes = match fs::metadata(&path) {
             Ok(found) => found.len(),
@@ -155,7 +155,7 @@ pub(super) fn verify(folder: &Path, needed: &[&str]) -> Result<(), Error> {
             return damaged(name, format!("{bytes} bytes, expected {}: the file was cut off or changed", want.bytes));
         }
         match File::open(&path).and_then(Sum::of) {
-            Ok(found) if found == want => {}
+            Ok(found) if found == *want => {}
             Ok(found) => {
                 return damaged(
                     name,
@@ -165,7 +165,7 @@ pub(super) fn verify(folder: &Path, needed: &[&str]) -> Result<(), Error> {
             Err(reason) => return damaged(name, reason.to_string()),
         }
     }
-    Ok(())
+    Ok(listed.into_keys().map(str::to_owned).collect())
 }
 
 /// Reads a text file of at most `most` bytes.

@@ -1,10 +1,10 @@
 //! Checkpoints: all that a run needs to go on, and to end as if it had never been interrupted.
 //!
-//! `OUT/checkpoint-N/` is a PEFT adapter (the trained parameters after step N) with more beside it:
+//! `OUT/checkpoint-N/` is a PEFT adapter, or a model (the trained parameters after step N), with more beside it:
 //!
 //! | file | holds |
 //! |---|---|
-//! | `adapter_model.safetensors`, `adapter_config.json` | trained parameters |
+//! | `adapter_model.safetensors`, `adapter_config.json` | trained parameters; of full fine-tuning `model.safetensors` and the files that belong to it |
 //! | `optimizer.safetensors` | AdamW's moments; bases that decompositions start from |
 //! | `checkpoint.json` | step, place in the data, settings, what was told of model and data, the account of the run so far |
 //! | `metrics.jsonl`, `audits.jsonl` | the logs up to step N |
@@ -24,7 +24,6 @@ mod save;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use loract_models::adapter;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -38,6 +37,8 @@ use crate::data::{Filling, Order};
 use crate::error::Error;
 use crate::run::Tally;
 use crate::trainer::Trainer;
+use crate::tuning::{FineTuneType, weights_file};
+use crate::words::parse_name;
 
 const PREFIX: &str = "checkpoint-";
 const RECORD: &str = "checkpoint.json";
@@ -64,6 +65,7 @@ struct Record {
 #[derive(Debug)]
 pub(crate) struct Checkpoint {
     folder: PathBuf,
+    kind: FineTuneType,
     record: Record,
 }
 
@@ -85,8 +87,8 @@ impl Checkpoint {
     }
 
     fn read(folder: PathBuf, step: u64) -> Result<Self, Error> {
-        let needed = [adapter::CONFIG_FILE, adapter::WEIGHTS_FILE, numbers::FILE, RECORD, "metrics.jsonl"];
-        folder::verify(&folder, &needed)?;
+        let needed = [numbers::FILE, RECORD, "metrics.jsonl"];
+        let files = folder::verify(&folder, &needed)?;
         let path = folder.join(RECORD);
         let damaged = |what: String| Error::Checkpoint { path: path.clone(), what };
         let text = folder::read_text(&path, MOST_RECORD_BYTES).map_err(|e| damaged(e.to_string()))?;
@@ -103,13 +105,18 @@ impl Checkpoint {
         if record.step != step {
             return Err(damaged(format!("of step {}, in the folder of step {step}", record.step)));
         }
-        if record.tally.has_best() && !folder.join(BEST).is_file() {
-            return Err(Error::Checkpoint { path: folder.join(BEST), what: "missing".into() });
+        let word = record.settings.get("fine_tune_type").and_then(Value::as_str).unwrap_or_default();
+        let kind = parse_name(word).map_err(|what| damaged(format!("fine_tune_type: {what}")))?;
+        let best = record.tally.has_best().then_some(BEST);
+        let missing =
+            [Some(weights_file(kind)), best].into_iter().flatten().find(|name| !files.iter().any(|f| f == name));
+        if let Some(name) = missing {
+            return Err(Error::Checkpoint { path: folder.join(name), what: "missing".into() });
         }
-        Ok(Self { folder, record })
+        Ok(Self { folder, kind, record })
     }
 
-    /// The folder, which is an adapter.
+    /// The folder, which is an adapter or a model.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
@@ -121,9 +128,9 @@ impl Checkpoint {
     pub(crate) fn tally(&self) -> &Tally {
         &self.record.tally
     }
-    /// The best trained parameters so far.
-    pub(crate) fn best(&self) -> Option<PathBuf> {
-        self.record.tally.has_best().then(|| self.folder.join(BEST))
+    /// The file of the best weights so far, and what it is called in an adapter or a model.
+    pub(crate) fn best(&self) -> Option<(PathBuf, &'static str)> {
+        self.record.tally.has_best().then(|| (self.folder.join(BEST), weights_file(self.kind)))
     }
 
     /// Notes on what differs now.
@@ -162,7 +169,7 @@ impl Checkpoint {
         Ok(notes)
     }
 
-    /// Brings a trainer that has done no step, and whose decoder has this adapter, to where the run was.
+    /// Brings a trainer that has done no step, and whose decoder has this adapter or model, to where the run was.
     pub(crate) fn restore(&self, trainer: &mut Trainer, order: &mut Order) -> Result<(), Error> {
         order.skip_to(self.record.rows_taken);
         numbers::restore(trainer, self.record.step, &self.record.remembered, &self.folder.join(numbers::FILE))

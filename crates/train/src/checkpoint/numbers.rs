@@ -1,16 +1,14 @@
 //! The numbers of a trainer that its adapter does not hold, as one safetensors file: AdamW's moments by parameter, and the
 //! bases that decompositions start from.
-//!
-//! Tensors are written one at a time, so that saving takes the memory of one tensor more, not of them all.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::Path;
 
-use loract_autograd::{BasisRecord, Category, History, PlaceRecord, Site, Tensor};
-use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
+use loract_autograd::{BasisRecord, Category, History, PlaceRecord, Site};
+use loract_models::weights::store::{self, Numbers, StoredAs, ToStore};
+use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -51,41 +49,6 @@ fn moment_names(param: &str) -> [String; 2] {
     ["exp_avg", "exp_avg_sq"].map(|moment| format!("{moment}.{param}"))
 }
 
-/// A tensor to be written.
-struct Stored<'a> {
-    shape: [usize; 2],
-    numbers: Numbers<'a>,
-}
-
-enum Numbers<'a> {
-    F32(&'a Tensor),
-    Bf16(&'a [u16]),
-}
-
-impl View for Stored<'_> {
-    fn dtype(&self) -> Dtype {
-        match self.numbers {
-            Numbers::F32(_) => Dtype::F32,
-            Numbers::Bf16(_) => Dtype::BF16,
-        }
-    }
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Owned(match self.numbers {
-            Numbers::F32(tensor) => tensor.to_vec().iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Numbers::Bf16(halves) => halves.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        })
-    }
-    fn data_len(&self) -> usize {
-        match self.numbers {
-            Numbers::F32(tensor) => tensor.size_bytes(),
-            Numbers::Bf16(halves) => size_of_val(halves),
-        }
-    }
-}
-
 /// What is remembered, to be described beside the numbers.
 pub(super) fn remembered(records: &[PlaceRecord]) -> Vec<Remembered> {
     let describe = |r: &PlaceRecord| Remembered {
@@ -100,26 +63,21 @@ pub(super) fn remembered(records: &[PlaceRecord]) -> Vec<Remembered> {
 
 /// Writes the file.
 pub(super) fn write(trainer: &Trainer, records: &[PlaceRecord], path: &Path) -> io::Result<()> {
-    let mut stored: Vec<(String, Stored<'_>)> = Vec::new();
+    let mut stored: Vec<(String, ToStore<'_>)> = Vec::new();
     for param in trainer.decoder().params() {
         let Some(moments) = trainer.optimiser().moments(param.id()) else { continue };
         for (name, tensor) in moment_names(param.name()).into_iter().zip(moments) {
-            stored.push((name, Stored { shape: [tensor.rows(), tensor.cols()], numbers: Numbers::F32(tensor) }));
+            let (shape, numbers) = (vec![tensor.rows(), tensor.cols()], Numbers::Tensor(tensor));
+            stored.push((name, ToStore { shape, numbers, stored: StoredAs::F32 }));
         }
     }
     for (described, record) in remembered(records).iter().zip(records) {
         if let Some(basis) = &record.basis {
-            let numbers = Numbers::Bf16(&basis.halves);
-            stored.push((described.tensor(), Stored { shape: [basis.rank, basis.cols], numbers }));
+            let (shape, numbers) = (vec![basis.rank, basis.cols], Numbers::Halves(&basis.halves));
+            stored.push((described.tensor(), ToStore { shape, numbers, stored: StoredAs::Bf16 }));
         }
     }
-    // The crate leaves a file that nobody else may read; it shall be as readable as the others.
-    let usual = File::create(path)?.metadata()?.permissions();
-    safetensors::serialize_to_file(stored, None, path).map_err(|error| match error {
-        SafeTensorError::IoError(reason) => reason,
-        other => io::Error::other(other.to_string()),
-    })?;
-    fs::set_permissions(path, usual)
+    store::write(path, &stored)
 }
 
 /// Gives `trainer`, which has done no step, the numbers at `path` as after `step` steps.

@@ -3,8 +3,6 @@
 use std::fs;
 use std::path::PathBuf;
 
-use loract_models::{LoraConfig, adapter};
-
 use super::folder::{self, NewFolder};
 use super::{BEST, FORMAT, Inputs, RECORD, Record, found_in, numbers, path, settings, unwritable};
 use crate::config::RunConfig;
@@ -13,14 +11,14 @@ use crate::error::Error;
 use crate::run::Tally;
 use crate::run_dir::RunDir;
 use crate::trainer::Trainer;
+use crate::tuning::Product;
 
 /// What is saved.
 pub(crate) struct Contents<'a> {
     pub(crate) config: &'a RunConfig,
     pub(crate) inputs: &'a Inputs,
     pub(crate) trainer: &'a Trainer,
-    pub(crate) lora: &'a LoraConfig,
-    pub(crate) base_name: &'a str,
+    pub(crate) product: &'a Product,
     pub(crate) order: &'a Order,
     pub(crate) out: &'a RunDir,
     pub(crate) tally: Tally,
@@ -36,8 +34,8 @@ impl Contents<'_> {
         let out = self.out.folder();
         let records = self.trainer.history().records();
         let mut folder = NewFolder::begin(path(out, step))?;
-        for (name, bytes) in adapter::to_bytes(self.trainer.decoder(), self.lora, self.base_name)? {
-            folder.write(name, &bytes)?;
+        for file in self.product.files(self.trainer.decoder()) {
+            folder.write_by(file.name, |path| file.write(path))?;
         }
         folder.write_by(numbers::FILE, |path| numbers::write(self.trainer, &records, path))?;
         for (name, lines) in self.out.logs() {

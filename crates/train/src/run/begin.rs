@@ -1,10 +1,8 @@
 //! From a run that is ready to one under way: its folder, and where it goes on.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use loract_autograd::Workers;
-use loract_models::adapter;
 
 use super::Run;
 use super::best::BestFolder;
@@ -28,7 +26,7 @@ impl Session {
             memory,
             baseline,
             decoder,
-            lora,
+            product,
             base_name,
             data,
             eval_data,
@@ -66,16 +64,16 @@ impl Session {
             tally = from.tally().clone();
             tally.resumed_after.push(from.step());
             if let Some(weights) = from.best() {
-                let read = |path: PathBuf| std::fs::read(&path).map_err(|reason| Error::Read { path, reason });
-                let settings = read(from.folder().join(adapter::CONFIG_FILE))?;
-                best.keep(&[(adapter::CONFIG_FILE, settings), (adapter::WEIGHTS_FILE, read(weights)?)])?;
+                let others = product.files(trainer.decoder()).into_iter().filter(|file| file.name != weights.1);
+                best.keep(&others.collect::<Vec<_>>())?;
+                best.keep_copies(&[weights])?;
             }
         }
         Ok(Self {
             config,
             memory,
             trainer,
-            lora,
+            product,
             base_name,
             data,
             eval_data,

@@ -1,17 +1,13 @@
-//! The adapter of the best evaluation: `OUT/best.partial/` on the way, `OUT/best/` when the run has succeeded.
+//! The adapter or model of the best evaluation: `OUT/best.partial/` on the way, `OUT/best/` when the run has succeeded.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use loract_models::adapter;
+use loract_models::ToWrite;
 
 use crate::error::Error;
-use crate::run_dir::{beside, write_whole};
-
-/// Both files of an adapter: name and bytes.
-pub(super) type Adapter = [(&'static str, Vec<u8>); 2];
-
-const NAMES: [&str; 2] = [adapter::CONFIG_FILE, adapter::WEIGHTS_FILE];
+use crate::run_dir::{beside, sync_folder, write_whole_by};
 
 /// Where it is kept.
 #[derive(Debug)]
@@ -21,7 +17,9 @@ impl BestFolder {
     /// Of a run that begins: what an interrupted one left is removed.
     pub(super) fn begin(out: &Path) -> Result<Self, Error> {
         let best = Self(out.join("best"));
-        best.discard()?;
+        let path = best.partial();
+        let removed = if path.exists() { fs::remove_dir_all(&path) } else { Ok(()) };
+        removed.map_err(|reason| Error::Write { path, reason })?;
         Ok(best)
     }
 
@@ -29,44 +27,48 @@ impl BestFolder {
         beside(&self.0)
     }
 
-    fn discard(&self) -> Result<(), Error> {
-        let path = self.partial();
-        let removed = if path.exists() { fs::remove_dir_all(&path) } else { Ok(()) };
-        removed.map_err(|reason| Error::Write { path, reason })
+    /// A file of it, by name.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.partial().join(name)
     }
 
-    /// The trained parameters.
-    pub(super) fn weights(&self) -> PathBuf {
-        self.partial().join(adapter::WEIGHTS_FILE)
+    /// Keeps files in place of the earlier ones.
+    pub(super) fn keep(&self, files: &[ToWrite<'_>]) -> Result<(), Error> {
+        self.make()?;
+        files.iter().try_for_each(|file| write_whole_by(&self.file(file.name), |path| file.write(path)))
     }
 
-    /// Keeps an adapter in place of the earlier one.
-    pub(super) fn keep(&self, files: &Adapter) -> Result<(), Error> {
-        make(&self.partial())?;
-        files.iter().try_for_each(|(name, bytes)| write_whole(&self.partial().join(name), bytes))
+    /// Keeps copies of files, each under the name beside it.
+    pub(super) fn keep_copies(&self, files: &[(PathBuf, &str)]) -> Result<(), Error> {
+        self.make()?;
+        let copy = |from: &Path, to: &Path| fs::copy(from, to).map(|_| ());
+        files.iter().try_for_each(|(from, name)| write_whole_by(&self.file(name), |path| copy(from, path)))
     }
 
-    /// The run has succeeded; `any` tells whether there was an evaluation on the way. Else `OUT/best` of an earlier run, whose
-    /// adapter is replaced, goes with it.
-    pub(super) fn finish(self, any: bool) -> Result<(), Error> {
+    fn make(&self) -> Result<(), Error> {
+        fs::create_dir_all(self.partial()).map_err(|reason| Error::Write { path: self.partial(), reason })
+    }
+
+    /// The run has succeeded; `any` tells whether there was an evaluation on the way. Else `OUT/best` of an earlier run,
+    /// whose product of the files `names` is replaced, goes with it.
+    pub(super) fn finish(self, any: bool, names: &[&str]) -> Result<(), Error> {
         if !any {
             // Only what is known to be ours; a folder with more in it stays.
-            for name in NAMES {
+            for name in names {
                 let _ = fs::remove_file(self.0.join(name));
             }
             let _ = fs::remove_dir(&self.0);
             return Ok(());
         }
-        make(&self.0)?;
-        for name in NAMES {
-            let path = self.partial().join(name);
-            let bytes = fs::read(&path).map_err(|reason| Error::Read { path: path.clone(), reason })?;
-            write_whole(&self.0.join(name), &bytes)?;
-        }
-        self.discard()
+        let name_them = || -> io::Result<()> {
+            fs::create_dir_all(&self.0)?;
+            for entry in fs::read_dir(self.partial())? {
+                let entry = entry?;
+                fs::rename(entry.path(), self.0.join(entry.file_name()))?;
+            }
+            sync_folder(&self.0)?;
+            fs::remove_dir(self.partial())
+        };
+        name_them().map_err(|reason| Error::Write { path: self.0.clone(), reason })
     }
-}
-
-fn make(folder: &Path) -> Result<(), Error> {
-    fs::create_dir_all(folder).map_err(|reason| Error::Write { path: folder.to_path_buf(), reason })
 }

@@ -16,7 +16,7 @@ mod tally;
 use std::path::{Path, PathBuf};
 
 use loract_autograd::Memory;
-use loract_models::{Decoder, LoraConfig, ModelSource, TokenBatch, adapter};
+use loract_models::{Decoder, ModelSource, TokenBatch, adapter};
 
 use crate::audit::Audit;
 use crate::checkpoint::{self, Checkpoint, Inputs};
@@ -25,10 +25,10 @@ use crate::data::{Dataset, Order, Reader};
 use crate::error::Error;
 use crate::evaluate::Evaluation;
 use crate::memory::Baseline;
-use crate::pairs;
 use crate::plan::{Plan, Planner};
 use crate::run_dir::RunDir;
 use crate::trainer::StepReport;
+use crate::tuning::Product;
 use session::Session;
 pub use tally::Best;
 pub(crate) use tally::Tally;
@@ -58,7 +58,7 @@ pub struct Run {
     memory: Memory,
     baseline: Option<Baseline>,
     decoder: Decoder,
-    lora: LoraConfig,
+    product: Product,
     base_name: String,
     data: Dataset,
     eval_data: Option<Dataset>,
@@ -91,8 +91,10 @@ pub struct RunSummary {
     pub median_step_seconds: f64,
     /// Last evaluation.
     pub evaluation: Option<Evaluation>,
-    /// The best evaluation, whose adapter is in `OUT/best`.
+    /// The best evaluation, whose adapter or model is in `OUT/best`.
     pub best: Option<Best>,
+    /// What the run leaves: "adapter" or "model".
+    pub product: &'static str,
 }
 
 /// Where a run stopped.
@@ -150,30 +152,33 @@ impl Run {
             config.adopt(&stored);
             config.check()?;
         }
-        let lora = config.lora();
-        config.lora_alpha = f64::from(lora.alpha);
+        // As an adapter stores it.
+        config.lora_alpha = f64::from(config.lora_alpha as f32);
         let inputs = Inputs::of(&source.weights, &data, eval_data.as_ref());
         let mut notes = Vec::new();
         if let Some(from) = &from {
             notes = from.compare(&config, &inputs)?;
             notes.insert(0, format!("goes on from {}, step {} of {steps}", from.folder().display(), from.step()));
         }
+        let base_name = source.name.clone();
+        let tuning = config.tuning();
         let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
         let stored = from.as_ref().map(Checkpoint::folder).or(config.adapter.as_deref());
-        let lora = pairs::attach(&memory, &mut decoder, &lora, stored, config.seed)?;
+        let tuning = tuning.begin(&memory, &mut decoder, stored, config.seed)?;
         // Mapped once more, not read once more.
-        let mut planner = Planner::new(ModelSource::open(&config.model)?, &lora, None)?;
+        let source = ModelSource::open(&config.model)?;
+        let product = tuning.product(&source)?;
+        let mut planner = Planner::new(source, &tuning, None)?;
         let largest = TokenBatch::new(&data.longest_rows(config.filling()));
         let plan = planner.plan(&config.policy(), &[largest])?;
         let before = baseline.and_then(|baseline| baseline.bytes(&memory)).unwrap_or(0);
         limit::check(&config, &mut planner, &plan, &data, before)?;
-        let base_name = source.name;
         Ok(Self {
             config,
             memory,
             baseline,
             decoder,
-            lora,
+            product,
             base_name,
             data,
             eval_data,

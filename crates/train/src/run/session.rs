@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use loract_autograd::Memory;
-use loract_models::{LoraConfig, TokenBatch, adapter};
+use loract_models::TokenBatch;
 use serde_json::json;
 
-use super::best::{Adapter, BestFolder};
+use super::best::BestFolder;
 use super::events::Events;
 use super::tally::Tally;
 use super::{Ended, Progress, RunSummary, Stopped};
@@ -19,6 +19,7 @@ use crate::plan::Planner;
 use crate::run_dir::RunDir;
 use crate::schedule::Schedule;
 use crate::trainer::{StepReport, Trainer};
+use crate::tuning::{Product, weights_file};
 
 /// Tokens of an evaluation's batch.
 const EVAL_BATCH_TOKENS: usize = 2048;
@@ -32,7 +33,7 @@ pub(super) struct Session {
     pub(super) config: RunConfig,
     pub(super) memory: Memory,
     pub(super) trainer: Trainer,
-    pub(super) lora: LoraConfig,
+    pub(super) product: Product,
     pub(super) base_name: String,
     pub(super) data: Dataset,
     pub(super) eval_data: Option<Dataset>,
@@ -120,7 +121,7 @@ impl Session {
         Ok(step)
     }
 
-    /// Evaluates, if there is data for it, and keeps the adapter if it is the best on the way.
+    /// Evaluates, if there is data for it, and keeps what is trained if it is the best on the way.
     fn evaluate(&mut self, step: u64, progress: &mut dyn Progress) -> Result<(), Error> {
         let Some(data) = &self.eval_data else { return Ok(()) };
         let found =
@@ -139,7 +140,7 @@ impl Session {
         }
         progress.evaluated(step, &found);
         if self.config.eval_every > 0 && self.tally.is_best(step, found.loss) {
-            self.best.keep(&self.adapter()?)?;
+            self.best.keep(&self.product.files(self.trainer.decoder()))?;
         }
         self.tally.evaluation = Some(found);
         Ok(())
@@ -158,11 +159,6 @@ impl Session {
         }
     }
 
-    /// The trained parameters as the files of an adapter.
-    pub(super) fn adapter(&self) -> Result<Adapter, Error> {
-        Ok(adapter::to_bytes(self.trainer.decoder(), &self.lora, &self.base_name)?)
-    }
-
     fn save(&mut self, progress: &mut dyn Progress) -> Result<(), Error> {
         let mut tally = self.tally.clone();
         tally.wall_seconds += self.begun.elapsed().as_secs_f64();
@@ -170,11 +166,10 @@ impl Session {
             config: &self.config,
             inputs: &self.inputs,
             trainer: &self.trainer,
-            lora: &self.lora,
-            base_name: &self.base_name,
+            product: &self.product,
             order: &self.order,
             out: &self.out,
-            best: tally.has_best().then(|| self.best.weights()),
+            best: tally.has_best().then(|| self.best.file(weights_file(self.config.fine_tune_type))),
             tally,
         }
         .save()?;
@@ -194,14 +189,16 @@ impl Session {
         Ok(Ended::Stopped(Stopped { step, steps, checkpoint }))
     }
 
-    /// Leaves adapter, settings and report.
+    /// Leaves adapter or model, settings and report.
     fn finish(mut self) -> Result<Ended, Error> {
         let Some(last) = self.last.take() else {
             return Err(Error::Setting { key: "steps", what: "0; the least is 1".into() });
         };
-        for (name, bytes) in self.adapter()? {
-            self.out.write(name, &bytes)?;
+        let product = self.product.files(self.trainer.decoder());
+        for file in &product {
+            self.out.write_by(file.name, |path| file.write(path))?;
         }
+        let names: Vec<&str> = product.iter().map(|file| file.name).collect();
         let resolved = toml::to_string(&self.config).map_err(|e| Error::Write {
             path: self.config.out.join("config.toml"),
             reason: std::io::Error::other(e.to_string()),
@@ -209,11 +206,12 @@ impl Session {
         self.out.write("config.toml", resolved.as_bytes())?;
         let report = self.report(&last)?;
         self.out.write("report.json", format!("{report:#}\n").as_bytes())?;
-        self.best.finish(self.tally.has_best())?;
+        self.best.finish(self.tally.has_best(), &names)?;
         self.out.finish()?;
         let median_step_seconds = self.tally.median_step_seconds();
         let Tally { evaluation, best, .. } = self.tally;
-        Ok(Ended::Finished(Box::new(RunSummary { last, median_step_seconds, evaluation, best })))
+        let product = self.product.noun();
+        Ok(Ended::Finished(Box::new(RunSummary { last, median_step_seconds, evaluation, best, product })))
     }
 }
 

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use loract_autograd::{Memory, Policy, Rng};
-use loract_models::{Decoder, DecoderConfig, ModelSource, TokenBatch};
+use loract_models::weights::store::StoredAs;
+use loract_models::{Content, Decoder, DecoderConfig, ModelSource, ToWrite, TokenBatch};
 use loract_train::{Schedule, ScheduleKind, Trainer};
 
 use super::task::Task;
@@ -42,11 +43,10 @@ pub fn pretrain(folder: &Path) -> Result<()> {
         }
     }
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    for (name, bytes) in
-        [("config.json", CONFIG.as_bytes().to_vec()), ("model.safetensors", trainer.decoder().to_safetensors_bf16()?)]
-    {
-        let path = folder.join(name);
-        fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    let config = ToWrite { name: "config.json", content: Content::Bytes(CONFIG.into()) };
+    for file in [config, trainer.decoder().to_file(StoredAs::Bf16)] {
+        let path = folder.join(file.name);
+        file.write(&path).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }

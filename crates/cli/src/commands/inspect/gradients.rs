@@ -6,7 +6,7 @@ use loract_autograd::{Form, Memory, Policy, Recompute, Rng};
 use loract_models::{Decoder, ModelSource, TokenBatch};
 use loract_train::audit::{Audit, Reference, propagating_error};
 use loract_train::data::{Dataset, Reader};
-use loract_train::{Activations, Error, Planner, RunConfig, Schedule, ScheduleKind, Trainer, pairs};
+use loract_train::{Activations, Error, FineTuneType, Planner, RunConfig, Schedule, ScheduleKind, Trainer};
 use serde_json::{Value, json};
 
 use super::args::GradientsArgs;
@@ -32,7 +32,7 @@ pub fn run(args: GradientsArgs) -> Result<()> {
     let batches = [batch];
     let reference = Reference::new(&trainer, &batches)?;
     // Planned, not run: `exact` may not fit.
-    let mut planner = Planner::new(ModelSource::open(&config.model)?, &config.lora(), config.adapter.as_deref())?;
+    let mut planner = Planner::new(ModelSource::open(&config.model)?, &config.tuning(), config.adapter.as_deref())?;
     let exact_saved = planner.plan(&Policy::exact(), &batches)?.memory.saved_bytes;
     let contestants = if args.frontier { frontier()? } else { vec![("as given".to_owned(), config.policy())] };
     let mut found = Vec::new();
@@ -74,7 +74,7 @@ pub fn run(args: GradientsArgs) -> Result<()> {
     Ok(())
 }
 
-/// Model with its pairs, and the first rows of the data as one micro-batch.
+/// Model with what is trained of it, and the first rows of the data as one micro-batch.
 fn open(config: &RunConfig) -> Result<(Trainer, TokenBatch)> {
     let memory = Memory::new();
     let source = ModelSource::open(&config.model)?;
@@ -84,8 +84,8 @@ fn open(config: &RunConfig) -> Result<(Trainer, TokenBatch)> {
     let rows = data.examples().iter().take(config.batch_size);
     let batch = TokenBatch::new(rows.map(|example| &example.row));
     let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
-    pairs::attach(&memory, &mut decoder, &config.lora(), config.adapter.as_deref(), config.seed)?;
-    if config.adapter.is_none() {
+    config.tuning().begin(&memory, &mut decoder, config.adapter.as_deref(), config.seed)?;
+    if config.adapter.is_none() && config.fine_tune_type == FineTuneType::Lora {
         let mut rng = Rng::new(&[config.seed, 0xc05]);
         for param in decoder.params_mut().into_iter().filter(|p| p.name().contains("lora_B")) {
             let size = param.value().rows() * param.value().cols();

@@ -11,8 +11,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use loract_autograd::{Memory, Policy};
-use loract_models::{Decoder, DecoderConfig, LoraConfig, read_config};
-use loract_train::{Activations, Error, Schedule, ScheduleKind, Trainer};
+use loract_models::{Decoder, DecoderConfig, read_config};
+use loract_train::{Activations, Error, Schedule, ScheduleKind, Trainer, Tuning};
 
 use super::args::ScalingArgs;
 use super::{load, random_rows};
@@ -83,15 +83,15 @@ pub fn run(args: &ScalingArgs) -> Result<()> {
     // The defaults of `train`; nothing is read or written there.
     let nowhere = || Some(PathBuf::new());
     let defaults = TrainArgs { model: nowhere(), data: nowhere(), out: nowhere(), ..TrainArgs::default() };
-    let lora = defaults.resolve(threads)?.lora();
+    let defaults = defaults.resolve(threads)?;
     let mut points = Vec::new();
     for (along, tokens, layers) in places(seq_lens, layers) {
         output::message(&format!("{rows} x {tokens} tokens, {layers} layers"));
         let config = DecoderConfig { layers, context: shape.context.max(tokens), ..shape.clone() };
-        let measured = measure(config, &lora, (rows, tokens), &policies, rounds)?;
+        let measured = measure(config, &defaults.tuning(), (rows, tokens), &policies, rounds)?;
         points.push(Point { along, tokens, layers, load: load(), measured });
     }
-    let (model, lora_rank) = (args.model.display().to_string(), lora.rank);
+    let (model, lora_rank) = (args.model.display().to_string(), defaults.lora_rank);
     let findings = Findings { model, rows, threads, rounds, lora_rank, presets: names, points };
     if let Some(folder) = &out {
         folder.write("scaling.json", &format!("{:#}\n", report::to_json(&findings)))?;
@@ -124,7 +124,7 @@ fn places(seq_lens: &[usize], layers: &[usize]) -> Vec<(Along, usize, usize)> {
 
 fn measure(
     config: DecoderConfig,
-    lora: &LoraConfig,
+    tuning: &Tuning,
     (rows, tokens): (usize, usize),
     policies: &[Policy],
     rounds: usize,
@@ -133,7 +133,7 @@ fn measure(
     let batch = vec![random_rows(rows, tokens, config.vocab_size)];
     let mut decoder =
         Decoder::random_frozen(&memory, config, 0).context("this model cannot be made of random weights")?;
-    decoder.attach_lora(&memory, lora, 0)?;
+    tuning.begin(&memory, &mut decoder, None, 0)?;
     let schedule = Schedule { kind: ScheduleKind::Constant, lr: 0.0, warmup: 0, steps: 1 };
     let mut trainer = Trainer::new(decoder, &memory, Policy::exact(), schedule, 0.0, 0.0, 0);
     let mut seconds = vec![Vec::new(); policies.len()];

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use loract_autograd::{Memory, Policy, Profile, WarmStart};
 use loract_models::{Decoder, ModelSource, TokenBatch, read_config};
 use loract_train::data::{Dataset, Reader};
-use loract_train::{Activations, Error, RunConfig, Schedule, ScheduleKind, Trainer, pairs};
+use loract_train::{Activations, Error, RunConfig, Schedule, ScheduleKind, Trainer};
 
 use super::args::StepArgs;
 use super::{load, random_rows};
@@ -160,7 +160,7 @@ fn contestants(names: Option<&[String]>, train: &TrainArgs) -> Result<Option<Vec
     names.iter().filter(|name| *name != "exact").map(of).collect::<Result<_, _>>().map(Some)
 }
 
-/// Model with its pairs, and one micro-batch. A learning rate of 0 leaves them as they are.
+/// Model with what is trained of it, and one micro-batch. A learning rate of 0 leaves them as they are.
 fn open(config: &RunConfig, random: bool) -> Result<(Trainer, Vec<TokenBatch>, String)> {
     let memory = Memory::new();
     let shape = read_config(&config.model)?;
@@ -187,7 +187,7 @@ fn open(config: &RunConfig, random: bool) -> Result<(Trainer, Vec<TokenBatch>, S
         None => Decoder::random_frozen(&memory, shape, config.seed)
             .context("this model cannot be made of random weights")?,
     };
-    pairs::attach(&memory, &mut decoder, &config.lora(), config.adapter.as_deref(), config.seed)?;
+    config.tuning().begin(&memory, &mut decoder, config.adapter.as_deref(), config.seed)?;
     let schedule = Schedule { kind: ScheduleKind::Constant, lr: 0.0, warmup: 0, steps: 1 };
     Ok((Trainer::new(decoder, &memory, Policy::exact(), schedule, 0.0, 0.0, config.seed), vec![batch], name))
 }

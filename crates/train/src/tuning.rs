@@ -1,0 +1,116 @@
+//! What of a model a run trains, and the files that it leaves of that.
+
+use std::path::Path;
+
+use loract_autograd::Memory;
+use loract_models::weights::{safetensors, store::StoredAs};
+use loract_models::{Companions, Decoder, FactorA, LoraConfig, MODEL_FILE, ModelSource, ToWrite, adapter};
+
+use crate::error::Error;
+
+/// How much of a model is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FineTuneType {
+    /// LoRA pairs, and modules named beside them.
+    #[default]
+    Lora,
+    /// Every weight.
+    Full,
+    /// The head, which turns the last layer's output into logits.
+    Head,
+}
+
+/// What of a model is trained.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Tuning {
+    /// LoRA pairs, and modules named beside them.
+    Lora(LoraConfig),
+    /// Every weight.
+    Full,
+    /// The head.
+    Head,
+}
+
+impl Tuning {
+    /// Makes it trained in `decoder`, with new LoRA pairs or the numbers in the folder `from`: an adapter, of which only
+    /// dropout and whether A is trained are of the run, or a model. Returns what it is, with targets that are names.
+    /// `seed` names the numbers of a new A.
+    ///
+    /// # Errors
+    /// Those of [`Decoder::attach_lora`], [`adapter::load`] and [`Decoder::take_trained`].
+    pub fn begin(
+        &self,
+        memory: &Memory,
+        decoder: &mut Decoder,
+        from: Option<&Path>,
+        seed: u64,
+    ) -> Result<Tuning, Error> {
+        match (self, from) {
+            (Tuning::Lora(wanted), None) => return Ok(Tuning::Lora(decoder.attach_lora(memory, wanted, seed)?)),
+            (Tuning::Lora(wanted), Some(folder)) => {
+                let found = adapter::load(memory, decoder, folder)?;
+                decoder.set_lora_dropout(wanted.dropout);
+                if wanted.a == FactorA::Frozen {
+                    decoder.freeze_lora_a();
+                }
+                return Ok(Tuning::Lora(LoraConfig { dropout: wanted.dropout, a: wanted.a, ..found }));
+            }
+            (Tuning::Full, _) => decoder.train_all(memory),
+            (Tuning::Head, _) => decoder.train_head(memory)?,
+        }
+        if let Some(folder) = from {
+            decoder.take_trained(&mut safetensors::open_folder(folder)?)?;
+        }
+        Ok(self.clone())
+    }
+
+    /// The files of what is trained, of a model that was `source`.
+    ///
+    /// # Errors
+    /// If the files that belong to the model cannot be read.
+    pub(crate) fn product(&self, source: &ModelSource) -> Result<Product, Error> {
+        Ok(match self {
+            Tuning::Lora(lora) => Product::Adapter { lora: lora.clone(), base: source.name.clone() },
+            Tuning::Full | Tuning::Head => Product::Model(Companions::of(source)?),
+        })
+    }
+}
+
+/// What a run leaves of a model: an adapter for it, or a model in Hugging Face's layout.
+#[derive(Debug)]
+pub(crate) enum Product {
+    /// In PEFT's format, for the model called `base`.
+    Adapter { lora: LoraConfig, base: String },
+    /// All weights, in f32.
+    Model(Companions),
+}
+
+impl Product {
+    /// Its files, those of the weights last.
+    pub(crate) fn files<'a>(&'a self, decoder: &'a Decoder) -> Vec<ToWrite<'a>> {
+        match self {
+            Product::Adapter { lora, base } => adapter::files(decoder, lora, base).into(),
+            Product::Model(companions) => {
+                let mut files = companions.files(decoder.config());
+                files.push(decoder.to_file(StoredAs::F32));
+                files
+            }
+        }
+    }
+
+    /// What users call it.
+    pub(crate) fn noun(&self) -> &'static str {
+        match self {
+            Product::Adapter { .. } => "adapter",
+            Product::Model(_) => "model",
+        }
+    }
+}
+
+/// The file that holds the weights of a product; of one of this kind.
+pub(crate) fn weights_file(kind: FineTuneType) -> &'static str {
+    match kind {
+        FineTuneType::Lora => adapter::WEIGHTS_FILE,
+        FineTuneType::Full | FineTuneType::Head => MODEL_FILE,
+    }
+}
