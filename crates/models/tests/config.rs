@@ -57,6 +57,24 @@ fn golden_configurations() -> Outcome {
     Ok(())
 }
 
+#[test]
+fn a_configuration_written_and_read_again_is_the_same() -> Outcome {
+    let linear = DecoderConfig { rope: RopeScaling::Linear { factor: 4.0 }, ..llama_tied() };
+    let several = DecoderConfig { eos: vec![2, 7], bos: None, rms_eps: 1e-5, ..llama_tied() };
+    let others = ["llama-tied", "llama-untied", "llama3-rope", "mistral-window"];
+    let others = others.map(|name| read_config(&folder(name))).into_iter().collect::<Result<Vec<_>, _>>()?;
+    for config in others.into_iter().chain([linear, several]) {
+        let text = serde_json::Value::Object(config.to_json()).to_string();
+        assert_eq!(DecoderConfig::from_json(Path::new("config.json"), &text, None)?, config);
+    }
+    // A GGUF file calls Mistral llama.
+    let window = DecoderConfig { sliding_window: Some(5), ..llama_tied() };
+    let text = serde_json::Value::Object(window.to_json()).to_string();
+    let again = DecoderConfig::from_json(Path::new("config.json"), &text, None)?;
+    assert_eq!(again, DecoderConfig { model_type: ModelType::Mistral, ..window });
+    Ok(())
+}
+
 const OLD: &str = r#"{"model_type": "llama", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
     "intermediate_size": 48, "vocab_size": 64, "rope_theta": 500000.0, "rms_norm_eps": 1e-05, "hidden_act": "silu",
     "rope_scaling": null, "bos_token_id": 1, "eos_token_id": [2, 3]}"#;

@@ -67,6 +67,27 @@ const JSON: &str = r#"{"version": "1.0", "truncation": null, "padding": null,
         {"Sequence": {"id": "B", "type_id": 0}}], "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}}},
     "decoder": null, "model": {"type": "WordLevel", "vocab": {"<s>": 0, "</s>": 1, "a": 2, "b": 3}, "unk_token": "a"}}"#;
 
+fn folder_of_gguf() -> std::path::PathBuf {
+    folder("gguf").join("llama.gguf")
+}
+
+fn same_when_written_and_read(tokenizer: &Tokenizer) -> Outcome {
+    let folder = std::env::temp_dir().join(format!("loract-tokenizer-written-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let [json, names] = tokenizer.to_json()?;
+    std::fs::write(folder.join("tokenizer.json"), json)?;
+    std::fs::write(folder.join("tokenizer_config.json"), names)?;
+    let again = Tokenizer::from_file(&folder.join("tokenizer.json"));
+    std::fs::remove_dir_all(&folder)?;
+    let again = again?;
+    let facts = |t: &Tokenizer| (t.bos(), t.eos(), t.add_bos(), t.vocab_size());
+    assert_eq!(facts(&again), facts(tokenizer));
+    for text in [TEXT, "a b", "12 cats\n\n  and"] {
+        assert_eq!(again.encode_with_places(text)?, tokenizer.encode_with_places(text)?, "{text}");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_tokenizer_json_says_whether_it_begins() -> Outcome {
     let folder = std::env::temp_dir().join(format!("loract-tokenizer-{}", std::process::id()));
@@ -84,7 +105,10 @@ fn a_tokenizer_json_says_whether_it_begins() -> Outcome {
     assert_eq!((alone.bos(), alone.eos(), alone.add_bos()), (Some(0), None, true));
     assert_eq!((named.bos(), named.eos(), named.add_bos()), (Some(0), Some(1), true));
     assert_eq!(named.encode("a b")?, [2, 3], "nothing is added");
-    assert_eq!(alone.or_ids(Some(3), Some(3)).eos(), Some(3));
+    assert_eq!(alone.clone().or_ids(Some(3), Some(3)).eos(), Some(3));
+    for tokenizer in [&alone, &named, &ModelSource::open(&folder_of_gguf())?.tokenizer.ok_or("no tokenizer")?] {
+        same_when_written_and_read(tokenizer)?;
+    }
     assert!(damaged.is_err_and(|e| e.to_string().contains("tokenizer.json: it is damaged: ")));
     Ok(())
 }

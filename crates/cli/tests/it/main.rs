@@ -24,3 +24,4 @@ mod settings;
 #[cfg(unix)]
 mod signals;
 mod text_rows;
+mod whole;

@@ -23,15 +23,15 @@ fn timeless(place: &Place, out: &str) -> Anyhow<Vec<Value>> {
     Ok(lines)
 }
 
-/// Adapters byte for byte; log and report but for times and the name of the folder; nothing half done.
+/// Adapters or models byte for byte; log and report but for times and the name of the folder; nothing half done.
 pub fn assert_same_end(place: &Place, whole: &str, out: &str) -> Anyhow {
     let (want, got) = (place.files(whole)?, place.files(out)?);
-    for name in ["adapter_model.safetensors", "adapter_config.json", "audits.jsonl"] {
+    for name in ["adapter_model.safetensors", "adapter_config.json", "model.safetensors", "config.json"] {
+        let best = format!("best/{name}");
         assert!(want.get(name) == got.get(name), "{out}/{name}");
+        assert!(want.get(&best) == got.get(&best), "{out}/{best}");
     }
-    for name in ["best/adapter_model.safetensors", "best/adapter_config.json"] {
-        assert!(want.get(name) == got.get(name), "{out}/{name}");
-    }
+    assert!(want.get("audits.jsonl") == got.get("audits.jsonl"), "{out}/audits.jsonl");
     assert_eq!(timeless(place, whole)?, timeless(place, out)?, "{out}/metrics.jsonl");
     let [want, now] = [whole, out].map(|folder| place.json(&format!("{folder}/report.json")));
     let (want, now) = (want?, now?);
@@ -63,6 +63,9 @@ fn from_every_checkpoint_and_in_every_setting_the_end_is_the_same() -> Anyhow {
         "--activations checkpoint --adapter adapter --eval-data rows.jsonl --eval-every 1",
         "--activations loract --dora --rslora --packing --batch-size 3 --seq-len 17",
         "--activations checkpoint --lora-fa --lora-targets all-linear",
+        "--activations loract --fine-tune-type full --audit-every 2 --eval-data rows.jsonl --eval-every 2",
+        "--activations exact --fine-tune-type head",
+        "--activations loract-layer --lora-targets q_proj --modules-to-save embed_tokens,lm_head,layers.1.*norm",
     ];
     for (case, flags) in cases.into_iter().enumerate() {
         let whole = format!("whole{case}");
