@@ -1,0 +1,82 @@
+//! From arguments to settings, with a default for everything that is not given.
+
+use std::path::PathBuf;
+
+use loract_models::ALL_LINEAR;
+use loract_train::{Error, FineTuneType, RunConfig};
+
+use super::TrainArgs;
+use crate::args::rows::{RowArgs, data_files};
+use crate::args::{named, policy, setting, size};
+
+impl TrainArgs {
+    /// The settings that these arguments mean; everything not given gets its default.
+    pub fn resolve(self, threads: usize) -> Result<RunConfig, Error> {
+        let policy = policy::resolve(&self)?;
+        let needed = |key, value: Option<PathBuf>| {
+            value.ok_or_else(|| setting(key, format!("missing: give --{key} or `{key}` in the configuration file")))
+        };
+        if self.adapter.is_some() {
+            for (key, given) in [
+                ("lora-rank", self.lora_rank.is_some()),
+                ("lora-alpha", self.lora_alpha.is_some()),
+                ("lora-targets", self.lora_targets.is_some()),
+                ("modules-to-save", self.modules_to_save.is_some()),
+                ("rslora", self.rslora),
+                ("dora", self.dora),
+            ] {
+                if given {
+                    crate::output::message(&format!("note: --{key} is ignored; the adapter's own is kept"));
+                }
+            }
+        }
+        let fine_tune_type = named("fine-tune-type", self.fine_tune_type.as_deref())?.unwrap_or_default();
+        let default_lr = if fine_tune_type == FineTuneType::Full { 2e-5 } else { 2e-4 };
+        let lora_rank = self.lora_rank.unwrap_or(16);
+        let rows = RowArgs { chat_template: self.chat_template, train_on: self.train_on }.resolve()?;
+        let (data, eval_data) = data_files(&needed("data", self.data)?, self.eval_data)?;
+        let config = RunConfig {
+            model: needed("model", self.model)?,
+            data,
+            out: needed("out", self.out)?,
+            fine_tune_type,
+            adapter: self.adapter,
+            steps: self.steps,
+            batch_size: self.batch_size.unwrap_or(4),
+            seq_len: self.seq_len,
+            rows,
+            packing: self.packing,
+            grad_accum: self.grad_accum.unwrap_or(1),
+            lr: self.lr.unwrap_or(default_lr),
+            schedule: named("schedule", self.schedule.as_deref())?.unwrap_or_default(),
+            warmup: self.warmup.unwrap_or(0),
+            weight_decay: self.weight_decay.unwrap_or(0.01),
+            max_grad_norm: self.max_grad_norm.unwrap_or(1.0),
+            seed: self.seed.unwrap_or(0),
+            no_shuffle: self.no_shuffle,
+            threads,
+            memory_limit: self.memory_limit.as_deref().map(size::read_bytes).transpose()?,
+            eval_data,
+            eval_every: self.eval_every.unwrap_or(0),
+            early_stop: self.early_stop.unwrap_or(0),
+            save_every: self.save_every.unwrap_or(0),
+            keep_checkpoints: self.keep_checkpoints.unwrap_or(2),
+            lora_rank,
+            lora_alpha: self.lora_alpha.unwrap_or(2.0 * lora_rank as f64),
+            lora_dropout: self.lora_dropout.unwrap_or(0.0),
+            lora_targets: self.lora_targets.unwrap_or_else(|| vec![ALL_LINEAR.to_owned()]),
+            modules_to_save: self.modules_to_save.unwrap_or_default(),
+            rslora: self.rslora,
+            lora_fa: self.lora_fa,
+            dora: self.dora,
+            recompute: policy.recompute,
+            sites: policy.forms,
+            warm_start: policy.warm_start,
+            compress_workers: self.compress_workers.unwrap_or(0),
+            audit_every: self.audit_every.unwrap_or(0),
+            tensorboard: self.tensorboard,
+        };
+        config.check()?;
+        Ok(config)
+    }
+}
