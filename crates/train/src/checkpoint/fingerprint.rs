@@ -6,14 +6,16 @@ use serde::{Deserialize, Serialize};
 use super::Change;
 use crate::data::Dataset;
 
-/// Leading bytes of each tensor that are looked at: enough to tell a trained model from another, without reading it all.
-const HEAD: usize = 64;
+/// Places of each tensor that are looked at, spread over it from the first number to the last, and the bytes at each: enough
+/// to tell a trained model from another without reading it all.
+const PLACES: usize = 16;
+const BYTES: usize = 64;
 
 /// What a run reads, in short.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Inputs {
-    /// Names, types, sizes and first numbers of the tensors.
+    /// Names, types, sizes of the tensors, and numbers all over them.
     pub(crate) model: String,
     /// Tokens and labels of all rows.
     pub(crate) data: String,
@@ -50,7 +52,11 @@ fn model(weights: &Weights) -> String {
         let Some(stored) = weights.get(name) else { continue };
         hasher.update(format!("{name} {} {:?}\n", stored.dtype, stored.shape).as_bytes());
         let bytes = stored.bytes.as_slice();
-        hasher.update(&bytes[..bytes.len().min(HEAD)]);
+        let len = bytes.len().min(BYTES);
+        for place in 0..PLACES {
+            let at = (bytes.len() - len) / (PLACES - 1) * place;
+            hasher.update(&bytes[at..at + len]);
+        }
     }
     format!("{} tensors ({:08x})", names.len(), hasher.finalize())
 }
