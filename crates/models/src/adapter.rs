@@ -52,8 +52,8 @@ pub fn files<'a>(decoder: &'a Decoder, config: &LoraConfig, base: &str) -> [ToWr
     let whole = whole.map(|(name, tensor)| (peft_tensor(&name), ToStore::of_model(tensor, StoredAs::F32)));
     let numbers = pairs.flatten().chain(whole).collect();
     [
-        ToWrite { name: CONFIG_FILE, content: Content::Bytes(format!("{settings:#}\n").into_bytes()) },
-        ToWrite { name: WEIGHTS_FILE, content: Content::Tensors(numbers) },
+        ToWrite { name: CONFIG_FILE.into(), content: Content::Bytes(format!("{settings:#}\n").into_bytes()) },
+        ToWrite { name: WEIGHTS_FILE.into(), content: Content::Tensors(numbers) },
     ]
 }
 

@@ -8,6 +8,7 @@ use crate::config::DecoderConfig;
 use crate::error::Error;
 use crate::files::{Content, ToWrite};
 use crate::source::{CONFIG, GENERATION, ModelSource, TEMPLATE, TOKENIZER, TOKENIZER_CONFIG};
+use crate::weights::store::StoredAs;
 
 /// Files of a folder that are taken over as they are.
 const TAKEN_OVER: [&str; 10] = [
@@ -65,16 +66,18 @@ impl Companions {
         Ok(Self { config: source.config.to_json(), others })
     }
 
-    /// The files that go with f32 weights of the architecture `now`, which may have got a head of its own.
-    pub fn files(&self, now: &DecoderConfig) -> Vec<ToWrite<'_>> {
+    /// The files that go with weights so stored of the architecture `now`, which may have got a head of its own.
+    pub fn files(&self, now: &DecoderConfig, stored: StoredAs) -> Vec<ToWrite<'_>> {
         let mut config = self.config.clone();
         // The name of the type of the weights before Transformers 5.
         let key = if config.contains_key("torch_dtype") { "torch_dtype" } else { "dtype" };
-        config.insert(key.into(), json!("float32"));
+        config.insert(key.into(), json!(stored.torch_name()));
+        // Of weights that were stored in blocks of a few bits.
+        config.remove("quantization_config");
         config.insert("tie_word_embeddings".into(), json!(now.tied));
         let config = format!("{:#}\n", Value::Object(config)).into_bytes();
         let others = self.others.iter().map(|(name, bytes)| (*name, bytes.clone()));
         let all = std::iter::once((CONFIG, config)).chain(others);
-        all.map(|(name, bytes)| ToWrite { name, content: Content::Bytes(bytes) }).collect()
+        all.map(|(name, bytes)| ToWrite { name: name.into(), content: Content::Bytes(bytes) }).collect()
     }
 }

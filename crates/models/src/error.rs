@@ -140,14 +140,6 @@ pub enum Error {
         /// Shape the configuration asks for.
         expected: String,
     },
-    /// A file could not be written.
-    #[error("cannot write {}: {reason}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// The system's words.
-        reason: std::io::Error,
-    },
     /// A sequence is longer than the model was made for.
     #[error(
         "a sequence of {tokens} tokens is longer than the model's context of {context}; shorten it, or cut with --seq-len {context}"
@@ -211,7 +203,6 @@ impl Error {
     pub fn is_bad_input(&self) -> bool {
         use loract_autograd::Error as Op;
         match self {
-            Error::Write { .. } => false,
             Error::Autograd(op) => matches!(op, Op::FrozenSize { .. } | Op::TokenId { .. }),
             _ => true,
         }

@@ -1,5 +1,6 @@
 //! The files of an adapter or a model, to be written by whoever knows how to write safely.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use crate::weights::store::{self, ToStore};
 #[derive(Debug)]
 pub struct ToWrite<'a> {
     /// Its name.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// What is in it.
     pub content: Content<'a>,
 }
@@ -24,6 +25,14 @@ pub enum Content<'a> {
 }
 
 impl ToWrite<'_> {
+    /// Bytes of what is in it, less the header of a file of tensors.
+    pub fn size_bytes(&self) -> usize {
+        match &self.content {
+            Content::Bytes(bytes) => bytes.len(),
+            Content::Tensors(tensors) => tensors.iter().map(|(_, tensor)| tensor.size_bytes()).sum(),
+        }
+    }
+
     /// Writes it at `path`.
     ///
     /// # Errors

@@ -29,7 +29,7 @@ pub use memory::{Baseline, MemoryReport, process_peak_bytes, process_resident_by
 pub use plan::{Plan, Planner};
 pub use presets::{Activations, Common};
 pub use run::{Best, Ended, Progress, Run, RunSummary, Stopped};
-pub use run_dir::{RunDir, write_whole};
+pub use run_dir::{RunDir, write_whole, write_whole_by};
 pub use schedule::{Schedule, ScheduleKind};
 pub use trainer::{Gradient, StepReport, Trainer};
 pub use tuning::{FineTuneType, Tuning};

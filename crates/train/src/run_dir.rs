@@ -182,7 +182,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Write`].
-pub(crate) fn write_whole_by(path: &Path, write: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<(), Error> {
+pub fn write_whole_by(path: &Path, write: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<(), Error> {
     let beside = beside(path);
     let finish = || {
         write(&beside)?;

@@ -91,7 +91,7 @@ impl Product {
         match self {
             Product::Adapter { lora, base } => adapter::files(decoder, lora, base).into(),
             Product::Model(companions) => {
-                let mut files = companions.files(decoder.config());
+                let mut files = companions.files(decoder.config(), StoredAs::F32);
                 files.push(decoder.to_file(StoredAs::F32));
                 files
             }

@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use loract_autograd::{Compress, FactorType, Factored, Form, Memory, Policy, Rank};
-use loract_models::{Decoder, FactorA, LoraConfig, Magnitude, ModelSource, TokenBatch, adapter};
+use loract_models::weights::store::StoredAs;
+use loract_models::{Companions, Decoder, FactorA, LoraConfig, Magnitude, ModelSource, TokenBatch, adapter};
 use loract_testkit::golden::{folder, json, relative_error, tensors};
 use loract_train::data::{Dataset, Reader, RowSettings};
 use loract_train::{Activations, Gradient, Schedule, ScheduleKind, Trainer, evaluate};
@@ -212,7 +213,7 @@ fn an_adapter_written_and_read_again_is_the_same() -> Result {
     let out = std::env::temp_dir().join(format!("loract-adapter-{}", std::process::id()));
     std::fs::create_dir_all(&out)?;
     for file in adapter::files(&case.decoder, &lora, "base") {
-        file.write(&out.join(file.name))?;
+        file.write(&out.join(&*file.name))?;
     }
     let mut again = open("llama-untied", false)?;
     assert_eq!(adapter::load(&again.memory, &mut again.decoder, &out)?, lora);
@@ -276,7 +277,7 @@ fn other_kinds_of_adapters_are_written_as_peft_does() -> Result {
         let out = std::env::temp_dir().join(format!("loract-{kind}-{}", std::process::id()));
         std::fs::create_dir_all(&out)?;
         for file in adapter::files(&case.decoder, &lora, "base") {
-            file.write(&out.join(file.name))?;
+            file.write(&out.join(&*file.name))?;
         }
         let [ours, reference] = [&out, &theirs].map(|folder| json(&folder.join(adapter::CONFIG_FILE)));
         for key in ["r", "lora_alpha", "target_modules", "use_rslora", "use_dora"] {
@@ -291,6 +292,43 @@ fn other_kinds_of_adapters_are_written_as_peft_does() -> Result {
         let mut again = open("llama-tied", false)?;
         assert_eq!(adapter::load(&again.memory, &mut again.decoder, &out)?, lora, "{kind}");
         std::fs::remove_dir_all(&out)?;
+    }
+    Ok(())
+}
+
+/// A merged model, in one file or several, gives the logits that PEFT gives of model and adapter.
+#[test]
+fn merged_models_give_the_logits_of_their_adapters() -> Result {
+    for (name, adapter_folder) in CASES
+        .map(|name| (name, "adapter"))
+        .into_iter()
+        .chain(["adapter-rslora", "adapter-dora", "adapter-modules"].map(|kind| ("llama-tied", kind)))
+    {
+        let mut case = open(name, false)?;
+        let companions = Companions::of(&ModelSource::open(&case.folder)?)?;
+        adapter::load(&case.memory, &mut case.decoder, &case.folder.join(adapter_folder))?;
+        let batch = rows(&case.data, 0..1);
+        let want = match adapter_folder {
+            "adapter" => tensors(&case.folder.join("golden.safetensors"))["logits.0"].1.clone(),
+            _ => case.decoder.logits(&case.memory, &batch)?.to_vec(),
+        };
+        for (most_bytes, weights_files) in [(usize::MAX, 1), (12_000, 2)] {
+            let out = std::env::temp_dir().join(format!("loract-merged-{}", std::process::id()));
+            std::fs::create_dir_all(&out)?;
+            let mut files = case.decoder.to_merged_files(StoredAs::F32, most_bytes);
+            let written = files.iter().filter(|file| file.name.ends_with(".safetensors")).count();
+            assert!(written >= weights_files, "{name} {adapter_folder}: {written}");
+            files.extend(companions.files(case.decoder.config(), StoredAs::F32));
+            for file in &files {
+                file.write(&out.join(&*file.name))?;
+            }
+            let merged = ModelSource::open(&out)?;
+            let memory = Memory::new();
+            let got = Decoder::load(&memory, merged.config, merged.weights)?.logits(&memory, &batch)?.to_vec();
+            let error = relative_error(&got, &want);
+            assert!(error <= TOLERANCE, "{name} {adapter_folder}: {error}");
+            std::fs::remove_dir_all(&out)?;
+        }
     }
     Ok(())
 }

@@ -61,7 +61,7 @@ pub(super) fn backward(
 }
 
 /// Calls `f` with rows of V in turn.
-fn for_v(layer: &Linear, lora: &Lora, memory: &Memory, mut f: impl FnMut(std::ops::Range<usize>, &[f32])) {
+pub(super) fn for_v(layer: &Linear, lora: &Lora, memory: &Memory, mut f: impl FnMut(std::ops::Range<usize>, &[f32])) {
     let cols = layer.weight.cols();
     let [a, b] = lora.factors();
     matmul::for_rows(&layer.weight, memory, |range, rows| {

@@ -15,6 +15,7 @@ use crate::commands::bench::BenchArgs;
 use crate::commands::inspect::InspectArgs;
 
 pub use rows::{RowArgs, data_file};
+pub use size::read_bytes;
 pub use train::TrainArgs;
 
 /// Fine-tune transformer models with LoRA in a fraction of the activation memory.
@@ -35,6 +36,8 @@ pub enum Command {
     Plan(Box<PlanArgs>),
     /// Mean loss (and accuracy) of a model on a data file
     Eval(EvalArgs),
+    /// Add an adapter to its model, as a Hugging Face folder that needs no adapter
+    Merge(MergeArgs),
     /// Look at the data with its masks, at activations, at gradients
     Inspect(InspectArgs),
     /// Measure on this machine: training steps, decompositions
@@ -89,6 +92,28 @@ pub struct EvalArgs {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct MergeArgs {
+    /// Hugging Face model folder, or GGUF file
+    #[arg(long)]
+    pub model: PathBuf,
+    /// PEFT adapter folder
+    #[arg(long)]
+    pub adapter: PathBuf,
+    /// Folder for the merged model; must be empty or not there yet
+    #[arg(long)]
+    pub out: PathBuf,
+    /// How numbers are stored: f32, bf16, f16 [default: as the model's, bf16 if those have a few bits]
+    #[arg(long)]
+    pub dtype: Option<String>,
+    /// Most bytes of a weights file; beyond it there are several and an index: 5GB, 900MB
+    #[arg(long, value_name = "BYTES", default_value = "5GB")]
+    pub shard_size: String,
+    /// Threads [default: all cores]
+    #[arg(long)]
+    pub threads: Option<usize>,
 }
 
 /// More threads than any machine's cores; starting them would take the machine down.

@@ -2,8 +2,9 @@
 
 use loract_train::Error;
 
-pub fn read_bytes(text: &str) -> Result<usize, Error> {
-    let wrong = || Error::Setting { key: "memory-limit", what: format!("`{text}` is not a size such as 4GB or 900MB") };
+/// The bytes that `text`, the value of the flag `key`, means.
+pub fn read_bytes(key: &'static str, text: &str) -> Result<usize, Error> {
+    let wrong = || Error::Setting { key, what: format!("`{text}` is not a size such as 4GB or 900MB") };
     let split = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let unit = match unit.trim().to_ascii_uppercase().as_str() {

@@ -28,6 +28,11 @@ impl Folder {
         Ok(Some(Self(path.to_path_buf())))
     }
 
+    /// Where a file of this name is.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
     /// Writes a file, whole or not at all.
     pub fn write(&self, name: &str, text: &str) -> Result<(), Error> {
         write_whole(&self.0.join(name), text.as_bytes())

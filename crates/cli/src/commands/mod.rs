@@ -6,5 +6,6 @@ pub mod demo;
 pub mod eval;
 mod folder;
 pub mod inspect;
+pub mod merge;
 pub mod plan;
 pub mod train;

@@ -15,6 +15,7 @@ mod data;
 mod golden;
 mod harness;
 mod inspect;
+mod merge;
 mod not_finite;
 mod output;
 mod plan;

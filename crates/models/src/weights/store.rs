@@ -6,6 +6,8 @@ use std::io;
 use std::path::Path;
 
 use ::safetensors::{Dtype, SafeTensorError, View, serialize_to_file};
+use half::f16;
+use loract_autograd::ops::{Linear, merged};
 use loract_autograd::{Frozen, Tensor, Weight, to_bf16_bytes};
 
 use crate::decoder::TensorRef;
@@ -30,6 +32,8 @@ pub enum Numbers<'a> {
     Frozen(&'a Frozen),
     /// In memory as bf16, written so.
     Halves(&'a [u16]),
+    /// The weight of a layer with its LoRA branch added; computed when they are written.
+    Merged(&'a Linear),
 }
 
 /// The type in a file.
@@ -39,6 +43,19 @@ pub enum StoredAs {
     F32,
     /// bfloat16, rounded to nearest even.
     Bf16,
+    /// IEEE half precision, rounded to nearest even; what is beyond ±65,504 becomes infinite.
+    F16,
+}
+
+impl StoredAs {
+    /// The name that `config.json` has for it.
+    pub fn torch_name(self) -> &'static str {
+        match self {
+            StoredAs::F32 => "float32",
+            StoredAs::Bf16 => "bfloat16",
+            StoredAs::F16 => "float16",
+        }
+    }
 }
 
 impl<'a> ToStore<'a> {
@@ -57,6 +74,15 @@ impl<'a> ToStore<'a> {
         Self { shape, numbers, stored }
     }
 
+    /// Bytes of the numbers in a file.
+    pub fn size_bytes(&self) -> usize {
+        let bytes = match self.dtype() {
+            StoredAs::F32 => 4,
+            StoredAs::Bf16 | StoredAs::F16 => 2,
+        };
+        bytes * self.shape.iter().product::<usize>()
+    }
+
     fn dtype(&self) -> StoredAs {
         match self.numbers {
             Numbers::Halves(_) => StoredAs::Bf16,
@@ -70,6 +96,7 @@ impl View for &ToStore<'_> {
         match ToStore::dtype(self) {
             StoredAs::F32 => Dtype::F32,
             StoredAs::Bf16 => Dtype::BF16,
+            StoredAs::F16 => Dtype::F16,
         }
     }
     fn shape(&self) -> &[usize] {
@@ -80,18 +107,16 @@ impl View for &ToStore<'_> {
             Numbers::Halves(halves) => return Cow::Owned(halves.iter().flat_map(|x| x.to_le_bytes()).collect()),
             Numbers::Tensor(tensor) => tensor.to_vec(),
             Numbers::Frozen(frozen) => frozen.to_f32(),
+            Numbers::Merged(layer) => merged(layer),
         };
         Cow::Owned(match self.stored {
             StoredAs::F32 => numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
             StoredAs::Bf16 => to_bf16_bytes(&numbers),
+            StoredAs::F16 => numbers.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect(),
         })
     }
     fn data_len(&self) -> usize {
-        let bytes = match ToStore::dtype(self) {
-            StoredAs::F32 => 4,
-            StoredAs::Bf16 => 2,
-        };
-        bytes * self.shape.iter().product::<usize>()
+        self.size_bytes()
     }
 }
 

@@ -35,7 +35,7 @@ impl Contents<'_> {
         let records = self.trainer.history().records();
         let mut folder = NewFolder::begin(path(out, step))?;
         for file in self.product.files(self.trainer.decoder()) {
-            folder.write_by(file.name, |path| file.write(path))?;
+            folder.write_by(&file.name, |path| file.write(path))?;
         }
         folder.write_by(numbers::FILE, |path| numbers::write(self.trainer, &records, path))?;
         for (name, lines) in self.out.logs() {

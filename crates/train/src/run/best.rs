@@ -35,7 +35,7 @@ impl BestFolder {
     /// Keeps files in place of the earlier ones.
     pub(super) fn keep(&self, files: &[ToWrite<'_>]) -> Result<(), Error> {
         self.make()?;
-        files.iter().try_for_each(|file| write_whole_by(&self.file(file.name), |path| file.write(path)))
+        files.iter().try_for_each(|file| write_whole_by(&self.file(&file.name), |path| file.write(path)))
     }
 
     /// Keeps copies of files, each under the name beside it.
@@ -51,7 +51,7 @@ impl BestFolder {
 
     /// The run has succeeded; `any` tells whether there was an evaluation on the way. Else `OUT/best` of an earlier run,
     /// whose product of the files `names` is replaced, goes with it.
-    pub(super) fn finish(self, any: bool, names: &[&str]) -> Result<(), Error> {
+    pub(super) fn finish(self, any: bool, names: &[String]) -> Result<(), Error> {
         if !any {
             // Only what is known to be ours; a folder with more in it stays.
             for name in names {

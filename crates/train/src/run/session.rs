@@ -196,9 +196,9 @@ impl Session {
         };
         let product = self.product.files(self.trainer.decoder());
         for file in &product {
-            self.out.write_by(file.name, |path| file.write(path))?;
+            self.out.write_by(&file.name, |path| file.write(path))?;
         }
-        let names: Vec<&str> = product.iter().map(|file| file.name).collect();
+        let names: Vec<_> = product.iter().map(|file| file.name.to_string()).collect();
         let resolved = toml::to_string(&self.config).map_err(|e| Error::Write {
             path: self.config.out.join("config.toml"),
             reason: std::io::Error::other(e.to_string()),

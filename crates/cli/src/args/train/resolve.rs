@@ -7,7 +7,7 @@ use loract_train::{Error, FineTuneType, RunConfig};
 
 use super::TrainArgs;
 use crate::args::rows::{RowArgs, data_files};
-use crate::args::{named, policy, setting, size};
+use crate::args::{named, policy, read_bytes, setting};
 
 impl TrainArgs {
     /// The settings that these arguments mean; everything not given gets its default.
@@ -55,7 +55,7 @@ impl TrainArgs {
             seed: self.seed.unwrap_or(0),
             no_shuffle: self.no_shuffle,
             threads,
-            memory_limit: self.memory_limit.as_deref().map(size::read_bytes).transpose()?,
+            memory_limit: self.memory_limit.as_deref().map(|text| read_bytes("memory-limit", text)).transpose()?,
             eval_data,
             eval_every: self.eval_every.unwrap_or(0),
             early_stop: self.early_stop.unwrap_or(0),

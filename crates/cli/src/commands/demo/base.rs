@@ -43,9 +43,9 @@ pub fn pretrain(folder: &Path) -> Result<()> {
         }
     }
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let config = ToWrite { name: "config.json", content: Content::Bytes(CONFIG.into()) };
+    let config = ToWrite { name: "config.json".into(), content: Content::Bytes(CONFIG.into()) };
     for file in [config, trainer.decoder().to_file(StoredAs::Bf16)] {
-        let path = folder.join(file.name);
+        let path = folder.join(&*file.name);
         file.write(&path).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
