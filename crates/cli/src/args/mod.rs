@@ -75,7 +75,7 @@ pub struct EvalArgs {
     /// PEFT adapter folder
     #[arg(long)]
     pub adapter: Option<PathBuf>,
-    /// JSONL or CSV file, or folder with test.* (or valid.*)
+    /// JSONL, CSV or Parquet file, or folder with test.* (or valid.*)
     #[arg(long)]
     pub data: PathBuf,
     /// Cut rows to this many tokens [default: a row beyond the model's context is an error]

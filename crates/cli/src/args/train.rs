@@ -17,7 +17,7 @@ pub struct TrainArgs {
     /// Hugging Face model folder, or GGUF file
     #[arg(long)]
     pub model: Option<PathBuf>,
-    /// File to train on (JSONL, CSV), or folder with train.* and valid.*: rows of messages, instruction and output, prompt
+    /// File to train on (JSONL, CSV, Parquet), or folder with train.* and valid.*: rows of messages, instruction and output, prompt
     /// and completion, text, or input_ids (docs/data.md)
     #[arg(long)]
     pub data: Option<PathBuf>,

@@ -74,6 +74,41 @@ fn inspect_data_counts_as_one_json_object() -> Anyhow {
     Ok(())
 }
 
+/// What is said of a Parquet file that is not there.
+const PARQUET: &[&str] = if cfg!(feature = "parquet") {
+    &["cannot read rows.parquet: No such file"]
+} else {
+    &["data rows.parquet: this loract was built without Parquet", "--features parquet", "to_json(out"]
+};
+
+#[test]
+#[cfg(feature = "parquet")]
+fn parquet_rows_are_those_of_json() -> Anyhow {
+    let place = Place::with_tokenizer()?;
+    for name in ["messages.jsonl", "messages-zstd-v2.parquet", "messages-snappy-v1.parquet"] {
+        place.write(name, std::fs::read(golden("parquet").join(name))?)?;
+    }
+    place.write("own.jinja", "{% for m in messages %}{{ m.role }} {{ m.content }}<|im_end|>{% endfor %}")?;
+    let flags = format!("{MODEL} --train-on all --chat-template own.jinja --seq-len 16");
+    let looked_at = |file: &str| -> Anyhow<serde_json::Value> {
+        let outcome = place.run(&format!("inspect data {flags} --json --data {file}"))?;
+        Ok(serde_json::from_str(&outcome.stdout).map_err(|_| outcome.told())?)
+    };
+    let (lines, table) = (looked_at("messages.jsonl")?, looked_at("messages-zstd-v2.parquet")?);
+    assert_eq!((&lines["examples"], &lines["longest"]), (&table["examples"], &table["longest"]));
+    let told = place.run(&format!("inspect data {flags} --data messages-zstd-v2.parquet"))?;
+    assert!(told.stdout.contains("\nrow 1: 16 tokens"), "{}", told.told());
+    // A folder as the hub lays it out trains as its JSONL twin.
+    place.write("hub/train-00000-of-00001.parquet", place.read("messages-zstd-v2.parquet")?)?;
+    place.write("hub/test.parquet", place.read("messages-snappy-v1.parquet")?)?;
+    let trained = place.trained(&format!("{flags} --data hub --out out"))?;
+    assert!(trained.stderr.contains("training on hub/train-00000-of-00001.parquet"), "{}", trained.told());
+    place.trained(&format!("{flags} --data messages.jsonl --out twin"))?;
+    assert_eq!(place.adapter("out")?, place.adapter("twin")?);
+    assert_eq!(place.eval(&format!("{flags} --data hub"))?["rows"], 20);
+    Ok(())
+}
+
 #[test]
 fn a_folder_gives_rows_to_train_and_to_evaluate_on() -> Anyhow {
     let place = Place::with_tokenizer()?;
@@ -97,7 +132,7 @@ fn a_folder_gives_rows_to_train_and_to_evaluate_on() -> Anyhow {
     for (data, says) in [
         ("all", &["data all: it holds all/train.jsonl and all/train.csv"][..]),
         (".", &["data .: it is a folder without train.jsonl, train.csv"]),
-        ("rows.parquet", &["data rows.parquet: Parquet is not read in this version", "JSONL"]),
+        ("rows.parquet", PARQUET),
     ] {
         let refused = place.run(&train(&format!("{MODEL} --data {data} --out new")))?;
         assert_eq!(refused.complaint(2, says), None);

@@ -49,7 +49,7 @@ pub fn run(args: &DataArgs) -> Result<()> {
     }
     for example in shown {
         let (tokens, trained) = (example.row.ids.len(), example.row.trained_tokens());
-        output::line(&format!("\nline {}: {tokens} tokens, {trained} trained", example.line))?;
+        output::line(&format!("\n{} {}: {tokens} tokens, {trained} trained", data.unit(), example.line))?;
         output::line(&paint.row(&example.row, reader.tokenizer))?;
     }
     Ok(())
@@ -72,7 +72,7 @@ fn counts(data: &Dataset, seq_len: Option<usize>) -> String {
         text += &format!("cut rows        {} (to {seq_len} tokens)\n", data.cut_rows());
     }
     if let Some(longest) = longest(data) {
-        text += &format!("longest row     {} tokens, line {}\n", longest.whole_tokens, longest.line);
+        text += &format!("longest row     {} tokens, {} {}\n", longest.whole_tokens, data.unit(), longest.line);
     }
     text
 }
