@@ -14,7 +14,7 @@ use loract_train::{Error, Named, parse_name};
 use crate::commands::bench::BenchArgs;
 use crate::commands::inspect::InspectArgs;
 
-pub use rows::{RowArgs, data_file};
+pub use rows::{RowArgs, data_file, tell_date};
 pub use train::TrainArgs;
 
 /// Fine-tune transformer models with LoRA in a fraction of the activation memory.

@@ -43,6 +43,9 @@ pub struct TrainArgs {
     /// File with a chat template (Jinja) [default: the model's own]
     #[arg(long, value_name = "FILE")]
     pub chat_template: Option<PathBuf>,
+    /// The day that a chat template takes for today, YYYY-MM-DD [default: today, in UTC; of --resume: the run's own]
+    #[arg(long, value_name = "DATE")]
+    pub chat_date: Option<String>,
     /// What is trained of a conversation: assistant (every turn of it), last (its last turn), all (every token) [default:
     /// assistant]
     #[arg(long)]
@@ -186,6 +189,7 @@ impl TrainArgs {
             batch_size,
             seq_len,
             chat_template,
+            chat_date,
             train_on,
             grad_accum,
             lr,
@@ -248,7 +252,8 @@ impl TrainArgs {
             }
         }
         let lora_rank = self.lora_rank.unwrap_or(16);
-        let rows = RowArgs { chat_template: self.chat_template, train_on: self.train_on }.resolve()?;
+        let rows = RowArgs { chat_template: self.chat_template, chat_date: self.chat_date, train_on: self.train_on };
+        let rows = rows.resolve()?;
         let (data, eval_data) = data_files(&needed("data", self.data)?, self.eval_data)?;
         let config = RunConfig {
             model: needed("model", self.model)?,
@@ -340,6 +345,7 @@ pub(super) mod tests {
             (&["--activations", "exact", "--warm-start", "reuse"], "no site has factors"),
             (&["--early-stop", "2"], "needs --eval-data"),
             (&["--keep-checkpoints", "0"], "keep-checkpoints: 0"),
+            (&["--chat-date", "25.11.2026"], "chat-date: `25.11.2026` is no date; expected one from 1970-01-01"),
             (&["--train-on", "none"], "`none` is none of assistant, last, all"),
         ] {
             let got = train(flags).err().map(|e| e.to_string()).unwrap_or_default();
