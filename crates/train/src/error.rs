@@ -29,8 +29,8 @@ pub enum Error {
         /// The system's words.
         reason: std::io::Error,
     },
-    /// A line of a data file cannot be used.
-    #[error("{} line {line}: {what}", path.display())]
+    /// A line of a data file cannot be used, or a row of a Parquet file.
+    #[error("{} {} {line}: {what}", path.display(), crate::data::unit(path))]
     Line {
         /// The file.
         path: PathBuf,
@@ -48,7 +48,7 @@ pub enum Error {
         what: String,
     },
     /// A data file has no rows.
-    #[error("{} holds no rows; expected one JSON object a line, or CSV with a line of column names", path.display())]
+    #[error("{} holds no rows; expected one JSON object a line, CSV with a line of column names, or Parquet with rows", path.display())]
     Empty {
         /// The file.
         path: PathBuf,

@@ -14,7 +14,7 @@ use loract_train::{Error, Named, parse_name};
 use crate::commands::bench::BenchArgs;
 use crate::commands::inspect::InspectArgs;
 
-pub use rows::{RowArgs, data_file};
+pub use rows::{RowArgs, data_file, tell_date};
 pub use size::read_bytes;
 pub use train::TrainArgs;
 
@@ -78,7 +78,7 @@ pub struct EvalArgs {
     /// PEFT adapter folder
     #[arg(long)]
     pub adapter: Option<PathBuf>,
-    /// JSONL or CSV file, or folder with test.* (or valid.*)
+    /// JSONL, CSV or Parquet file, or folder with test.* (or valid.*)
     #[arg(long)]
     pub data: PathBuf,
     /// Cut rows to this many tokens [default: a row beyond the model's context is an error]

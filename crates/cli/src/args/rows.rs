@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use loract_models::chat::Date;
 use loract_train::Error;
-use loract_train::data::{RowSettings, Split, folder_files};
+use loract_train::data::{Reader, RowSettings, Split, folder_files};
 
-use super::named;
+use super::{named, setting};
 use crate::output;
 
 #[derive(Debug, Clone, Default, PartialEq, Args)]
@@ -14,6 +15,9 @@ pub struct RowArgs {
     /// File with a chat template (Jinja) [default: the model's own]
     #[arg(long, value_name = "FILE")]
     pub chat_template: Option<PathBuf>,
+    /// The day that a chat template takes for today, YYYY-MM-DD [default: today, in UTC]
+    #[arg(long, value_name = "DATE")]
+    pub chat_date: Option<String>,
     /// What is trained of a conversation: assistant (every turn of it), last (its last turn), all (every token) [default:
     /// assistant]
     #[arg(long)]
@@ -24,7 +28,20 @@ impl RowArgs {
     /// The settings that these arguments mean.
     pub fn resolve(self) -> Result<RowSettings, Error> {
         let train_on = named("train-on", self.train_on.as_deref())?.unwrap_or_default();
-        Ok(RowSettings { chat_template: self.chat_template, train_on })
+        let chat_date =
+            self.chat_date.map(|text| text.parse::<Date>()).transpose().map_err(|what| setting("chat-date", what))?;
+        Ok(RowSettings { chat_template: self.chat_template, chat_date, train_on })
+    }
+}
+
+/// Says that rows hold today's date, if they do and it was not asked for.
+pub fn tell_date(reader: &Reader<'_>, settings: &RowSettings) {
+    if settings.chat_date.is_none() && reader.wrote_date() {
+        let today = Date::today();
+        output::message(&format!(
+            "note: the chat template writes today's date into the rows, so tokens differ from day to day; --chat-date {today} \
+             keeps them as they are"
+        ));
     }
 }
 

@@ -6,7 +6,7 @@ use loract_models::{Decoder, ModelSource, adapter};
 use loract_train::data::{Dataset, Reader, Split};
 use loract_train::evaluate;
 
-use crate::args::{EvalArgs, data_file, use_threads};
+use crate::args::{EvalArgs, data_file, tell_date, use_threads};
 use crate::output;
 
 /// Tokens that run at once.
@@ -17,8 +17,10 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     use_threads(args.threads)?;
     let memory = Memory::new();
     let source = ModelSource::open(&args.model)?;
-    let reader = Reader::new(&source, args.seq_len, &args.rows.clone().resolve()?)?;
+    let settings = args.rows.clone().resolve()?;
+    let reader = Reader::new(&source, args.seq_len, &settings)?;
     let data = Dataset::read(&data_file(&args.data, &[Split::Test, Split::Valid])?, &reader)?;
+    tell_date(&reader, &settings);
     let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
     if let Some(folder) = &args.adapter {
         adapter::load(&memory, &mut decoder, folder)?;

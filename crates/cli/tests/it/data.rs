@@ -74,6 +74,41 @@ fn inspect_data_counts_as_one_json_object() -> Anyhow {
     Ok(())
 }
 
+/// What is said of a Parquet file that is not there.
+const PARQUET: &[&str] = if cfg!(feature = "parquet") {
+    &["cannot read rows.parquet: No such file"]
+} else {
+    &["data rows.parquet: this loract was built without Parquet", "--features parquet", "to_json(out"]
+};
+
+#[test]
+#[cfg(feature = "parquet")]
+fn parquet_rows_are_those_of_json() -> Anyhow {
+    let place = Place::with_tokenizer()?;
+    for name in ["messages.jsonl", "messages-zstd-v2.parquet", "messages-snappy-v1.parquet"] {
+        place.write(name, std::fs::read(golden("parquet").join(name))?)?;
+    }
+    place.write("own.jinja", "{% for m in messages %}{{ m.role }} {{ m.content }}<|im_end|>{% endfor %}")?;
+    let flags = format!("{MODEL} --train-on all --chat-template own.jinja --seq-len 16");
+    let looked_at = |file: &str| -> Anyhow<serde_json::Value> {
+        let outcome = place.run(&format!("inspect data {flags} --json --data {file}"))?;
+        Ok(serde_json::from_str(&outcome.stdout).map_err(|_| outcome.told())?)
+    };
+    let (lines, table) = (looked_at("messages.jsonl")?, looked_at("messages-zstd-v2.parquet")?);
+    assert_eq!((&lines["examples"], &lines["longest"]), (&table["examples"], &table["longest"]));
+    let told = place.run(&format!("inspect data {flags} --data messages-zstd-v2.parquet"))?;
+    assert!(told.stdout.contains("\nrow 1: "), "{}", told.told());
+    // A folder as the hub lays it out trains as its JSONL twin.
+    place.write("hub/train-00000-of-00001.parquet", place.read("messages-zstd-v2.parquet")?)?;
+    place.write("hub/test.parquet", place.read("messages-snappy-v1.parquet")?)?;
+    let trained = place.trained(&format!("{flags} --data hub --out out"))?;
+    assert!(trained.stderr.contains("training on hub/train-00000-of-00001.parquet"), "{}", trained.told());
+    place.trained(&format!("{flags} --data messages.jsonl --out twin"))?;
+    assert_eq!(place.adapter("out")?, place.adapter("twin")?);
+    assert_eq!(place.eval(&format!("{flags} --data hub"))?["rows"], 20);
+    Ok(())
+}
+
 #[test]
 fn a_folder_gives_rows_to_train_and_to_evaluate_on() -> Anyhow {
     let place = Place::with_tokenizer()?;
@@ -97,7 +132,7 @@ fn a_folder_gives_rows_to_train_and_to_evaluate_on() -> Anyhow {
     for (data, says) in [
         ("all", &["data all: it holds all/train.jsonl and all/train.csv"][..]),
         (".", &["data .: it is a folder without train.jsonl, train.csv"]),
-        ("rows.parquet", &["data rows.parquet: Parquet is not read in this version", "JSONL"]),
+        ("rows.parquet", PARQUET),
     ] {
         let refused = place.run(&train(&format!("{MODEL} --data {data} --out new")))?;
         assert_eq!(refused.complaint(2, says), None);
@@ -176,6 +211,46 @@ fn settings_of_rows_are_written_and_run_again() -> Anyhow {
     assert_eq!(place.adapter("first")?, place.adapter("again")?);
     place.trained(&format!("{data} --out other"))?;
     assert_ne!(place.adapter("first")?, place.adapter("other")?);
+    Ok(())
+}
+
+#[test]
+fn a_run_keeps_the_date_that_its_template_writes() -> Anyhow {
+    let place = with_conversations()?;
+    let template = "{% if strftime_now('%d %b %Y') == '03 Feb 2020' %}the{% else %}a{% endif %}{% for m in messages %} \
+                    {{ m.content }}<|im_end|>{% endfor %}";
+    place.write("dated.jinja", template)?;
+    let data = format!("{MODEL} --data chat.jsonl --train-on all --chat-template dated.jinja --lr 1e-2");
+    let told = "the chat template writes today's date into the rows";
+    // Goes on on another day than that on which it began, whenever the test runs.
+    let whole = place.trained(&format!("{data} --steps 3 --save-every 1 --chat-date 2020-02-03 --out whole"))?;
+    assert!(!whole.stderr.contains("the chat template writes"), "{}", whole.told());
+    place.copy("whole/checkpoint-1", "part/checkpoint-1")?;
+    let resume = format!("{data} --steps 3 --save-every 1 --resume --out part");
+    let refused = place.train(&format!("{resume} --chat-date 2020-02-04"))?;
+    let says = ["chat-date was \"2020-02-03\", is now \"2020-02-04\"", "contents of data"];
+    assert_eq!(refused.complaint(2, &says), None);
+    let resumed = place.trained(&resume)?;
+    assert!(resumed.stderr.contains("a date into the rows: 2020-02-03, when the run began"), "{}", resumed.told());
+    assert_eq!(place.adapter("part")?, place.adapter("whole")?);
+    // Without a date it is today's, which is kept and told of once.
+    let today = place.trained(&format!("{data} --out today"))?;
+    assert_eq!(today.stderr.matches(told).count(), 1, "{}", today.told());
+    let date = place.text("today/config.toml")?;
+    let date = date.split("chat_date = \"").nth(1).and_then(|rest| rest.get(..10)).ok_or("chat_date")?.to_owned();
+    assert!(today.stderr.contains(&format!("give --chat-date {date}")), "{}", today.told());
+    place.trained("--config today/config.toml --out again")?;
+    assert_eq!(place.adapter("today")?, place.adapter("again")?);
+    for command in ["inspect data", "eval"] {
+        let rows = format!("{command} {MODEL} --data chat.jsonl --train-on all --chat-template dated.jinja");
+        let (silent, told_of) = (place.run(&format!("{rows} --chat-date 2020-02-03"))?, place.run(&rows)?);
+        assert!(told_of.stderr.contains(told) && !silent.stderr.contains(told), "{}", told_of.told());
+        assert_ne!(silent.stdout, told_of.stdout, "{command}");
+    }
+    // Rows that do not go through the template have no date.
+    place.write("text.jsonl", "{\"text\": \"the user\"}\n")?;
+    let text = place.trained(&format!("{MODEL} --data text.jsonl --chat-template dated.jinja --out text"))?;
+    assert!(!text.stderr.contains(told) && !place.text("text/config.toml")?.contains("chat_date"), "{}", text.told());
     Ok(())
 }
 

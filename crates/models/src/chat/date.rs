@@ -1,8 +1,13 @@
-//! `strftime_now(format)`: today, in UTC; the parts of Python's `strftime` that templates use.
+//! `strftime_now(format)`: today, in UTC, or a day that is given; the parts of Python's `strftime` that templates use.
 
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use minijinja::{Error, ErrorKind};
+use serde::{Serialize, Serializer};
 
 const MONTHS: [&str; 12] = [
     "January",
@@ -23,9 +28,69 @@ const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "
 
 const DAY: u64 = 86_400;
 
-pub(super) fn strftime_now(format: &str) -> Result<String, Error> {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    strftime(format, seconds)
+/// A day, in UTC; written as `2026-11-25`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Date {
+    /// Since the first of January 1970.
+    days: u64,
+}
+
+impl Date {
+    /// The day that it is.
+    pub fn today() -> Self {
+        Self { days: now() / DAY }
+    }
+}
+
+impl FromStr for Date {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no date; expected one from 1970-01-01 to 9999-12-31, written so");
+        let shape =
+            |(at, letter): (usize, char)| if at == 4 || at == 7 { letter == '-' } else { letter.is_ascii_digit() };
+        if text.len() != 10 || !text.char_indices().all(shape) {
+            return Err(wrong());
+        }
+        let number = |part: &str| part.parse::<usize>().map_err(|_| wrong());
+        let (year, month, day) = (number(&text[..4])?, number(&text[5..7])?, number(&text[8..])?);
+        let lengths = months(year as u64);
+        let length = month.checked_sub(1).and_then(|month| lengths.get(month)).ok_or_else(wrong)?;
+        if year < 1970 || day < 1 || day as u64 > *length {
+            return Err(wrong());
+        }
+        let years: u64 = (1970..year as u64).map(|year| months(year).iter().sum::<u64>()).sum();
+        Ok(Self { days: years + lengths[..month - 1].iter().sum::<u64>() + day as u64 - 1 })
+    }
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (year, month, day) = date(self.days);
+        write!(f, "{year:04}-{month:02}-{day:02}")
+    }
+}
+
+impl Serialize for Date {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The function for templates: on `day` (its first moment) or, without one, now. It leaves word when it is called.
+pub(super) fn strftime_on(
+    day: Option<Date>,
+    called: Arc<AtomicBool>,
+) -> impl Fn(String) -> Result<String, Error> + Send + Sync + 'static {
+    move |format| {
+        called.store(true, Ordering::Relaxed);
+        strftime(&format, day.map_or_else(now, |day| day.days * DAY))
+    }
+}
+
+/// Seconds since the first of January 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// `seconds` since the first of January 1970.
@@ -68,9 +133,7 @@ fn strftime(format: &str, seconds: u64) -> Result<String, Error> {
 fn date(mut days: u64) -> (u64, usize, u64) {
     let mut year = 1970;
     loop {
-        let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-        let february = if leap { 29 } else { 28 };
-        for (month, length) in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31].into_iter().enumerate() {
+        for (month, length) in months(year).into_iter().enumerate() {
             if days < length {
                 return (year, month + 1, days + 1);
             }
@@ -78,6 +141,13 @@ fn date(mut days: u64) -> (u64, usize, u64) {
         }
         year += 1;
     }
+}
+
+/// Days of the months of a year.
+fn months(year: u64) -> [u64; 12] {
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let february = if leap { 29 } else { 28 };
+    [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
 }
 
 #[cfg(test)]
@@ -98,5 +168,33 @@ mod tests {
             assert_eq!(strftime(all, seconds).ok().as_deref(), Some(want));
         }
         assert!(strftime("%j", 0).is_err() && strftime("%", 0).is_err());
+    }
+
+    #[test]
+    fn dates_are_read_as_they_are_written() -> Result<(), String> {
+        for (text, days) in [("1970-01-01", 0), ("2000-02-29", 11_016), ("2024-12-31", 20_088), ("2026-11-25", 20_782)]
+        {
+            let date: Date = text.parse()?;
+            assert_eq!((date.days, date.to_string()), (days, text.to_owned()));
+            assert_eq!(strftime("%Y-%m-%d %H:%M", date.days * DAY).ok(), Some(format!("{text} 00:00")));
+        }
+        for text in [
+            "",
+            "today",
+            "2026-13-01",
+            "2026-00-01",
+            "2026-02-29",
+            "2026-04-00",
+            "1969-12-31",
+            "26-11-25",
+            "2026-1-025",
+            "2026/11/25",
+            "2026-11-25 ",
+            "+026-11-25",
+            "２026-11-2",
+        ] {
+            assert!(text.parse::<Date>().is_err_and(|e| e.contains(&format!("`{text}` is no date"))), "{text}");
+        }
+        Ok(())
     }
 }

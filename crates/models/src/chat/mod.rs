@@ -9,7 +9,11 @@
 mod date;
 mod python;
 
+pub use date::Date;
+
 use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value as Item};
@@ -56,7 +60,7 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
     bos: Option<String>,
     eos: Option<String>,
-    writes_date: bool,
+    wrote_date: Arc<AtomicBool>,
 }
 
 impl ChatTemplate {
@@ -76,17 +80,25 @@ impl ChatTemplate {
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_filter("tojson", python::tojson);
         environment.add_function("raise_exception", raise);
-        environment.add_function("strftime_now", date::strftime_now);
+        let wrote_date = Arc::new(AtomicBool::new(false));
+        environment.add_function("strftime_now", date::strftime_on(None, Arc::clone(&wrote_date)));
         let parsed = environment.add_template_owned(NAME, without_generation_marks(source));
         parsed.map_err(|e| TemplateError::Syntax { line: e.line().unwrap_or(0), reason: words(&e) })?;
         let text = |id: Option<u32>| id.and_then(|id| tokenizer.token(id));
-        let writes_date = source.contains("strftime_now");
-        Ok(Self { environment, bos: text(tokenizer.bos()), eos: text(tokenizer.eos()), writes_date })
+        Ok(Self { environment, bos: text(tokenizer.bos()), eos: text(tokenizer.eos()), wrote_date })
     }
 
-    /// Whether the template can write today's date (in UTC), so that its texts differ from day to day.
-    pub fn writes_date(&self) -> bool {
-        self.writes_date
+    /// The template as if it were `day`, at its first moment (00:00:00, UTC) all along.
+    #[must_use]
+    pub fn on(mut self, day: Date) -> Self {
+        self.environment.add_function("strftime_now", date::strftime_on(Some(day), Arc::clone(&self.wrote_date)));
+        self
+    }
+
+    /// Whether the template has asked for the date in a text so far, so that it may differ from day to day; clones count
+    /// together.
+    pub fn wrote_date(&self) -> bool {
+        self.wrote_date.load(Ordering::Relaxed)
     }
 
     /// The text of messages (`{"role": …, "content": …}`) and the tools at hand. Keys that hold null are left out, as

@@ -24,6 +24,7 @@ mod save;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use loract_models::chat::Date;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -123,6 +124,10 @@ impl Checkpoint {
     /// Steps done.
     pub(crate) fn step(&self) -> u64 {
         self.record.step
+    }
+    /// The day that chat templates took for today, if rows hold it.
+    pub(crate) fn chat_date(&self) -> Option<Date> {
+        self.record.settings.get("chat_date")?.as_str()?.parse().ok()
     }
     /// The account of the run so far.
     pub(crate) fn tally(&self) -> &Tally {

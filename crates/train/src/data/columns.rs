@@ -21,43 +21,90 @@ pub(super) enum Sample<'a> {
     Conversation(Conversation),
 }
 
+/// Columns that a row can be made of.
+#[cfg(feature = "parquet")]
+pub(super) const COLUMNS: [&str; 12] = [
+    "input_ids",
+    "labels",
+    "messages",
+    "conversations",
+    "tools",
+    "prompt",
+    "completion",
+    "choices",
+    "instruction",
+    "input",
+    "output",
+    "text",
+];
+
 const KNOWN: &str = "`input_ids` (and `labels`), `messages`, `conversations`, `prompt` and `completion`, `instruction` and \
                      `output` (and `input`), `text`";
 
-impl<'a> Sample<'a> {
-    /// Ids must be below `vocabulary`.
-    pub(super) fn of(object: &'a Map<String, Value>, vocabulary: usize) -> Result<Self, String> {
-        let has = |key: &str| object.contains_key(key);
+/// What a row is.
+#[derive(Debug, Clone, Copy)]
+enum Format {
+    Ready,
+    Messages,
+    Completion,
+    Instruction,
+    Text,
+}
+
+impl Format {
+    /// By the columns that there are.
+    fn of(has: impl Fn(&str) -> bool) -> Option<Self> {
         if has("input_ids") {
-            return ready(object, vocabulary).map(Sample::Ready);
+            Some(Format::Ready)
+        } else if has("messages") || has("conversations") {
+            Some(Format::Messages)
+        } else if has("prompt") && has("completion") {
+            Some(Format::Completion)
+        } else if has("instruction") && has("output") {
+            Some(Format::Instruction)
+        } else if has("text") {
+            Some(Format::Text)
+        } else {
+            None
         }
-        if has("messages") || has("conversations") {
-            return conversation::of_messages(object).map(Sample::Conversation);
-        }
-        if has("prompt") && has("completion") {
-            if object["prompt"].is_array() || object["completion"].is_array() {
-                return conversation::of_completion(object).map(Sample::Conversation);
-            }
-            let (prompt, completion) = (text(object, "prompt")?, text(object, "completion")?);
-            return Ok(Sample::Completion { prompt, completion, choices: choices(object)? });
-        }
-        if has("instruction") && has("output") {
-            // Alpaca's files have an empty `input` where there is none; others leave it out or null.
-            let input = if object.get("input").is_none_or(Value::is_null) { "" } else { text(object, "input")? };
-            return Ok(Sample::Instruction {
-                instruction: text(object, "instruction")?,
-                input,
-                output: text(object, "output")?,
-            });
-        }
-        if has("text") {
-            return text(object, "text").map(Sample::Text);
-        }
-        let mut found: Vec<_> = object.keys().cloned().collect();
-        found.sort();
-        let found = if found.is_empty() { "(none)".to_owned() } else { found.join(", ") };
-        Err(format!("columns {found} are none of: {KNOWN}"))
     }
+}
+
+impl<'a> Sample<'a> {
+    /// Ids must be below `vocabulary`. A column that is null is as one that is not there, unless the row cannot be told
+    /// without it: tables that hold several formats, or a column that only some rows have, are full of nulls.
+    pub(super) fn of(object: &'a Map<String, Value>, vocabulary: usize) -> Result<Self, String> {
+        let format = Format::of(|key| filled(object, key)).or_else(|| Format::of(|key| object.contains_key(key)));
+        match format {
+            Some(Format::Ready) => ready(object, vocabulary).map(Sample::Ready),
+            Some(Format::Messages) => conversation::of_messages(object).map(Sample::Conversation),
+            Some(Format::Completion) if object["prompt"].is_array() || object["completion"].is_array() => {
+                conversation::of_completion(object).map(Sample::Conversation)
+            }
+            Some(Format::Completion) => {
+                let (prompt, completion) = (text(object, "prompt")?, text(object, "completion")?);
+                Ok(Sample::Completion { prompt, completion, choices: choices(object)? })
+            }
+            Some(Format::Instruction) => {
+                // Alpaca's files have an empty `input` where there is none; others leave it out or null.
+                let input = if filled(object, "input") { text(object, "input")? } else { "" };
+                let (instruction, output) = (text(object, "instruction")?, text(object, "output")?);
+                Ok(Sample::Instruction { instruction, input, output })
+            }
+            Some(Format::Text) => text(object, "text").map(Sample::Text),
+            None => {
+                let mut found: Vec<_> = object.keys().cloned().collect();
+                found.sort();
+                let found = if found.is_empty() { "(none)".to_owned() } else { found.join(", ") };
+                Err(format!("columns {found} are none of: {KNOWN}"))
+            }
+        }
+    }
+}
+
+/// Whether a column is there and not null.
+pub(super) fn filled(object: &Map<String, Value>, key: &str) -> bool {
+    object.get(key).is_some_and(|value| !value.is_null())
 }
 
 fn ready(object: &Map<String, Value>, vocabulary: usize) -> Result<Row, String> {
@@ -74,7 +121,7 @@ fn ready(object: &Map<String, Value>, vocabulary: usize) -> Result<Row, String> 
     };
     let ids = numbers("input_ids")?;
     let ids = ids.into_iter().map(|id| token(id, "input_ids")).collect::<Result<Vec<_>, _>>()?;
-    if !object.contains_key("labels") {
+    if !filled(object, "labels") {
         // Other columns are metadata and pass; this one would silently train everything.
         return if object.contains_key("label") {
             Err("column `label`: did you mean `labels`?".to_owned())
@@ -92,7 +139,7 @@ fn ready(object: &Map<String, Value>, vocabulary: usize) -> Result<Row, String> 
 }
 
 fn choices(object: &Map<String, Value>) -> Result<Option<Vec<&str>>, String> {
-    let Some(choices) = object.get("choices") else { return Ok(None) };
+    let Some(choices) = object.get("choices").filter(|choices| !choices.is_null()) else { return Ok(None) };
     let list = choices.as_array().ok_or_else(|| format!("`choices` is {}, expected a list", kind(choices)))?;
     let texts = list.iter().map(|c| c.as_str().ok_or_else(|| format!("`choices` holds {c}, expected texts")));
     texts.collect::<Result<_, _>>().map(Some)

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::columns::filled;
 use super::kind;
 
 /// Messages, and what a template is given with them.
@@ -29,13 +30,14 @@ const SHARE_GPT: [(&str, &str); 10] = [
 
 /// The column `messages`, or else `conversations`.
 pub(super) fn of_messages(object: &Map<String, Value>) -> Result<Conversation, String> {
-    let key = if object.contains_key("messages") { "messages" } else { "conversations" };
+    let key =
+        if filled(object, "messages") || !object.contains_key("conversations") { "messages" } else { "conversations" };
     Ok(Conversation { messages: messages(object, key)?, tools: tools(object)?, prompt: 0 })
 }
 
 /// The columns `prompt` and `completion` as lists of messages.
 pub(super) fn of_completion(object: &Map<String, Value>) -> Result<Conversation, String> {
-    if object.contains_key("choices") {
+    if filled(object, "choices") {
         return Err("`choices` go with `prompt` and `completion` as texts, not with lists of messages".to_owned());
     }
     let mut all = messages(object, "prompt")?;

@@ -9,7 +9,7 @@
 //! | `instruction`, `output`, optional `input` | by the chat template, or Alpaca's prompt if there is none | the output |
 //! | `text` | tokens of the text, then the end token | all |
 //!
-//! Data goes one way: [`Split`] (which file) → `lines`, `table` (objects by line) → `columns` (what a row is) →
+//! Data goes one way: [`Split`] (which file) → `lines`, `table`, `parquet` (objects by line or row) → `columns` (what a row is) →
 //! `encode` (ids and labels; conversations by `turns`, which finds the assistant's) → cut to length → [`Dataset`].
 
 mod columns;
@@ -18,10 +18,13 @@ mod encode;
 mod files;
 mod lines;
 mod order;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod reader;
 mod table;
 mod turns;
 
+pub(crate) use files::unit;
 pub use files::{Split, folder_files};
 pub use order::{Filling, Order};
 pub use reader::{Reader, RowSettings, TrainOn};
@@ -40,7 +43,7 @@ pub struct Example {
     pub row: Row,
     /// Possible completions, for multiple choice.
     pub choices: Option<Choices>,
-    /// Line of the file where it begins, counted from 1.
+    /// Line of the file where it begins, counted from 1; of a Parquet file, its row.
     pub line: usize,
     /// Its tokens before it was cut.
     pub whole_tokens: usize,
@@ -63,10 +66,11 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Reads a JSONL file, or a CSV file if its name ends so.
+    /// Reads a JSONL file, or a CSV or Parquet file (with the feature `parquet`) if its name ends so.
     ///
     /// # Errors
-    /// [`Error::Read`], [`Error::Line`] naming file, line and what was expected, [`Error::Empty`].
+    /// [`Error::Read`], [`Error::Line`] naming file, line or row and what was expected, [`Error::Data`] for a Parquet file
+    /// that is damaged or has a column that cannot be used, [`Error::Empty`].
     pub fn read(path: &Path, reader: &Reader<'_>) -> Result<Self, Error> {
         let mut examples = Vec::new();
         let mut add = |line: usize, object: &Map<String, Value>| {
@@ -74,10 +78,11 @@ impl Dataset {
             Ok(())
         };
         files::check(path)?;
-        if table::is_table(path) {
-            table::each(path, &mut add)?;
-        } else {
-            lines::each(path, &mut add)?;
+        match files::Format::of(path) {
+            files::Format::Csv => table::each(path, &mut add)?,
+            #[cfg(feature = "parquet")]
+            files::Format::Parquet => parquet::each(path, &mut add)?,
+            _ => lines::each(path, &mut add)?,
         }
         if examples.is_empty() {
             return Err(Error::Empty { path: path.to_path_buf() });
@@ -95,6 +100,10 @@ impl Dataset {
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+    /// What [`Example::line`] counts: "line" or "row".
+    pub fn unit(&self) -> &'static str {
+        unit(&self.path)
     }
     /// The rows, in file order.
     pub fn examples(&self) -> &[Example] {
@@ -132,7 +141,7 @@ impl Dataset {
     }
 }
 
-/// Takes an object and the line where it begins; says what is wrong with it.
+/// Takes an object and the line where it begins, or its row; says what is wrong with it.
 type SeeRow<'a> = dyn FnMut(usize, &Map<String, Value>) -> Result<(), String> + 'a;
 
 /// What a JSON value is, for messages.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use loract_models::chat::Date;
 use loract_models::{ChatTemplate, ModelSource, Row, Tokenizer};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -34,6 +35,9 @@ pub struct RowSettings {
     /// File with a chat template; absent = the model's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<PathBuf>,
+    /// The day that templates take for today; absent = the day that it is, when a row is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chat_date: Option<Date>,
     /// What is trained of a row.
     #[serde(serialize_with = "as_name")]
     pub train_on: TrainOn,
@@ -82,8 +86,15 @@ impl<'a> Reader<'a> {
             }
             (_, None) => None,
         };
+        let template =
+            template.map(|found| found.map(|found| settings.chat_date.into_iter().fold(found, ChatTemplate::on)));
         let vocabulary = model.config.vocab_size;
         Ok(Self { tokenizer, template, train_on: settings.train_on, vocabulary, context, cut_to: seq_len })
+    }
+
+    /// Whether the template has written today's date, or [`RowSettings::chat_date`], into a row so far.
+    pub fn wrote_date(&self) -> bool {
+        self.template.as_ref().is_some_and(|found| found.as_ref().is_ok_and(ChatTemplate::wrote_date))
     }
 
     /// The row of an object in line `line`.
@@ -152,6 +163,9 @@ mod tests {
         assert_eq!(one.whole_tokens, 3);
         let one = example(r#"{"input_ids":[1,2,3,4,5],"id":"metadata"}"#, Some(4))?;
         assert_eq!(one.row, Row::all(vec![1, 2, 3, 4]));
+        // Columns that are null are not there.
+        let nulls = example(r#"{"messages":null,"input_ids":[1,2,3],"labels":null,"text":null}"#, None)?;
+        assert_eq!(nulls.row, Row::all(vec![1, 2, 3]));
         assert_eq!(one.whole_tokens, 5);
         Ok(())
     }
@@ -176,6 +190,9 @@ mod tests {
             ),
             (r#"{"input_ids":[1,1,1,1,1,1,1,1,1]}"#, None, "longer than the model's context of 8"),
             (r#"{"text":"hello"}"#, None, "needs a tokenizer"),
+            (r#"{"input_ids":null,"text":"hello","choices":null}"#, None, "needs a tokenizer"),
+            (r#"{"text":null,"id":1}"#, None, "`text` is null, expected a text"),
+            (r#"{"prompt":"a","completion":null}"#, None, "`completion` is null, expected a text"),
             (r#"{"messages":"hello"}"#, None, "`messages` is a text, expected a list of messages"),
             (r#"{"messages":[]}"#, None, "`messages` holds no message"),
             (r#"{"messages":["hello"]}"#, None, "message 1 of `messages`: it is a text, expected an object"),

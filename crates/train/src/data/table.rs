@@ -11,11 +11,6 @@ use crate::error::Error;
 /// Columns whose fields are lists, written as JSON.
 const LISTS: [&str; 6] = ["input_ids", "labels", "messages", "conversations", "choices", "tools"];
 
-/// Whether a file is one by its name.
-pub(super) fn is_table(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"))
-}
-
 /// Shows `row` every record as an object, with the line where it begins.
 pub(super) fn each(path: &Path, row: &mut SeeRow<'_>) -> Result<(), Error> {
     let file = File::open(path).map_err(|reason| Error::Read { path: path.to_path_buf(), reason })?;

@@ -2,11 +2,12 @@
 //! written.
 //!
 //! In the order of reading: here a run is opened; `begin.rs` makes or enters its folder; `session.rs` is the loop;
-//! `tally.rs` and `report.rs` say what it came to; `best.rs` keeps the best adapter; `limit.rs` looks at the memory;
+//! `day.rs` says which day it is for chat templates; `tally.rs` and `report.rs` say what it came to; `best.rs` keeps the best adapter; `limit.rs` looks at the memory;
 //! `events.rs` writes for TensorBoard.
 
 mod begin;
 mod best;
+mod day;
 mod events;
 mod limit;
 mod report;
@@ -29,6 +30,7 @@ use crate::plan::{Plan, Planner};
 use crate::run_dir::RunDir;
 use crate::trainer::StepReport;
 use crate::tuning::Product;
+use day::Day;
 use session::Session;
 pub use tally::Best;
 pub(crate) use tally::Tally;
@@ -139,9 +141,13 @@ impl Run {
         let (memory, baseline) = (Memory::new(), Baseline::before_weights());
         let source = ModelSource::open(&config.model)?;
         config.check_ranks(&source.config)?;
+        let day = Day::of(config.rows.chat_date, from.as_ref().and_then(Checkpoint::chat_date));
+        config.rows.chat_date = Some(day.date());
         let reader = Reader::new(&source, config.seq_len, &config.rows)?;
         let data = Dataset::read(&config.data, &reader)?;
         let eval_data = config.eval_data.as_ref().map(|path| Dataset::read(path, &reader)).transpose()?;
+        let wrote_date = reader.wrote_date();
+        config.rows.chat_date = day.worth_keeping(wrote_date);
         let order = Order::new(data.examples().len(), (!config.no_shuffle).then_some(config.seed));
         let steps = config.steps.unwrap_or_else(|| order.steps_an_epoch(config.filling(), &data, config.grad_accum));
         config.steps = Some(steps);
@@ -162,6 +168,7 @@ impl Run {
         }
         let base_name = source.name.clone();
         let tuning = config.tuning();
+        notes.extend(wrote_date.then(|| day.note()).flatten());
         let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
         let stored = from.as_ref().map(Checkpoint::folder).or(config.adapter.as_deref());
         let tuning = tuning.begin(&memory, &mut decoder, stored, config.seed)?;

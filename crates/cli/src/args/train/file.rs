@@ -33,6 +33,7 @@ impl TrainArgs {
             batch_size,
             seq_len,
             chat_template,
+            chat_date,
             train_on,
             grad_accum,
             lr,

@@ -16,8 +16,8 @@ pub struct TrainArgs {
     /// Hugging Face model folder, or GGUF file
     #[arg(long)]
     pub model: Option<PathBuf>,
-    /// File to train on (JSONL, CSV), or folder with train.* and valid.*: rows of messages, instruction and output, prompt
-    /// and completion, text, or input_ids (docs/data.md)
+    /// File to train on (JSONL, CSV, Parquet), or folder with train.* and valid.*: rows of messages, instruction and output,
+    /// prompt and completion, text, or input_ids (docs/data.md)
     #[arg(long)]
     pub data: Option<PathBuf>,
     /// Folder for adapter, metrics, resolved configuration and report
@@ -45,6 +45,9 @@ pub struct TrainArgs {
     /// File with a chat template (Jinja) [default: the model's own]
     #[arg(long, value_name = "FILE")]
     pub chat_template: Option<PathBuf>,
+    /// The day that a chat template takes for today, YYYY-MM-DD [default: today, in UTC; of --resume: the run's own]
+    #[arg(long, value_name = "DATE")]
+    pub chat_date: Option<String>,
     /// What is trained of a conversation: assistant (every turn of it), last (its last turn), all (every token) [default:
     /// assistant]
     #[arg(long)]

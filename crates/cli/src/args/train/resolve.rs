@@ -33,7 +33,8 @@ impl TrainArgs {
         let fine_tune_type = named("fine-tune-type", self.fine_tune_type.as_deref())?.unwrap_or_default();
         let default_lr = if fine_tune_type == FineTuneType::Full { 2e-5 } else { 2e-4 };
         let lora_rank = self.lora_rank.unwrap_or(16);
-        let rows = RowArgs { chat_template: self.chat_template, train_on: self.train_on }.resolve()?;
+        let rows = RowArgs { chat_template: self.chat_template, chat_date: self.chat_date, train_on: self.train_on };
+        let rows = rows.resolve()?;
         let (data, eval_data) = data_files(&needed("data", self.data)?, self.eval_data)?;
         let config = RunConfig {
             model: needed("model", self.model)?,

@@ -44,6 +44,7 @@ fn wrong_settings_are_named() {
         (&["--fine-tune-type", "all"], "`all` is none of lora, full, head"),
         (&["--fine-tune-type", "full", "--dora"], "belongs to LoRA"),
         (&["--fine-tune-type", "head", "--modules-to-save", "norm"], "modules-to-save: belongs to LoRA"),
+        (&["--chat-date", "25.11.2026"], "chat-date: `25.11.2026` is no date; expected one from 1970-01-01"),
         (&["--train-on", "none"], "`none` is none of assistant, last, all"),
     ] {
         let got = train(flags).err().map(|e| e.to_string()).unwrap_or_default();

@@ -28,7 +28,7 @@ pub struct DataArgs {
     /// Hugging Face model folder, or GGUF file
     #[arg(long)]
     pub model: PathBuf,
-    /// JSONL or CSV file, or folder with train.*
+    /// JSONL, CSV or Parquet file, or folder with train.*
     #[arg(long)]
     pub data: PathBuf,
     /// Cut rows to this many tokens [default: a row beyond the model's context is an error]
@@ -65,7 +65,7 @@ pub struct ActivationsArgs {
     /// Hugging Face model folder, or GGUF file
     #[arg(long)]
     pub model: PathBuf,
-    /// JSONL or CSV file, or folder with train.*
+    /// JSONL, CSV or Parquet file, or folder with train.*
     #[arg(long)]
     pub data: PathBuf,
     // Without --layers: the first, the middle and the last.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::args::DataArgs;
 use super::lengths::Lengths;
-use crate::args::data_file;
+use crate::args::{data_file, tell_date};
 use crate::output;
 
 /// Rows shown, if not said.
@@ -26,12 +26,7 @@ pub fn run(args: &DataArgs) -> Result<()> {
     let source = ModelSource::open(&args.model)?;
     let reader = Reader::new(&source, args.seq_len, &settings)?;
     let data = Dataset::read(&data_file(&args.data, &[Split::Train])?, &reader)?;
-    if reader.template.as_ref().is_some_and(|t| t.as_ref().is_ok_and(|t| t.writes_date())) {
-        output::message(
-            "note: the chat template can write today's date, so the tokens may differ from day to day; --chat-template FILE \
-             takes one with a date of your own",
-        );
-    }
+    tell_date(&reader, &settings);
     let lengths = Lengths::of(data.examples().iter().map(|e| e.row.ids.len()));
     let shown = &data.examples()[..args.rows.unwrap_or(ROWS).min(data.examples().len())];
     if args.json {
@@ -49,7 +44,7 @@ pub fn run(args: &DataArgs) -> Result<()> {
     }
     for example in shown {
         let (tokens, trained) = (example.row.ids.len(), example.row.trained_tokens());
-        output::line(&format!("\nline {}: {tokens} tokens, {trained} trained", example.line))?;
+        output::line(&format!("\n{} {}: {tokens} tokens, {trained} trained", data.unit(), example.line))?;
         output::line(&paint.row(&example.row, reader.tokenizer))?;
     }
     Ok(())
@@ -72,7 +67,7 @@ fn counts(data: &Dataset, seq_len: Option<usize>) -> String {
         text += &format!("cut rows        {} (to {seq_len} tokens)\n", data.cut_rows());
     }
     if let Some(longest) = longest(data) {
-        text += &format!("longest row     {} tokens, line {}\n", longest.whole_tokens, longest.line);
+        text += &format!("longest row     {} tokens, {} {}\n", longest.whole_tokens, data.unit(), longest.line);
     }
     text
 }
