@@ -26,6 +26,8 @@ pub use files::{Split, folder_files};
 pub use order::{Filling, Order};
 pub use reader::{Reader, RowSettings, TrainOn};
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use loract_models::Row;
@@ -68,16 +70,29 @@ impl Dataset {
     /// # Errors
     /// [`Error::Read`], [`Error::Line`] naming file, line and what was expected, [`Error::Empty`].
     pub fn read(path: &Path, reader: &Reader<'_>) -> Result<Self, Error> {
+        files::check(path)?;
+        let file = File::open(path).map_err(|reason| Error::Read { path: path.to_path_buf(), reason })?;
+        Self::read_from(path, file, reader)
+    }
+
+    /// Reads the bytes of such a file, which messages call `path`.
+    ///
+    /// # Errors
+    /// As [`Dataset::read`].
+    pub fn from_bytes(path: &Path, bytes: &[u8], reader: &Reader<'_>) -> Result<Self, Error> {
+        Self::read_from(path, bytes, reader)
+    }
+
+    fn read_from(path: &Path, file: impl Read, reader: &Reader<'_>) -> Result<Self, Error> {
         let mut examples = Vec::new();
         let mut add = |line: usize, object: &Map<String, Value>| {
             examples.push(reader.example(object, line)?);
             Ok(())
         };
-        files::check(path)?;
         if table::is_table(path) {
-            table::each(path, &mut add)?;
+            table::each(path, file, &mut add)?;
         } else {
-            lines::each(path, &mut add)?;
+            lines::each(path, file, &mut add)?;
         }
         if examples.is_empty() {
             return Err(Error::Empty { path: path.to_path_buf() });
