@@ -178,13 +178,16 @@ fn tiny_gguf(pre: &str, rope_factors: bool) -> Vec<u8> {
 
 /// Inputs of the target `gguf`.
 pub fn for_gguf() -> Vec<Vec<u8>> {
-    let blocks: [(&str, u32, usize); 5] = [("q8_0", 8, 34), ("q4_0", 2, 18), ("q4_1", 3, 20), ("q5_0", 6, 22), ("q5_1", 7, 24)];
+    let blocks: [(&str, u32, usize); 5] =
+        [("q8_0", 8, 34), ("q4_0", 2, 18), ("q4_1", 3, 20), ("q5_0", 6, 22), ("q5_1", 7, 24)];
     let blocks: Vec<(&str, u32, &[u64], Vec<u8>)> = blocks
         .into_iter()
         .map(|(name, type_id, bytes)| (name, type_id, &[32, 2][..], (0..2 * bytes).map(|i| i as u8).collect()))
         .collect();
     let mut every_kind = GgufFile { pairs: Vec::new(), pair_count: 0 };
-    for (type_id, bytes) in [(0u32, 1usize), (1, 1), (2, 2), (3, 2), (4, 4), (5, 4), (6, 4), (7, 1), (10, 8), (11, 8), (12, 8)] {
+    for (type_id, bytes) in
+        [(0u32, 1usize), (1, 1), (2, 2), (3, 2), (4, 4), (5, 4), (6, 4), (7, 1), (10, 8), (11, 8), (12, 8)]
+    {
         every_kind.key(&format!("one{type_id}"), type_id).extend(vec![1; bytes]);
         let array = every_kind.key(&format!("two{type_id}"), 9);
         array.extend(type_id.to_le_bytes());

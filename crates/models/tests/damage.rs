@@ -226,9 +226,9 @@ fn tensors_of_nothing() -> Outcome {
     let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
     let mut weights = safetensors::from_bytes(Path::new("nothing.safetensors"), bytes)?;
     let memory = Memory::new();
-    assert_eq!(weights.take_vector("a", 0)?, []);
+    assert!(weights.take_vector("a", 0)?.is_empty());
     for (name, rows, cols) in [("b", 0, 3), ("c", 1 << 62, 0)] {
-        assert_eq!(weights.take_matrix(&memory, name, rows, cols)?.to_f32(), [], "{name}");
+        assert!(weights.take_matrix(&memory, name, rows, cols)?.to_f32().is_empty(), "{name}");
     }
     Ok(())
 }

@@ -136,7 +136,8 @@ fn a_place_in_the_data_that_no_run_gets_to_is_refused() -> Anyhow {
         record["rows_taken"] = json!(rows);
         forge(&place, "checkpoint.json", record.to_string().as_bytes())?;
         let outcome = place.train(&format!("{flags} --resume"))?;
-        let says = format!("checkpoint-4/checkpoint.json: {rows} rows taken after 4 steps: not written by this program");
+        let says =
+            format!("checkpoint-4/checkpoint.json: {rows} rows taken after 4 steps: not written by this program");
         assert_eq!(outcome.complaint(2, &[&says]), None, "{rows}");
     }
     Ok(())

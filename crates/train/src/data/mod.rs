@@ -115,13 +115,16 @@ impl Dataset {
     pub fn examples(&self) -> &[Example] {
         &self.examples
     }
-    /// A micro-batch at least as large as any that comes: the longest rows (again, if they are too few); by tokens, the
-    /// longest row again and again, the last time cut to what is left.
+    /// A micro-batch at least as large as any that comes: the longest rows, each as often as there can be epochs in one; by
+    /// tokens, the longest row again and again, the last time cut to what is left.
     pub fn longest_rows(&self, filling: Filling) -> Vec<Row> {
         let mut rows: Vec<_> = self.examples.iter().map(|example| &example.row).collect();
         rows.sort_by_key(|row| std::cmp::Reverse(row.ids.len()));
         match filling {
-            Filling::Rows(count) => rows.into_iter().cycle().take(count).cloned().collect(),
+            Filling::Rows(count) => {
+                let epochs = order::epochs_in(count, rows.len());
+                rows.into_iter().flat_map(|row| std::iter::repeat_n(row, epochs)).take(count).cloned().collect()
+            }
             Filling::Tokens(most) => {
                 let mut left = most;
                 let mut part = |row: &Row| {
