@@ -209,6 +209,9 @@ impl Frozen {
     pub fn widen_rows(&self, rows: Range<usize>, out: &mut [f32]) {
         let stored = &self.bytes.as_slice()[rows.start * self.row_bytes..rows.end * self.row_bytes];
         let out = &mut out[..rows.len() * self.cols];
+        if out.is_empty() {
+            return;
+        }
         // About 64 KB of output a task.
         let group = (16_384 / self.cols.max(1)).max(1);
         out.par_chunks_mut(group * self.cols)

@@ -171,8 +171,12 @@ fn lying_gguf_lengths() -> Outcome {
 
 /// A file with one tensor "t" of these sizes (fastest first), type and offset, and 64 bytes of data.
 fn one_tensor(sizes: &[u64], type_id: u32, offset: u64) -> Vec<u8> {
+    named_tensor("t", sizes, type_id, offset)
+}
+
+fn named_tensor(name: &str, sizes: &[u64], type_id: u32, offset: u64) -> Vec<u8> {
     let mut bytes = head(1, 0);
-    text(&mut bytes, "t");
+    text(&mut bytes, name);
     bytes.extend((sizes.len() as u32).to_le_bytes());
     bytes.extend(sizes.iter().flat_map(|size| size.to_le_bytes()));
     bytes.extend(type_id.to_le_bytes());
@@ -194,17 +198,38 @@ fn lying_gguf_tensors() -> Outcome {
         (one_tensor(&[33], 8, 0), "t has rows of 33, not a multiple of the 32 of a block of Q8_0"),
         (one_tensor(&[], 0, 0), "t has 0 dimensions, expected 1 to 4"),
         (one_tensor(&[1; 5], 0, 0), "t has 5 dimensions, expected 1 to 4"),
+        (one_tensor(&[0], 0, 0), "t has a size of 0; the file is damaged"),
+        (one_tensor(&[0, 1 << 62], 0, 0), "t has a size of 0"),
     ];
     for (bytes, want) in cases {
         let reason = refused(bytes)?.to_string();
         assert!(reason.starts_with(want), "{reason:?}, expected {want:?}");
     }
+    // These are no weight, but are read before any: opening such a file panicked.
+    let reason = refused(named_tensor("rope_freqs.weight", &[0], 0, 0))?.to_string();
+    assert!(reason.starts_with("rope_freqs.weight has a size of 0"), "{reason}");
     let gguf = Gguf::from_bytes(Path::new("m.gguf"), one_tensor(&[256], 12, 0))?;
     let message = gguf.weights().err().map(|e| e.to_string()).unwrap_or_default();
     assert!(
         message.starts_with("m.gguf: t is stored as Q4_K, which is not supported yet; supported: F32,"),
         "{message}"
     );
+    Ok(())
+}
+
+/// No numbers are numbers too: such tensors are legal in safetensors, and take no more than they hold.
+#[test]
+fn tensors_of_nothing() -> Outcome {
+    let header = r#"{"a":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},
+        "b":{"dtype":"F16","shape":[0,3],"data_offsets":[0,0]},
+        "c":{"dtype":"BF16","shape":[4611686018427387904,0],"data_offsets":[0,0]}}"#;
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+    let mut weights = safetensors::from_bytes(Path::new("nothing.safetensors"), bytes)?;
+    let memory = Memory::new();
+    assert!(weights.take_vector("a", 0)?.is_empty());
+    for (name, rows, cols) in [("b", 0, 3), ("c", 1 << 62, 0)] {
+        assert!(weights.take_matrix(&memory, name, rows, cols)?.to_f32().is_empty(), "{name}");
+    }
     Ok(())
 }
 

@@ -22,7 +22,7 @@ pub enum Error {
         reason: std::io::Error,
     },
     /// A file could not be written.
-    #[error("cannot write {}: {reason}; what was there before is untouched", path.display())]
+    #[error("cannot write {}: {reason}; what was there before is untouched{}", path.display(), if_full(reason))]
     Write {
         /// The file.
         path: PathBuf,
@@ -124,6 +124,18 @@ pub enum Error {
         /// The loss.
         value: f64,
     },
+}
+
+/// What to do where there is no room.
+fn if_full(reason: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    match reason.kind() {
+        StorageFull | QuotaExceeded | FileTooLarge => {
+            "; make room there or raise its limit, then run the same command again, with --resume if there are checkpoints \
+             (--keep-checkpoints 1 needs the least room)"
+        }
+        _ => "",
+    }
 }
 
 /// What to do where there is no good checkpoint.

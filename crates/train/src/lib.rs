@@ -10,6 +10,7 @@ mod config;
 pub mod data;
 mod error;
 mod evaluate;
+mod lock;
 mod memory;
 mod plan;
 mod presets;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::lock::Lock;
 
 const METRICS: &str = "metrics.jsonl";
 const AUDITS: &str = "audits.jsonl";
@@ -21,6 +22,8 @@ pub struct RunDir {
     metrics: Log,
     /// Begun with the first audit.
     audits: Option<Log>,
+    /// Until the run ends nobody else writes here.
+    _lock: Lock,
 }
 
 /// A file of JSON lines, with `.partial` at the end of its name until it is finished.
@@ -80,22 +83,26 @@ impl RunDir {
     /// Makes the folder, if it is not there, and begins `metrics.jsonl.partial`.
     ///
     /// # Errors
-    /// [`Error::Write`].
+    /// [`Error::Write`]; [`Error::Setting`] if another run is under way there.
     pub fn create(folder: &Path) -> Result<Self, Error> {
         fs::create_dir_all(folder).map_err(|reason| Error::Write { path: folder.to_path_buf(), reason })?;
-        Ok(Self { folder: folder.to_path_buf(), metrics: Log::begin(folder.join(METRICS), None)?, audits: None })
+        let lock = Lock::take(folder)?;
+        let metrics = Log::begin(folder.join(METRICS), None)?;
+        Ok(Self { folder: folder.to_path_buf(), metrics, audits: None, _lock: lock })
     }
 
     /// Goes on with the logs in `checkpoint`; lines that an interrupted run wrote after it are dropped.
     ///
     /// # Errors
-    /// [`Error::Write`].
+    /// As [`RunDir::create`].
     pub fn resume(folder: &Path, checkpoint: &Path) -> Result<Self, Error> {
+        let lock = Lock::take(folder)?;
         let audits = Some(checkpoint.join(AUDITS)).filter(|path| path.exists());
         Ok(Self {
             folder: folder.to_path_buf(),
             metrics: Log::begin(folder.join(METRICS), Some(&checkpoint.join(METRICS)))?,
             audits: audits.map(|audits| Log::begin(folder.join(AUDITS), Some(&audits))).transpose()?,
+            _lock: lock,
         })
     }
 

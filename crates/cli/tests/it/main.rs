@@ -7,6 +7,7 @@ mod bad_inspect;
 mod bad_model;
 mod bad_usage;
 mod bench;
+mod checkpoint_lies;
 mod checkpoints;
 #[cfg(unix)]
 mod crash;
@@ -25,4 +26,6 @@ mod settings;
 #[cfg(unix)]
 mod signals;
 mod text_rows;
+#[cfg(unix)]
+mod two_runs;
 mod whole;

@@ -11,7 +11,7 @@ use crate::resume::{assert_same_end, checkpoints};
 const MOMENT: Duration = Duration::from_millis(5);
 
 /// Waits until the log of the run under way has so many lines.
-fn wait_for_lines(place: &Place, out: &str, lines: usize) -> Anyhow {
+pub fn wait_for_lines(place: &Place, out: &str, lines: usize) -> Anyhow {
     let log = format!("{out}/metrics.jsonl.partial");
     let begun = Instant::now();
     while !place.path(&log).exists() || place.text(&log)?.lines().count() < lines {
@@ -21,7 +21,7 @@ fn wait_for_lines(place: &Place, out: &str, lines: usize) -> Anyhow {
     Ok(())
 }
 
-fn send(signal: &str, child: &Child) -> Anyhow {
+pub fn send(signal: &str, child: &Child) -> Anyhow {
     let status = Command::new("sh").args(["-c", &format!("kill {signal} {}", child.id())]).status()?;
     if status.success() { Ok(()) } else { Err(format!("kill {signal}: {status}").into()) }
 }

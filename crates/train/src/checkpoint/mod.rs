@@ -155,12 +155,13 @@ impl Checkpoint {
         }
         let Record { step, rows_taken, .. } = self.record;
         let (least, most) = match config.filling() {
-            Filling::Rows(rows) => (rows, Some(rows)),
-            Filling::Tokens(_) => (1, None),
+            Filling::Rows(rows) => (rows, rows),
+            // Each row has a token at least.
+            Filling::Tokens(tokens) => (1, tokens),
         };
-        let rows = |of_batch: usize| step.checked_mul((of_batch * config.grad_accum) as u64);
-        let fits = |taken: u64| rows(least) <= Some(taken) && most.is_none_or(|most| rows(most) == Some(taken));
-        if !fits(rows_taken as u64) {
+        let rows = |of_batch: usize| step.checked_mul(of_batch.checked_mul(config.grad_accum)? as u64);
+        let possible = rows(least).zip(rows(most));
+        if possible.is_none_or(|(least, most)| !(least..=most).contains(&(rows_taken as u64))) {
             let what = format!("{rows_taken} rows taken after {step} steps: not written by this program");
             return Err(Error::Checkpoint { path: self.folder.join(RECORD), what });
         }

@@ -1,6 +1,6 @@
 //! JSONL: one object a line; blank lines are passed over.
 
-use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -9,8 +9,9 @@ use super::{SeeRow, kind};
 use crate::error::Error;
 
 /// Shows `row` every object with its line.
-pub(super) fn each(path: &Path, row: &mut SeeRow<'_>) -> Result<(), Error> {
-    let bytes = fs::read(path).map_err(|reason| Error::Read { path: path.to_path_buf(), reason })?;
+pub(super) fn each(path: &Path, mut file: impl Read, row: &mut SeeRow<'_>) -> Result<(), Error> {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(|reason| Error::Read { path: path.to_path_buf(), reason })?;
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     for (index, line) in bytes.split(|&b| b == b'\n').enumerate() {
         if line.iter().all(u8::is_ascii_whitespace) {

@@ -29,6 +29,8 @@ pub use files::{Split, folder_files};
 pub use order::{Filling, Order};
 pub use reader::{Reader, RowSettings, TrainOn};
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use loract_models::Row;
@@ -72,18 +74,33 @@ impl Dataset {
     /// [`Error::Read`], [`Error::Line`] naming file, line or row and what was expected, [`Error::Data`] for a Parquet file
     /// that is damaged or has a column that cannot be used, [`Error::Empty`].
     pub fn read(path: &Path, reader: &Reader<'_>) -> Result<Self, Error> {
+        files::check(path)?;
+        let file = File::open(path).map_err(|reason| Error::Read { path: path.to_path_buf(), reason })?;
+        Self::collect(path, reader, |add| match files::Format::of(path) {
+            #[cfg(feature = "parquet")]
+            files::Format::Parquet => parquet::each(path, file, add),
+            _ => each_of_text(path, file, add),
+        })
+    }
+
+    /// Reads the bytes of a JSONL or CSV file, which messages call `path`.
+    ///
+    /// # Errors
+    /// As [`Dataset::read`].
+    pub fn from_bytes(path: &Path, bytes: &[u8], reader: &Reader<'_>) -> Result<Self, Error> {
+        Self::collect(path, reader, |add| each_of_text(path, bytes, add))
+    }
+
+    fn collect(
+        path: &Path,
+        reader: &Reader<'_>,
+        each: impl FnOnce(&mut SeeRow<'_>) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
         let mut examples = Vec::new();
-        let mut add = |line: usize, object: &Map<String, Value>| {
+        each(&mut |line: usize, object: &Map<String, Value>| {
             examples.push(reader.example(object, line)?);
             Ok(())
-        };
-        files::check(path)?;
-        match files::Format::of(path) {
-            files::Format::Csv => table::each(path, &mut add)?,
-            #[cfg(feature = "parquet")]
-            files::Format::Parquet => parquet::each(path, &mut add)?,
-            _ => lines::each(path, &mut add)?,
-        }
+        })?;
         if examples.is_empty() {
             return Err(Error::Empty { path: path.to_path_buf() });
         }
@@ -109,13 +126,16 @@ impl Dataset {
     pub fn examples(&self) -> &[Example] {
         &self.examples
     }
-    /// A micro-batch at least as large as any that comes: the longest rows (again, if they are too few); by tokens, the
-    /// longest row again and again, the last time cut to what is left.
+    /// A micro-batch at least as large as any that comes: the longest rows, each as often as there can be epochs in one; by
+    /// tokens, the longest row again and again, the last time cut to what is left.
     pub fn longest_rows(&self, filling: Filling) -> Vec<Row> {
         let mut rows: Vec<_> = self.examples.iter().map(|example| &example.row).collect();
         rows.sort_by_key(|row| std::cmp::Reverse(row.ids.len()));
         match filling {
-            Filling::Rows(count) => rows.into_iter().cycle().take(count).cloned().collect(),
+            Filling::Rows(count) => {
+                let epochs = order::epochs_in(count, rows.len());
+                rows.into_iter().flat_map(|row| std::iter::repeat_n(row, epochs)).take(count).cloned().collect()
+            }
             Filling::Tokens(most) => {
                 let mut left = most;
                 let mut part = |row: &Row| {
@@ -143,6 +163,14 @@ impl Dataset {
 
 /// Takes an object and the line where it begins, or its row; says what is wrong with it.
 type SeeRow<'a> = dyn FnMut(usize, &Map<String, Value>) -> Result<(), String> + 'a;
+
+/// Shows `row` every row of a text.
+fn each_of_text(path: &Path, text: impl Read, row: &mut SeeRow<'_>) -> Result<(), Error> {
+    match files::Format::of(path) {
+        files::Format::Csv => table::each(path, text, row),
+        _ => lines::each(path, text, row),
+    }
+}
 
 /// What a JSON value is, for messages.
 fn kind(value: &Value) -> &'static str {

@@ -1,6 +1,7 @@
 //! CSV: the first line names the columns; fields are texts, those of columns that hold lists are JSON.
 
-use std::fs::File;
+use std::collections::HashSet;
+use std::io::Read;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -12,8 +13,7 @@ use crate::error::Error;
 const LISTS: [&str; 6] = ["input_ids", "labels", "messages", "conversations", "choices", "tools"];
 
 /// Shows `row` every record as an object, with the line where it begins.
-pub(super) fn each(path: &Path, row: &mut SeeRow<'_>) -> Result<(), Error> {
-    let file = File::open(path).map_err(|reason| Error::Read { path: path.to_path_buf(), reason })?;
+pub(super) fn each(path: &Path, file: impl Read, row: &mut SeeRow<'_>) -> Result<(), Error> {
     let mut reader = csv::ReaderBuilder::new().from_reader(file);
     let failed = |error: csv::Error| {
         let line = error.position().map_or(1, |position| position.line() as usize);
@@ -23,6 +23,10 @@ pub(super) fn each(path: &Path, row: &mut SeeRow<'_>) -> Result<(), Error> {
         }
     };
     let columns = reader.headers().map_err(failed)?.clone();
+    if let Some(column) = twice(&columns) {
+        let what = format!("column `{column}` is there twice; which of them is meant cannot be known");
+        return Err(Error::Line { path: path.to_path_buf(), line: 1, what });
+    }
     let mut record = csv::StringRecord::new();
     while reader.read_record(&mut record).map_err(failed)? {
         let line = record.position().map_or(1, |position| position.line() as usize);
@@ -33,6 +37,12 @@ pub(super) fn each(path: &Path, row: &mut SeeRow<'_>) -> Result<(), Error> {
         })?;
     }
     Ok(())
+}
+
+/// The first column whose name another has too; columns without a name are nobody's.
+fn twice(columns: &csv::StringRecord) -> Option<&str> {
+    let mut seen = HashSet::new();
+    columns.iter().find(|column| !column.is_empty() && !seen.insert(*column))
 }
 
 fn object(columns: &csv::StringRecord, record: &csv::StringRecord) -> Result<Map<String, Value>, String> {

@@ -37,7 +37,12 @@ impl Session {
             ..
         } = run;
         let out = match &from {
-            None => RunDir::create(&config.out)?,
+            None => {
+                let out = RunDir::create(&config.out)?;
+                // A run that was under way when this one looked may have ended since.
+                checkpoint::refuse_any(&config.out)?;
+                out
+            }
             Some(from) => RunDir::resume(&config.out, from.folder())?,
         };
         checkpoint::sweep(&config.out)?;

@@ -47,6 +47,9 @@ pub enum GgufError {
     /// Too few or too many dimensions.
     #[error("{tensor} has {dimensions} dimensions, expected 1 to 4; the file is damaged: fetch it again")]
     Dimensions { tensor: String, dimensions: u32 },
+    /// A size is zero.
+    #[error("{tensor} has a size of 0; the file is damaged: fetch it again")]
+    Empty { tensor: String },
     /// The number of elements is beyond the machine's.
     #[error("{tensor} has more numbers than this machine can count; the file is damaged: fetch it again")]
     Overflow { tensor: String },

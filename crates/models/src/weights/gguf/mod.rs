@@ -213,7 +213,12 @@ impl Info {
         let mut shape = Vec::new();
         for _ in 0..dimensions {
             let size = usize::try_from(cursor.u64(&what)?);
-            shape.push(size.map_err(|_| GgufError::Overflow { tensor: name.clone() })?);
+            match size {
+                // However many rows of nothing would fit into any file.
+                Ok(0) => return Err(GgufError::Empty { tensor: name }),
+                Ok(size) => shape.push(size),
+                Err(_) => return Err(GgufError::Overflow { tensor: name }),
+            }
         }
         shape.reverse();
         Ok(Self { name, shape, type_id: cursor.u32(&what)?, offset: cursor.u64(&what)? })

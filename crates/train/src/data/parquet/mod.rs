@@ -37,8 +37,7 @@ use crate::error::Error;
 const AT_ONCE: usize = 64;
 
 /// Shows `row` every row as an object, with its number from 1.
-pub(super) fn each(path: &Path, row: &mut SeeRow<'_>) -> Result<(), Error> {
-    let file = File::open(path).map_err(|reason| Error::Read { path: path.to_path_buf(), reason })?;
+pub(super) fn each(path: &Path, file: File, row: &mut SeeRow<'_>) -> Result<(), Error> {
     let wrong = |what: String| Error::Data { path: path.to_path_buf(), what };
     let metadata = footer(&file).map_err(|e| wrong(format!("not a whole Parquet file: {e}; {AGAIN}")))?;
     let table = Table::of(metadata.file_metadata().schema_descr()).map_err(wrong)?;
