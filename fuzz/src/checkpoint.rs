@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use loract_autograd::{Form, Recompute, Site, WarmStart};
 use loract_train::audit::Audit;
 use loract_train::data::RowSettings;
-use loract_train::{Ended, Evaluation, Progress, Run, RunConfig, ScheduleKind, StepReport};
+use loract_train::{Ended, Evaluation, FineTuneType, Progress, Run, RunConfig, ScheduleKind, StepReport};
 use serde_json::Value;
 
 use crate::seeds::{safetensors, tiny_config, tiny_tensors};
@@ -83,6 +83,7 @@ fn settings(how: u8) -> RunConfig {
         model: place.join("model"),
         data: place.join("rows.jsonl"),
         out: place.join("out"),
+        fine_tune_type: FineTuneType::Lora,
         adapter: None,
         steps: Some(1 << 40),
         batch_size: 2,
@@ -108,6 +109,7 @@ fn settings(how: u8) -> RunConfig {
         lora_alpha: 2.0,
         lora_dropout: 0.0,
         lora_targets: vec!["q_proj".into()],
+        modules_to_save: Vec::new(),
         rslora: false,
         lora_fa: on(5),
         dora: on(6),
