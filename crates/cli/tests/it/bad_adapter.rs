@@ -104,10 +104,22 @@ fn settings_that_are_not_supported() -> Anyhow {
                 says: &[CONFIG, "rank_pattern", "not supported"],
             },
             Bad {
-                name: "whole modules",
+                name: "whole modules that are not stored",
                 prepare: |p| set_key(p, CONFIG, "modules_to_save", json!(["lm_head"])),
                 flags: FLAGS,
-                says: &[CONFIG, "modules_to_save", "lm_head", "not supported"],
+                says: &[WEIGHTS, "1 missing", "base_model.model.lm_head.weight"],
+            },
+            Bad {
+                name: "whole modules that do not exist",
+                prepare: |p| set_key(p, CONFIG, "modules_to_save", json!(["classifier"])),
+                flags: FLAGS,
+                says: &["module `*classifier` does not exist", "the modules are embed_tokens", "lm_head"],
+            },
+            Bad {
+                name: "whole modules that are no list",
+                prepare: |p| set_key(p, CONFIG, "modules_to_save", json!("lm_head")),
+                flags: FLAGS,
+                says: &[CONFIG, "modules_to_save is \"lm_head\"", "a list"],
             },
             Bad {
                 name: "rank 0",
