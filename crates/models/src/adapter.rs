@@ -128,7 +128,10 @@ pub fn load(memory: &Memory, decoder: &mut Decoder, folder: &Path) -> Result<Lor
     let mut config = read_config(folder)?;
     // PEFT takes every module whose name ends so, whether or not a part of it begins there.
     let modules: Vec<String> = config.modules_to_save.iter().map(|end| format!("*{end}")).collect();
-    config.modules_to_save = decoder.resolve_modules(&modules)?;
+    config.modules_to_save = decoder.resolve_modules(&modules).map_err(|error| match error {
+        Error::NoSuchModule { module, known } => Error::NoSuchModule { module: module.replacen('*', "", 1), known },
+        other => other,
+    })?;
     decoder.train_modules(memory, &config.modules_to_save)?;
     let path = folder.join(WEIGHTS_FILE);
     let bytes = fs::read(&path).map_err(|reason| Error::Read { path: path.clone(), reason })?;

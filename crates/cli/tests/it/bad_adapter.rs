@@ -113,7 +113,7 @@ fn settings_that_are_not_supported() -> Anyhow {
                 name: "whole modules that do not exist",
                 prepare: |p| set_key(p, CONFIG, "modules_to_save", json!(["classifier"])),
                 flags: FLAGS,
-                says: &["module `*classifier` does not exist", "the modules are embed_tokens", "lm_head"],
+                says: &["module `classifier` does not exist", "the modules are embed_tokens", "lm_head"],
             },
             Bad {
                 name: "whole modules that are no list",
