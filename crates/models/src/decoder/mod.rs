@@ -14,7 +14,6 @@ mod tensors;
 pub use batch::{Row, TokenBatch};
 pub use export::MODEL_FILE;
 pub use layer::Layer;
-pub use tensors::TensorRef;
 
 use loract_autograd::ops::{self, Linear, LossOutput};
 use loract_autograd::{Memory, Param, Site, Tape, Tensor, Values, Var, Weight};

@@ -6,31 +6,13 @@ use loract_autograd::{Memory, Param, Values, Weight};
 use super::Decoder;
 use crate::attach::{last_parts, names};
 use crate::error::Error;
+use crate::tensor_ref::TensorRef;
 use crate::weights::Weights;
 
 /// The module that turns tokens into vectors.
 const EMBEDDING: &str = "model.embed_tokens";
 /// The module that turns vectors into logits; of a tied model it is the embedding.
 const HEAD: &str = "lm_head";
-
-/// A tensor of a decoder.
-#[derive(Debug, Clone, Copy)]
-pub enum TensorRef<'a> {
-    /// Output features × input features.
-    Matrix(&'a Weight),
-    /// A norm's weight or a bias.
-    Vector(&'a Values),
-}
-
-impl TensorRef<'_> {
-    /// The parameter, if trained.
-    pub fn trained(&self) -> Option<&Param> {
-        match self {
-            TensorRef::Matrix(weight) => weight.trained(),
-            TensorRef::Vector(values) => values.trained(),
-        }
-    }
-}
 
 /// A tensor of a decoder, to change.
 pub(super) enum TensorMut<'a> {

@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use loract_autograd::{Bytes, DType, Frozen, Memory};
 
-use crate::decoder::TensorRef;
 use crate::error::Error;
+use crate::tensor_ref::TensorRef;
 
 pub use checked::Checked;
 

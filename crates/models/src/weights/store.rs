@@ -10,7 +10,7 @@ use half::f16;
 use loract_autograd::ops::{Linear, merged};
 use loract_autograd::{Frozen, Tensor, Weight, to_bf16_bytes};
 
-use crate::decoder::TensorRef;
+use crate::tensor_ref::TensorRef;
 
 /// A tensor to be written.
 #[derive(Debug)]
