@@ -1,7 +1,7 @@
 //! PEFT adapters: `adapter_config.json` and `adapter_model.safetensors`, as the Python package writes and reads them.
 //!
-//! lora_A, lora_B, DoRA's magnitudes and modules trained as a whole are stored, f32. Reading is strict: a key too many or too few, a shape of
-//! another model, or a setting that would change the result (a rank pattern, say) is refused by name.
+//! lora_A, lora_B, DoRA's magnitudes and modules trained as a whole are stored, f32. Reading is strict: a key too many or
+//! too few, a shape of another model, or a setting that would change the result (a rank pattern, say) is refused by name.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -92,7 +92,7 @@ impl Product {
             Product::Adapter { lora, base } => adapter::files(decoder, lora, base).into(),
             Product::Model(companions) => {
                 let mut files = companions.files(decoder.config(), StoredAs::F32);
-                files.push(decoder.to_file(StoredAs::F32));
+                files.extend(decoder.to_files(StoredAs::F32, usize::MAX));
                 files
             }
         }
@@ -105,6 +105,25 @@ impl Product {
             Product::Model(_) => "model",
         }
     }
+}
+
+/// Refuses a folder in which a tuned model would replace the one that it comes from, or lie with an adapter as if the two
+/// belonged together.
+///
+/// # Errors
+/// [`Error::Setting`].
+pub(crate) fn refuse_mixing(kind: FineTuneType, model: &Path, out: &Path) -> Result<(), Error> {
+    let same = || Some(model.canonicalize().ok()? == out.canonicalize().ok()?);
+    let holds = match kind {
+        FineTuneType::Lora => return Ok(()),
+        _ if same() == Some(true) => "the model itself, which the tuned one would replace",
+        _ if out.join(adapter::CONFIG_FILE).exists() => {
+            "an adapter of an earlier run, which does not belong to the tuned model"
+        }
+        _ => return Ok(()),
+    };
+    let what = format!("{} holds {holds}; give another --out", out.display());
+    Err(Error::Setting { key: "out", what })
 }
 
 /// The file that holds the weights of a product; of one of this kind.

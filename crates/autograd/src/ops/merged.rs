@@ -22,7 +22,8 @@ pub fn merged(layer: &Linear) -> Vec<f32> {
         let norms = dora::norms(layer, lora, &memory);
         let lengths = magnitude.value().data().iter().zip(norms.data());
         for (row, (m, norm)) in merged.chunks_exact_mut(cols).zip(lengths) {
-            row.iter_mut().for_each(|x| *x *= m / norm);
+            let scale = m / norm;
+            row.iter_mut().for_each(|x| *x *= scale);
         }
     }
     merged

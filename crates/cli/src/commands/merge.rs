@@ -39,7 +39,7 @@ pub fn run(args: &MergeArgs) -> Result<()> {
     let before = decoder.logits(&memory, &batch)?;
 
     let folder = Folder::make(Some(&args.out))?.context("a folder")?;
-    let mut files = decoder.to_merged_files(stored, most_bytes);
+    let mut files = decoder.to_files(stored, most_bytes);
     let written: usize = files.iter().map(loract_models::ToWrite::size_bytes).sum();
     // The configuration last: a folder without it is no model yet.
     files.extend(companions.files(decoder.config(), stored).into_iter().rev());
@@ -60,10 +60,8 @@ pub fn run(args: &MergeArgs) -> Result<()> {
         before.rows()
     ))?;
     if !relative.is_finite() {
-        let what = format!(
-            "the merged model has numbers beyond the range of {}; take --dtype bf16 or f32",
-            stored.torch_name()
-        );
+        let (out, stored) = (args.out.display(), stored.torch_name());
+        let what = format!("{out} has numbers beyond the range of {stored}; remove it and take --dtype bf16 or f32");
         return Err(Error::Setting { key: "dtype", what }.into());
     }
     Ok(())

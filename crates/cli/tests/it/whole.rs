@@ -77,6 +77,19 @@ fn modules_are_trained_beside_the_pairs_and_stored_with_them() -> Anyhow {
     Ok(())
 }
 
+#[test]
+fn a_tuned_model_replaces_neither_its_own_nor_lies_with_an_adapter() -> Anyhow {
+    let place = Place::with("llama-tied")?;
+    place.trained("--out run")?;
+    let before = place.files(".")?;
+    for (out, says) in [("model", "model holds the model itself"), ("run", "run holds an adapter of an earlier run")] {
+        let outcome = place.train(&format!("--out {out} --fine-tune-type full"))?;
+        assert_eq!(outcome.complaint(2, &[says, "give another --out"]), None);
+    }
+    assert!(place.files(".")? == before);
+    Ok(())
+}
+
 /// A model from a GGUF file is left as a folder that has all of it.
 #[test]
 fn a_gguf_file_becomes_a_folder() -> Anyhow {

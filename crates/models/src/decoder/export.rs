@@ -16,15 +16,9 @@ pub const MODEL_FILE: &str = "model.safetensors";
 const INDEX_FILE: &str = "model.safetensors.index.json";
 
 impl Decoder {
-    /// Every base weight under its name as `model.safetensors`; LoRA pairs are left out.
-    pub fn to_file(&self, stored: StoredAs) -> ToWrite<'_> {
-        let tensors = self.tensors().into_iter().map(|(name, tensor)| (name, ToStore::of_model(tensor, stored)));
-        ToWrite { name: MODEL_FILE.into(), content: Content::Tensors(tensors.collect()) }
-    }
-
-    /// The model as it computes: every weight with its LoRA branch added, in files of `most_bytes` bytes of numbers at most
+    /// The model as it computes: every weight, with its LoRA branch added if it has one, in files of `most_bytes` bytes of numbers at most
     /// (or of one tensor, if that is larger). Several come with an index, as Transformers writes it.
-    pub fn to_merged_files(&self, stored: StoredAs, most_bytes: usize) -> Vec<ToWrite<'_>> {
+    pub fn to_files(&self, stored: StoredAs, most_bytes: usize) -> Vec<ToWrite<'_>> {
         let mut adapted: BTreeMap<String, &Linear> = self.linears().filter(|(_, l)| l.lora.is_some()).collect();
         let tensors = self.tensors().into_iter().map(|(name, tensor)| {
             let mut tensor = ToStore::of_model(tensor, stored);

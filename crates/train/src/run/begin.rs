@@ -68,10 +68,10 @@ impl Session {
             from.restore(&mut trainer, &mut order)?;
             tally = from.tally().clone();
             tally.resumed_after.push(from.step());
-            if let Some(weights) = from.best() {
-                let others = product.files(trainer.decoder()).into_iter().filter(|file| file.name != weights.1);
+            if let Some((weights, name)) = from.best() {
+                let others = product.files(trainer.decoder()).into_iter().filter(|file| file.name != name);
                 best.keep(&others.collect::<Vec<_>>())?;
-                best.keep_copies(&[weights])?;
+                best.keep_copy(&weights, name)?;
             }
         }
         Ok(Self {

@@ -38,11 +38,10 @@ impl BestFolder {
         files.iter().try_for_each(|file| write_whole_by(&self.file(&file.name), |path| file.write(path)))
     }
 
-    /// Keeps copies of files, each under the name beside it.
-    pub(super) fn keep_copies(&self, files: &[(PathBuf, &str)]) -> Result<(), Error> {
+    /// Keeps a copy of a file under a name.
+    pub(super) fn keep_copy(&self, from: &Path, name: &str) -> Result<(), Error> {
         self.make()?;
-        let copy = |from: &Path, to: &Path| fs::copy(from, to).map(|_| ());
-        files.iter().try_for_each(|(from, name)| write_whole_by(&self.file(name), |path| copy(from, path)))
+        write_whole_by(&self.file(name), |path| fs::copy(from, path).map(|_| ()))
     }
 
     fn make(&self) -> Result<(), Error> {

@@ -29,7 +29,7 @@ use crate::memory::Baseline;
 use crate::plan::{Plan, Planner};
 use crate::run_dir::RunDir;
 use crate::trainer::StepReport;
-use crate::tuning::Product;
+use crate::tuning::{Product, refuse_mixing};
 use day::Day;
 use session::Session;
 pub use tally::Best;
@@ -119,6 +119,7 @@ impl Run {
         config.check()?;
         RunDir::check(&config.out)?;
         checkpoint::refuse_any(&config.out)?;
+        refuse_mixing(config.fine_tune_type, &config.model, &config.out)?;
         Self::open(config, None)
     }
 
@@ -167,11 +168,10 @@ impl Run {
             notes.insert(0, format!("goes on from {}, step {} of {steps}", from.folder().display(), from.step()));
         }
         let base_name = source.name.clone();
-        let tuning = config.tuning();
         notes.extend(wrote_date.then(|| day.note()).flatten());
         let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
         let stored = from.as_ref().map(Checkpoint::folder).or(config.adapter.as_deref());
-        let tuning = tuning.begin(&memory, &mut decoder, stored, config.seed)?;
+        let tuning = config.tuning().begin(&memory, &mut decoder, stored, config.seed)?;
         // Mapped once more, not read once more.
         let source = ModelSource::open(&config.model)?;
         let product = tuning.product(&source)?;

@@ -44,7 +44,7 @@ pub fn pretrain(folder: &Path) -> Result<()> {
     }
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let config = ToWrite { name: "config.json".into(), content: Content::Bytes(CONFIG.into()) };
-    for file in [config, trainer.decoder().to_file(StoredAs::Bf16)] {
+    for file in std::iter::once(config).chain(trainer.decoder().to_files(StoredAs::Bf16, usize::MAX)) {
         let path = folder.join(&*file.name);
         file.write(&path).with_context(|| format!("cannot write {}", path.display()))?;
     }

@@ -62,52 +62,26 @@ impl Pages {
         Ok(Self { pages: pages.map_err(|e| format!("{e}; {AGAIN}"))?, coding, values_left, most_bytes })
     }
 
-    fn uncompressed(&self, page: Page) -> Result<Page> {
+    fn uncompressed(&self, mut page: Page) -> Result<Page> {
         if self.coding == Coding::None {
             return Ok(page);
         }
-        let decode = |bytes: &[u8]| zstandard(bytes, self.most_bytes);
-        Ok(match page {
-            Page::DataPage { buf, num_values, encoding, def_level_encoding, rep_level_encoding, statistics } => {
-                let buf = decode(&buf)?.into();
-                Page::DataPage { buf, num_values, encoding, def_level_encoding, rep_level_encoding, statistics }
+        match &mut page {
+            Page::DataPage { buf, .. } | Page::DictionaryPage { buf, .. } => {
+                *buf = zstandard(buf, self.most_bytes)?.into();
             }
-            Page::DictionaryPage { buf, num_values, encoding, is_sorted } => {
-                Page::DictionaryPage { buf: decode(&buf)?.into(), num_values, encoding, is_sorted }
-            }
-            Page::DataPageV2 {
-                buf,
-                num_values,
-                encoding,
-                num_nulls,
-                num_rows,
-                def_levels_byte_len,
-                rep_levels_byte_len,
-                is_compressed,
-                statistics,
-            } => {
+            Page::DataPageV2 { buf, rep_levels_byte_len, def_levels_byte_len, is_compressed, .. } => {
                 // Levels come before the values and are never compressed.
-                let levels = levels_of_2(rep_levels_byte_len, def_levels_byte_len, buf.len())?;
-                let buf = if is_compressed && levels < buf.len() {
+                let levels = levels_of_2(*rep_levels_byte_len, *def_levels_byte_len, buf.len())?;
+                if *is_compressed && levels < buf.len() {
                     let mut whole = buf[..levels].to_vec();
-                    whole.extend(decode(&buf[levels..])?);
-                    whole.into()
-                } else {
-                    buf
-                };
-                Page::DataPageV2 {
-                    buf,
-                    num_values,
-                    encoding,
-                    num_nulls,
-                    num_rows,
-                    def_levels_byte_len,
-                    rep_levels_byte_len,
-                    is_compressed: false,
-                    statistics,
+                    whole.extend(zstandard(&buf[levels..], self.most_bytes)?);
+                    *buf = whole.into();
                 }
+                *is_compressed = false;
             }
-        })
+        }
+        Ok(page)
     }
 
     /// What the decoders rely on.
