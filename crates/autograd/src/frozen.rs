@@ -219,9 +219,9 @@ impl Frozen {
             .for_each(|(out, stored)| widen(self.dtype, stored, out));
     }
 
-    /// Row `row`, widened into `out` by the calling thread.
-    pub(crate) fn widen_row(&self, row: usize, out: &mut [f32]) {
-        widen(self.dtype, &self.bytes.as_slice()[row * self.row_bytes..(row + 1) * self.row_bytes], out);
+    /// Rows `rows`, widened into `out` by the calling thread.
+    pub(crate) fn widen_here(&self, rows: Range<usize>, out: &mut [f32]) {
+        widen(self.dtype, &self.bytes.as_slice()[rows.start * self.row_bytes..rows.end * self.row_bytes], out);
     }
 
     /// All numbers, widened.
@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(w.permuted(&memory, &[2, 0, 1])?.to_f32(), vec![1e-3, 7.0, 1.0, -2.5, 0.0, 3.0]);
         let b = Frozen::new(&memory, DType::Bf16, 3, 2, Bytes::owned(to_bf16_bytes(&numbers)))?;
         let mut row = [0.0; 2];
-        b.widen_row(0, &mut row);
+        b.widen_here(0..1, &mut row);
         assert_eq!(row, [1.0, -2.5]);
         Ok(())
     }

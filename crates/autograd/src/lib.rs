@@ -8,12 +8,14 @@
 //! | [`Tape`], [`Var`] | what ran, and what each op kept of it; [`Tape::segment`] recomputes a stretch instead |
 //! | [`Policy`], [`Site`], [`Form`] | which form a saved tensor gets: itself, bf16, codes of a few bits, low-rank factors, factors and codes, or nothing |
 //! | [`ops`] | the ops, one a file: forward, what it saves, backward |
+//! | [`KvCache`] | keys and values of the tokens so far, for generation |
 //! | [`Profile`] | where the time of a step goes |
 //! | [`optimise`] | the arithmetic of AdamW |
 //!
 //! Forward is always exact; only gradients depend on the policy. Shapes: m rows (tokens of the micro-batch), n columns
 //! (features); a weight is output features × input features.
 
+mod cache;
 mod error;
 mod frozen;
 mod kernels;
@@ -25,6 +27,7 @@ mod saved;
 mod tape;
 mod tensor;
 
+pub use cache::KvCache;
 pub use error::Error;
 pub use frozen::{Bytes, DType, Frozen, to_bf16_bytes};
 pub use kernels::optimise;

@@ -22,6 +22,8 @@ fn main() -> ExitCode {
         Command::Demo(args) => done(commands::demo::run(&args)),
         Command::Plan(args) => done(commands::plan::run(*args)),
         Command::Eval(args) => done(commands::eval::run(&args)),
+        Command::Generate(args) => done(commands::generate::run(&args)),
+        Command::Chat(args) => done(commands::chat::run(&args)),
         Command::Merge(args) => done(commands::merge::run(&args)),
         Command::Inspect(args) => done(commands::inspect::run(args)),
         Command::Bench(args) => done(commands::bench::run(args)),

@@ -13,6 +13,13 @@ pub fn line(text: &str) -> std::io::Result<()> {
     writeln!(std::io::stdout(), "{text}")
 }
 
+/// Words on stdout as they come, without an end of line.
+pub fn words(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout();
+    stdout.write_all(text.as_bytes())?;
+    Ok(stdout.flush()?)
+}
+
 /// Bytes with a unit, three digits.
 pub fn bytes(count: usize) -> String {
     let count = count as f64;

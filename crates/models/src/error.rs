@@ -150,6 +150,17 @@ pub enum Error {
         /// Most that the model takes.
         context: usize,
     },
+    /// There is nothing to go on from.
+    #[error("the text to go on from has no tokens; give some")]
+    NoTokens,
+    /// A model's logits are not numbers.
+    #[error(
+        "the logits behind {tokens} tokens are not finite: weights or adapter are damaged, or come from a run that diverged"
+    )]
+    Logits {
+        /// Tokens of the text so far.
+        tokens: usize,
+    },
     /// LoRA rank 0.
     #[error("LoRA rank 0: the least is 1")]
     LoraRank,

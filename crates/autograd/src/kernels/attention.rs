@@ -24,8 +24,10 @@ const BLOCK: usize = 64;
 /// Shape of an attention: which rows belong together, and how heads lie in them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layout<'a> {
-    /// Row ranges of the sequences, ascending and without gaps.
+    /// Row ranges of the sequences in k and v, ascending and without gaps.
     pub sequences: &'a [Range<usize>],
+    /// Rows of k and v before the first of q and o: 0, but for one sequence that goes on.
+    pub past: usize,
     /// H.
     pub heads: usize,
     /// Key/value heads; divides H.
@@ -62,9 +64,9 @@ impl Layout<'_> {
     }
 }
 
-fn blocks(sequence: &Range<usize>) -> impl Iterator<Item = Range<usize>> {
+fn blocks(sequence: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     let end = sequence.end;
-    sequence.clone().step_by(BLOCK).map(move |start| start..(start + BLOCK).min(end))
+    sequence.step_by(BLOCK).map(move |start| start..(start + BLOCK).min(end))
 }
 
 /// Splits `data` into consecutive parts of the given lengths.
@@ -81,19 +83,33 @@ fn split(mut data: &mut [f32], lengths: impl Iterator<Item = usize>) -> Vec<&mut
 /// o (m×H·D).
 pub(crate) fn forward(layout: &Layout<'_>, q: &[f32], k: &[f32], v: &[f32], o: &mut [f32]) {
     let tasks: Vec<(usize, Range<usize>)> =
-        layout.sequences.iter().flat_map(|s| blocks(s).map(|b| (s.start, b))).collect();
+        layout.sequences.iter().flat_map(|s| blocks(layout.past.max(s.start)..s.end).map(|b| (s.start, b))).collect();
+    if let [(start, row)] = &tasks[..]
+        && row.len() == 1
+    {
+        return forward_row(layout, &layout.keys(*start, row), (q, k, v), o);
+    }
     let outputs = split(o, tasks.iter().map(|(_, b)| b.len() * layout.q_cols()));
     // The longest rows last in a sequence: hand them out first.
     tasks.into_par_iter().zip(outputs).rev().with_max_len(1).for_each(|((start, rows), o)| {
         let keys = layout.keys(start, &rows);
         scratch::with(rows.len() * keys.len(), |p| {
             for head in 0..layout.heads {
-                forward_block(layout, head, &rows, &keys, (q, k, v), p, o);
+                forward_block(layout, head, &rows, &keys, (q, k, v), p, &mut o[head * layout.head_dim..]);
             }
         });
     });
 }
 
+/// One row alone, as generation has it: its heads lie apart in `o`, so each is a task.
+fn forward_row(layout: &Layout<'_>, keys: &Range<usize>, inputs: (&[f32], &[f32], &[f32]), o: &mut [f32]) {
+    let row = keys.end - 1..keys.end;
+    o.par_chunks_mut(layout.head_dim).enumerate().for_each(|(head, o)| {
+        scratch::with(keys.len(), |p| forward_block(layout, head, &row, keys, inputs, p, o));
+    });
+}
+
+/// Rows `rows` of a head; `o` begins with the first number of them.
 fn forward_block(
     layout: &Layout<'_>,
     head: usize,
@@ -104,7 +120,7 @@ fn forward_block(
     o: &mut [f32],
 ) {
     let kv_head = head / (layout.heads / layout.kv_heads);
-    let q = layout.head(q, rows.clone(), layout.q_cols(), head);
+    let q = layout.head(q, rows.start - layout.past..rows.end - layout.past, layout.q_cols(), head);
     let k = layout.head(k, keys.clone(), layout.kv_cols(), kv_head);
     let v = layout.head(v, keys.clone(), layout.kv_cols(), kv_head);
     let width = keys.len();
@@ -117,11 +133,10 @@ fn forward_block(
         factors[i] = 1.0 / exponentials(&mut p[seen]);
     }
     let cols = layout.q_cols();
-    let out = MatMut::with_strides(&mut o[head * layout.head_dim..], rows.len(), layout.head_dim, cols, 1);
+    let out = MatMut::with_strides(o, rows.len(), layout.head_dim, cols, 1);
     matmul(out, Accum::Replace, MatRef::row_major(p, rows.len(), width), v, 1.0, Par::Serial);
-    for (i, row) in o.chunks_exact_mut(cols).enumerate() {
-        let part = &mut row[head * layout.head_dim..(head + 1) * layout.head_dim];
-        part.iter_mut().for_each(|x| *x *= factors[i]);
+    for (row, factor) in o.chunks_mut(cols).zip(factors) {
+        row[..layout.head_dim].iter_mut().for_each(|x| *x *= factor);
     }
 }
 
@@ -216,7 +231,7 @@ fn backward_head(
     let kv_head = head / (layout.heads / layout.kv_heads);
     dk.fill(0.0);
     dv.fill(0.0);
-    for rows in blocks(sequence) {
+    for rows in blocks(sequence.clone()) {
         let keys = layout.keys(sequence.start, &rows);
         let (height, width) = (rows.len(), keys.len());
         let q = layout.head(inputs.q, rows.clone(), layout.q_cols(), head);

@@ -5,7 +5,10 @@
 use std::ops::Range;
 
 use loract_linalg::{Accum, MatMut, MatRef, Par, matmul};
+use rayon::prelude::*;
 
+use super::simd::vectorised;
+use super::{scratch, simd};
 use crate::ledger::Category;
 use crate::param::Weight;
 use crate::profile::{self, Product};
@@ -13,6 +16,12 @@ use crate::tensor::{Memory, Tensor};
 
 /// Numbers in a widened panel: 4 MB, about a core's share of the last cache level.
 const PANEL: usize = 1 << 20;
+
+/// The same of a product with one row: 16 KB, half of the nearest cache.
+const ROW_PANEL: usize = 1 << 12;
+
+/// Panels that a thread takes at a time, at least, in a product with one row.
+const ROW_PANELS: usize = 8;
 
 /// Calls `f` with each panel of W in turn: its output rows, and the numbers (rows×in).
 fn for_panels(w: &Weight, memory: &Memory, mut f: impl FnMut(Range<usize>, MatRef<'_>)) {
@@ -76,9 +85,44 @@ pub(crate) fn times_transposed_rows(x: MatRef<'_>, w: &Weight, y: &mut [f32], me
     let (m, out) = (x.rows(), w.rows());
     let shape = Product { m, n: out, k: w.cols(), left_transposed: false, right_transposed: true };
     let _span = profile::product(shape);
+    if m == 1
+        && let Some(row) = x.row(0).filter(|row| !row.is_empty())
+    {
+        return times_transposed_row(row, w, y);
+    }
     for_panels(w, memory, |range, panel| {
         matmul(columns(y, m, out, range), Accum::Replace, x, panel.t(), 1.0, Par::Rayon);
     });
+}
+
+/// The same for one row, as generation has it: bound by reading W, which is widened a few rows at a time, into the
+/// nearest cache.
+fn times_transposed_row(x: &[f32], w: &Weight, y: &mut [f32]) {
+    let cols = x.len();
+    let group = (ROW_PANEL / cols.max(1)).max(1);
+    let tasks = y[..w.rows()].par_chunks_mut(group).enumerate().with_min_len(ROW_PANELS);
+    tasks.for_each(|(i, y)| {
+        let rows = i * group..i * group + y.len();
+        match w {
+            Weight::Trained(p) => dots(&p.value().data()[rows.start * cols..rows.end * cols], x, y),
+            Weight::Frozen(frozen) => match frozen.as_f32() {
+                Some(numbers) => dots(&numbers[rows.start * cols..rows.end * cols], x, y),
+                None => scratch::with(rows.len() * cols, |panel| {
+                    frozen.widen_here(rows, panel);
+                    dots(panel, x, y);
+                }),
+            },
+        }
+    });
+}
+
+vectorised! {
+    /// y_i = w_i·x for the rows w_i of `panel`.
+    fn dots<'a>(panel: &'a [f32], x: &'a [f32], y: &'a mut [f32]) -> () {
+        for (y, row) in y.iter_mut().zip(panel.chunks_exact(x.len())) {
+            *y = simd::sum2(row, x, |w, x| w * x);
+        }
+    }
 }
 
 /// dx (m×in) = or += dy (m×out) · W.

@@ -27,9 +27,10 @@ pub struct AttentionShape {
 }
 
 impl AttentionShape {
-    fn layout<'a>(&self, sequences: &'a [Range<usize>]) -> Layout<'a> {
+    fn layout<'a>(&self, sequences: &'a [Range<usize>], past: usize) -> Layout<'a> {
         Layout {
             sequences,
+            past,
             heads: self.heads,
             kv_heads: self.kv_heads,
             head_dim: self.head_dim,
@@ -47,7 +48,7 @@ struct Node {
 }
 
 /// softmax(q·kᵀ/√D, causal within each sequence)·v, m×H·D. `sequences` are the row ranges of the micro-batch's
-/// sequences, end to end.
+/// sequences, end to end. On a tape of [`Tape::generation`] there is one, which goes on from the tokens of the cache.
 ///
 /// # Errors
 /// [`Error::Shape`] if shapes, heads or sequences do not fit.
@@ -81,10 +82,16 @@ pub fn attention(
         end = sequence.end;
     }
     same(entered.op, "rows covered by sequences", end, rows)?;
-    let mut o = tape.memory().stale(rows, q.tensor().cols(), Category::Transient);
+    let memory = tape.memory().clone();
+    let layer = tape.layer().unwrap_or(0);
+    let mut o = memory.stale(rows, q.tensor().cols(), Category::Transient);
     let (qd, kd, vd) = (q.tensor().data(), k.tensor().data(), v.tensor().data());
-    if !tape.memory().is_hollow() {
-        kernel::forward(&shape.layout(sequences), qd, kd, vd, o.slice_mut());
+    if let Some(cache) = tape.cache() {
+        same(entered.op, "sequences that follow those of a cache", sequences.len(), 1)?;
+        let (kd, vd, past) = cache.extend(layer, k.tensor(), v.tensor(), &memory)?;
+        kernel::forward(&shape.layout(&[0..past + rows], past), qd, kd, vd, o.slice_mut());
+    } else if !memory.is_hollow() {
+        kernel::forward(&shape.layout(sequences, 0), qd, kd, vd, o.slice_mut());
     }
     if !entered.record {
         return Ok(tape.value(o, entered.needs_grad));
@@ -104,7 +111,7 @@ impl Backward for Node {
         let [mut dq, mut dk, mut dv] = [q_cols, kv_cols, kv_cols].map(|cols| pass.stale(rows, cols));
         if !pass.memory.is_hollow() {
             kernel::backward(
-                &self.shape.layout(&self.sequences),
+                &self.shape.layout(&self.sequences, 0),
                 Inputs { q: q.data(), k: k.data(), v: v.data(), d_out: dy.data() },
                 by_head.each_mut().map(Tensor::slice_mut),
                 dq.slice_mut(),

@@ -26,7 +26,7 @@ pub fn embedding<'m>(tape: &mut Tape<'m>, table: &'m Weight, ids: &[u32]) -> Res
     for (row, &id) in x.slice_mut().chunks_exact_mut(cols).zip(ids) {
         let id = id as usize;
         match table {
-            Weight::Frozen(frozen) => frozen.widen_row(id, row),
+            Weight::Frozen(frozen) => frozen.widen_here(id..id + 1, row),
             Weight::Trained(p) => row.copy_from_slice(&p.value().data()[id * cols..(id + 1) * cols]),
         }
     }

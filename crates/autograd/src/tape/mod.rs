@@ -22,6 +22,7 @@ pub use var::{Var, VarId};
 
 use loract_linalg::Rng;
 
+use crate::cache::KvCache;
 use crate::error::{Error, same};
 use crate::ledger::Phase;
 use crate::param::Grads;
@@ -84,6 +85,7 @@ pub struct Tape<'m> {
     /// Tensors compressed so far, by layer and site.
     compressed: HashMap<(Option<usize>, Site), usize>,
     history: Option<&'m mut History>,
+    cache: Option<&'m mut KvCache>,
     background: Option<Background<'m>>,
     observer: Option<Observer<'m>>,
     errors: Vec<SiteError>,
@@ -105,6 +107,11 @@ impl<'m> Tape<'m> {
         Self::with_mode(memory, Policy::exact(), StepKey::default(), Mode::Evaluate)
     }
 
+    /// As [`Tape::evaluation`], of tokens that follow those in `cache`, to which they are added.
+    pub fn generation(memory: &Memory, cache: &'m mut KvCache) -> Self {
+        Self { cache: Some(cache), ..Self::evaluation(memory) }
+    }
+
     fn with_mode(memory: &Memory, policy: Policy, key: StepKey, mode: Mode) -> Self {
         Self {
             memory: memory.clone(),
@@ -116,6 +123,7 @@ impl<'m> Tape<'m> {
             known: HashMap::new(),
             compressed: HashMap::new(),
             history: None,
+            cache: None,
             background: None,
             observer: None,
             errors: Vec::new(),
@@ -169,6 +177,11 @@ impl<'m> Tape<'m> {
     /// Whether dropout and the like are on.
     pub(crate) fn is_training(&self) -> bool {
         self.mode != Mode::Evaluate
+    }
+
+    /// Earlier tokens that attention sees.
+    pub(crate) fn cache(&mut self) -> Option<&mut KvCache> {
+        self.cache.as_deref_mut()
     }
 
     /// A value that no op made.

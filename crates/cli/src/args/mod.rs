@@ -6,6 +6,7 @@ use std::str::FromStr;
 mod policy;
 mod rows;
 mod size;
+mod speak;
 mod train;
 
 use clap::{Args, Parser, Subcommand};
@@ -16,6 +17,7 @@ use crate::commands::inspect::InspectArgs;
 
 pub use rows::{RowArgs, data_file, tell_date};
 pub use size::read_bytes;
+pub use speak::{ChatArgs, GenerateArgs, SpeakArgs};
 pub use train::TrainArgs;
 
 /// Fine-tune transformer models with LoRA in a fraction of the activation memory.
@@ -36,6 +38,10 @@ pub enum Command {
     Plan(Box<PlanArgs>),
     /// Mean loss (and accuracy) of a model on a data file
     Eval(EvalArgs),
+    /// Let a model go on from a text, or answer it
+    Generate(GenerateArgs),
+    /// Talk with a model
+    Chat(ChatArgs),
     /// Add an adapter to its model, as a Hugging Face folder that needs no adapter
     Merge(MergeArgs),
     /// Look at the data with its masks, at activations, at gradients

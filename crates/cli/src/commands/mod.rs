@@ -1,11 +1,14 @@
-//! The commands, one a file or a folder; what several of them need is in [`captured`] and [`folder`].
+//! The commands, one a file or a folder; what several of them need is in [`captured`], [`folder`] and [`speaker`].
 
 pub mod bench;
 mod captured;
+pub mod chat;
 pub mod demo;
 pub mod eval;
 mod folder;
+pub mod generate;
 pub mod inspect;
 pub mod merge;
 pub mod plan;
+mod speaker;
 pub mod train;

@@ -73,6 +73,19 @@ impl TokenBatch {
         Self { ids, sequences: sequences.into(), positions: positions.into(), targets, targets_by_row }
     }
 
+    /// One sequence that goes on behind `past` tokens; nothing of it is trained.
+    pub fn continued(past: usize, ids: &[u32]) -> Self {
+        let positions = (past..past + ids.len()).map(|position| position as u32).collect();
+        let rows = std::iter::once(0..ids.len());
+        Self {
+            ids: ids.to_vec(),
+            sequences: rows.filter(|rows| !rows.is_empty()).collect(),
+            positions,
+            targets: Targets::default(),
+            targets_by_row: vec![0],
+        }
+    }
+
     /// m: tokens.
     pub fn tokens(&self) -> usize {
         self.ids.len()
@@ -88,6 +101,10 @@ impl TokenBatch {
     /// Tokens of the longest row.
     pub fn longest(&self) -> usize {
         self.sequences.iter().map(Range::len).max().unwrap_or(0)
+    }
+    /// One more than the highest position.
+    pub fn positions_end(&self) -> usize {
+        self.positions.iter().max().map_or(0, |&position| position as usize + 1)
     }
     pub(crate) fn ids(&self) -> &[u32] {
         &self.ids

@@ -16,7 +16,7 @@ pub use export::MODEL_FILE;
 pub use layer::Layer;
 
 use loract_autograd::ops::{self, Linear, LossOutput};
-use loract_autograd::{Memory, Param, Site, Tape, Tensor, Values, Var, Weight};
+use loract_autograd::{KvCache, Memory, Param, Site, Tape, Tensor, Values, Var, Weight};
 
 use crate::config::DecoderConfig;
 use crate::error::Error;
@@ -47,11 +47,11 @@ impl Decoder {
     /// # Errors
     /// [`Error::Context`] if a sequence is longer than the model's context; those of the ops.
     pub fn forward<'m>(&'m self, tape: &mut Tape<'m>, batch: &TokenBatch) -> Result<Var, Error> {
-        let longest = batch.longest();
-        if longest > self.config.context {
-            return Err(Error::Context { tokens: longest, context: self.config.context });
+        let positions = batch.positions_end();
+        if positions > self.config.context {
+            return Err(Error::Context { tokens: positions, context: self.config.context });
         }
-        let rows = batch.rows_of(self.rope.table(&self.config, longest));
+        let rows = batch.rows_of(self.rope.table(&self.config, positions));
         tape.set_layer(None);
         let mut x = ops::embedding(tape, &self.embed_tokens, batch.ids())?;
         for (index, layer) in self.layers.iter().enumerate() {
@@ -79,7 +79,30 @@ impl Decoder {
     pub fn logits(&self, memory: &Memory, batch: &TokenBatch) -> Result<Tensor, Error> {
         let mut tape = Tape::evaluation(memory);
         let hidden = self.forward(&mut tape, batch)?;
-        Ok(ops::project(&mut tape, &hidden, self.head())?.tensor().clone())
+        Ok(ops::project(&mut tape, &hidden, 0..batch.tokens(), self.head())?.tensor().clone())
+    }
+
+    /// The logits of the token that follows `ids`, 1×V; `ids` are at least one, and follow the tokens of `cache`, to which
+    /// they are added.
+    ///
+    /// # Errors
+    /// Those of [`Decoder::forward`]; the cache is then as it was.
+    pub fn next_logits(&self, memory: &Memory, cache: &mut KvCache, ids: &[u32]) -> Result<Tensor, Error> {
+        let past = cache.tokens();
+        let logits = self.last_logits(&mut Tape::generation(memory, cache), &TokenBatch::continued(past, ids));
+        if logits.is_err() {
+            cache.truncate(past);
+        }
+        logits
+    }
+
+    fn last_logits<'m>(&'m self, tape: &mut Tape<'m>, batch: &TokenBatch) -> Result<Tensor, Error> {
+        let rows = batch.tokens();
+        if rows == 0 {
+            return Err(Error::NoTokens);
+        }
+        let hidden = self.forward(tape, batch)?;
+        Ok(ops::project(tape, &hidden, rows - 1..rows, self.head())?.tensor().clone())
     }
 
     fn head(&self) -> &Weight {

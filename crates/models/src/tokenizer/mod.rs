@@ -5,6 +5,7 @@
 
 mod error;
 mod gguf;
+mod stream;
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -17,6 +18,7 @@ use crate::error::Error;
 use crate::weights::gguf::Gguf;
 
 pub use error::TokenizerError;
+pub use stream::TextStream;
 
 /// A tokenizer with what a trainer asks of it.
 #[derive(Debug, Clone)]

@@ -70,8 +70,8 @@ impl Stored {
     }
 }
 
-/// All tensors of a model, by Hugging Face name.
-#[derive(Debug)]
+/// All tensors of a model, by Hugging Face name. A clone refers to the same bytes.
+#[derive(Debug, Clone)]
 pub struct Weights {
     path: PathBuf,
     tensors: BTreeMap<String, Stored>,

@@ -1,6 +1,8 @@
 //! Rows as token ids with labels.
 
+use loract_models::chat::Ending;
 use loract_models::{ChatTemplate, Row, Tokenizer};
+use serde_json::Value;
 
 use super::columns::Sample;
 use super::conversation::{self, Conversation};
@@ -57,19 +59,28 @@ fn multiple_choice(pieces: &Pieces<'_>, prompt: &str, right: &str, texts: &[&str
 
 fn by_template(conversation: &Conversation, reader: &Reader<'_>) -> Result<Row, String> {
     let tokenizer = Pieces::of(reader)?.tokenizer;
-    let template = match &reader.template {
-        Some(Ok(template)) => template,
-        Some(Err(reason)) => {
-            return Err(format!("{reason}; it is the model's own: give another with --chat-template FILE"));
-        }
-        None => {
-            return Err(
-                "a conversation needs a chat template, and the model has none: give one with --chat-template FILE"
-                    .to_owned(),
-            );
-        }
-    };
-    row(template, tokenizer, conversation, reader.train_on)
+    row(template(reader)?, tokenizer, conversation, reader.train_on)
+}
+
+fn template<'r>(reader: &'r Reader<'_>) -> Result<&'r ChatTemplate, String> {
+    match &reader.template {
+        Some(Ok(template)) => Ok(template),
+        Some(Err(reason)) => Err(format!("{reason}; it is the model's own: give another with --chat-template FILE")),
+        None => Err("a conversation needs a chat template, and the model has none: give one with --chat-template FILE"
+            .to_owned()),
+    }
+}
+
+/// What a row of this `prompt` begins with, before its completion.
+pub(super) fn text_prompt(reader: &Reader<'_>, prompt: &str) -> Result<Vec<u32>, String> {
+    Pieces::of(reader)?.prompt(prompt)
+}
+
+/// What a row of these messages begins with, before the assistant's next turn.
+pub(super) fn chat_prompt(reader: &Reader<'_>, messages: &[Value]) -> Result<Vec<u32>, String> {
+    let pieces = Pieces::of(reader)?;
+    let text = template(reader)?.render(messages, None, Ending::GenerationPrompt).map_err(|e| e.to_string())?;
+    pieces.encode(&text)
 }
 
 /// A token is trained if it stands for something of a trained span (as in Transformers' own mask). What a template puts
@@ -121,17 +132,21 @@ impl<'a> Pieces<'a> {
         self.tokenizer.encode(text).map_err(|e| e.to_string())
     }
 
-    fn text(&self, text: &str) -> Result<Vec<u32>, String> {
+    fn prompt(&self, prompt: &str) -> Result<Vec<u32>, String> {
         let mut ids = self.begin();
-        ids.extend(self.encode(text)?);
+        ids.extend(self.encode(prompt)?);
+        Ok(ids)
+    }
+
+    fn text(&self, text: &str) -> Result<Vec<u32>, String> {
+        let mut ids = self.prompt(text)?;
         ids.extend(self.tokenizer.eos());
         Ok(ids)
     }
 
     /// The two parts are tokenised apart, so that the boundary never depends on what follows.
     fn completion(&self, prompt: &str, completion: &str, train_on: TrainOn) -> Result<Row, String> {
-        let mut ids = self.begin();
-        ids.extend(self.encode(prompt)?);
+        let mut ids = self.prompt(prompt)?;
         let masked = if train_on == TrainOn::All { 0 } else { ids.len() };
         ids.extend(self.encode(completion)?);
         ids.extend(self.tokenizer.eos());

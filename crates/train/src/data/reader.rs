@@ -97,6 +97,23 @@ impl<'a> Reader<'a> {
         self.template.as_ref().is_some_and(|found| found.as_ref().is_ok_and(ChatTemplate::wrote_date))
     }
 
+    /// The tokens of a text to go on from, as a row with this `prompt` begins.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] without a tokenizer.
+    pub fn text_prompt(&self, text: &str) -> Result<Vec<u32>, Error> {
+        encode::text_prompt(self, text).map_err(|what| Error::Setting { key: "prompt", what })
+    }
+
+    /// The tokens of a conversation (`{"role": …, "content": …}`) up to where the assistant's next turn begins, as a row of
+    /// these messages begins.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] without a tokenizer or a template, or if the template refuses the conversation.
+    pub fn chat_prompt(&self, messages: &[Value]) -> Result<Vec<u32>, Error> {
+        encode::chat_prompt(self, messages).map_err(|what| Error::Setting { key: "prompt", what })
+    }
+
     /// The row of an object in line `line`.
     pub(super) fn example(&self, object: &Map<String, Value>, line: usize) -> Result<Example, String> {
         let (mut row, mut choices) = encode::encode(Sample::of(object, self.vocabulary)?, self)?;
