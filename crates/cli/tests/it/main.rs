@@ -25,6 +25,7 @@ mod resume;
 mod settings;
 #[cfg(unix)]
 mod signals;
+mod speak;
 mod text_rows;
 #[cfg(unix)]
 mod two_runs;

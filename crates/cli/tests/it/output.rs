@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use crate::harness::{Anyhow, Place};
 
-const FILES: [&str; 5] =
-    ["adapter_config.json", "adapter_model.safetensors", "config.toml", "metrics.jsonl", "report.json"];
+const FILES: [&str; 6] =
+    ["README.md", "adapter_config.json", "adapter_model.safetensors", "config.toml", "metrics.jsonl", "report.json"];
 const KEYS: [&str; 8] =
     ["step", "loss", "lr", "grad_norm", "tokens", "seconds", "saved_bytes", "peak_activation_bytes"];
 
 #[test]
-fn a_run_leaves_five_files_and_a_line_a_step() -> Anyhow {
+fn a_run_leaves_six_files_and_a_line_a_step() -> Anyhow {
     let place = Place::with("llama-tied")?;
     place.trained("--steps 3 --lr 1e-3 --no-shuffle --schedule linear")?;
     assert_eq!(place.files("out")?.into_keys().collect::<Vec<_>>(), FILES);
@@ -33,6 +33,31 @@ fn a_run_leaves_five_files_and_a_line_a_step() -> Anyhow {
             assert!(line[key].as_f64() > Some(0.0), "{key}: {line}");
         }
     }
+    Ok(())
+}
+
+#[test]
+fn the_card_tells_the_run_and_spares_a_text_of_the_users() -> Anyhow {
+    let place = Place::with("llama-tied")?;
+    place.trained("--steps 2 --eval-data rows.jsonl --lora-targets q_proj")?;
+    let (card, report) = (place.text("out/README.md")?, place.json("out/report.json")?);
+    let front = card.split("---").nth(1).ok_or("front matter")?;
+    assert!(front.contains("base_model: \"model\"\nlibrary_name: peft\n"), "{card}");
+    let number = |value: &serde_json::Value| format!("{:.4} |", value.as_f64().unwrap_or(f64::NAN));
+    for (name, value) in [
+        ("last training loss", number(&report["last_loss"])),
+        ("evaluation loss", number(&report["evaluation"]["loss"])),
+        ("optimiser steps", "2 |".to_owned()),
+        ("LoRA", "rank 16, alpha 32, on q_proj |".to_owned()),
+    ] {
+        assert!(card.contains(&format!("| {name} | {value}")), "{name}: {value}\n{card}");
+    }
+    // Another run writes its own; a text that is not a card stays.
+    place.trained("--steps 3")?;
+    assert!(place.text("out/README.md")?.contains("| optimiser steps | 3 |"));
+    place.write("out/README.md", "mine")?;
+    place.trained("--steps 2")?;
+    assert_eq!(place.text("out/README.md")?, "mine");
     Ok(())
 }
 

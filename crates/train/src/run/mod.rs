@@ -2,11 +2,12 @@
 //! written.
 //!
 //! In the order of reading: here a run is opened; `begin.rs` makes or enters its folder; `session.rs` is the loop;
-//! `day.rs` says which day it is for chat templates; `tally.rs` and `report.rs` say what it came to; `best.rs` keeps the best adapter; `limit.rs` looks at the memory;
-//! `events.rs` writes for TensorBoard.
+//! `day.rs` says which day it is for chat templates; `tally.rs`, `report.rs` and `card.rs` say what it came to; `best.rs` keeps
+//! the best adapter; `limit.rs` looks at the memory; `events.rs` writes for TensorBoard.
 
 mod begin;
 mod best;
+mod card;
 mod day;
 mod events;
 mod limit;

@@ -7,6 +7,7 @@ use loract_models::TokenBatch;
 use serde_json::json;
 
 use super::best::BestFolder;
+use super::card;
 use super::events::Events;
 use super::tally::Tally;
 use super::{Ended, Progress, RunSummary, Stopped};
@@ -189,7 +190,7 @@ impl Session {
         Ok(Ended::Stopped(Stopped { step, steps, checkpoint }))
     }
 
-    /// Leaves adapter or model, settings and report.
+    /// Leaves adapter or model, settings, report and card.
     fn finish(mut self) -> Result<Ended, Error> {
         let Some(last) = self.last.take() else {
             return Err(Error::Setting { key: "steps", what: "0; the least is 1".into() });
@@ -206,6 +207,9 @@ impl Session {
         self.out.write("config.toml", resolved.as_bytes())?;
         let report = self.report(&last)?;
         self.out.write("report.json", format!("{report:#}\n").as_bytes())?;
+        if card::may_replace(&self.config.out.join(card::FILE)) {
+            self.out.write(card::FILE, card::card(&self.config, &report).as_bytes())?;
+        }
         self.best.finish(self.tally.has_best(), &names)?;
         self.out.finish()?;
         let median_step_seconds = self.tally.median_step_seconds();
