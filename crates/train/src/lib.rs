@@ -35,3 +35,8 @@ pub use schedule::{Schedule, ScheduleKind};
 pub use trainer::{Gradient, StepReport, Trainer};
 pub use tuning::{FineTuneType, Tuning};
 pub use words::{Named, parse_name};
+
+/// The examples of `docs/library.md`.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/library.md")]
+struct Library;

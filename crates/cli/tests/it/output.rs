@@ -48,7 +48,7 @@ fn the_card_tells_the_run_and_spares_a_text_of_the_users() -> Anyhow {
         ("last training loss", number(&report["last_loss"])),
         ("evaluation loss", number(&report["evaluation"]["loss"])),
         ("optimiser steps", "2 |".to_owned()),
-        ("LoRA", "rank 16, alpha 32, on q_proj |".to_owned()),
+        ("LoRA", "rank 2, alpha 4, on q_proj |".to_owned()),
     ] {
         assert!(card.contains(&format!("| {name} | {value}")), "{name}: {value}\n{card}");
     }

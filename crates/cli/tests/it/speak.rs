@@ -43,9 +43,13 @@ fn a_model_goes_on_as_it_was_taught_and_stops_at_its_end() -> Anyhow {
 #[test]
 fn a_prompt_without_a_template_is_taken_as_it_is_and_that_is_said() -> Anyhow {
     let place = model_that_answers()?;
-    let outcome = said(&place, "generate --model llama.gguf --adapter out --threads 1 --prompt 'the user'")?;
+    said(&place, "merge --model llama.gguf --adapter out --out merged")?;
+    std::fs::remove_file(place.path("merged/chat_template.jinja"))?;
+    let outcome = said(&place, "generate --model merged --threads 1 --prompt 'the user'")?;
     assert_eq!(outcome.stdout, " and us 7\n", "{}", outcome.told());
     assert!(outcome.stderr.contains("note: the model has no chat template"), "{}", outcome.told());
+    let chat = place.run("chat --model merged")?;
+    assert_eq!(chat.complaint(2, &["give one with --chat-template"]), None);
     Ok(())
 }
 
@@ -104,7 +108,7 @@ fn bad_wishes_are_named() -> Anyhow {
     let bare = Place::with("llama-tied")?;
     let generate = "generate --model llama.gguf --raw --prompt a";
     for (place, words, says) in [
-        (&place, format!("{generate} --temperature -1"), "temperature: -1; it is 0"),
+        (&place, format!("{generate} --temperature=-1"), "temperature: -1; it is 0"),
         (&place, format!("{generate} --top-p 0"), "top-p: 0; it is above 0"),
         (&place, format!("{generate} --repetition-penalty nan"), "repetition-penalty: NaN"),
         (&place, format!("{generate} --max-tokens 0"), "max-tokens: 0; the least is 1"),
@@ -112,7 +116,6 @@ fn bad_wishes_are_named() -> Anyhow {
         (&place, "generate --model llama.gguf --raw --prompt ''".to_owned(), "has no tokens; give some"),
         (&place, "generate --model llama.gguf --prompt a --chat-template bad.jinja".to_owned(), "bad.jinja"),
         (&place, "generate --model llama.gguf --prompt a --chat-template none.jinja".to_owned(), "none.jinja"),
-        (&place, "chat --model llama.gguf".to_owned(), "give one with --chat-template"),
         (&place, "generate --model nowhere --prompt a".to_owned(), "no model at nowhere"),
         (&place, format!("{generate} --adapter nowhere"), "nowhere"),
         (&bare, "generate --model model --raw --prompt a".to_owned(), "has no tokenizer: put its tokenizer.json"),
