@@ -2,8 +2,8 @@
 
     python make_data.py DIR        # writes DIR/train.jsonl and DIR/valid.jsonl
 
-Countries of valid.jsonl are not in train.jsonl, so what is learnt is the form; what stands in it is the model's own
-knowledge. No dependency.
+Half of the conversations have a second turn. Countries of valid.jsonl are not in train.jsonl, so what is learnt is the
+form; what stands in it is the model's own knowledge. No dependency.
 """
 
 import json
@@ -72,25 +72,30 @@ QUESTIONS = [
 ]
 
 
-def rows(countries):
-    for name, capital, continent, language in countries:
-        card = f"COUNTRY   {name}\nCAPITAL   {capital}\nCONTINENT {continent}\nLANGUAGE  {language}"
-        for question in QUESTIONS:
-            yield {
-                "messages": [
-                    {"role": "user", "content": question.format(name)},
-                    {"role": "assistant", "content": card},
-                ]
-            }
+def turns(country, question):
+    name, capital, continent, language = country
+    card = f"COUNTRY   {name}\nCAPITAL   {capital}\nCONTINENT {continent}\nLANGUAGE  {language}"
+    return [{"role": "user", "content": question.format(name)}, {"role": "assistant", "content": card}]
+
+
+def rows(countries, choose):
+    """Every question about every country; every second conversation goes on with another."""
+    for place, country in enumerate(countries):
+        for number, question in enumerate(QUESTIONS):
+            messages = turns(country, question)
+            if (place + number) % 2:
+                messages += turns(choose.choice([c for c in countries if c != country]), choose.choice(QUESTIONS))
+            yield {"messages": messages}
 
 
 def main():
     out = Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
     countries = [line.split(",") for line in COUNTRIES.splitlines()]
-    train = list(rows(c for c in countries if c[0] not in HELD_OUT))
-    valid = list(rows(c for c in countries if c[0] in HELD_OUT))
-    random.Random(0).shuffle(train)
+    choose = random.Random(0)
+    train = list(rows([c for c in countries if c[0] not in HELD_OUT], choose))
+    valid = list(rows([c for c in countries if c[0] in HELD_OUT], choose))
+    choose.shuffle(train)
     for name, some in [("train", train), ("valid", valid)]:
         (out / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
         print(f"{out / name}.jsonl: {len(some)} rows")

@@ -75,7 +75,10 @@ fn columns(data: &mut [f32], rows: usize, cols: usize, range: Range<usize>) -> M
 /// y (m×out) = x (m×in) · Wᵀ.
 pub(crate) fn times_transposed(x: &Tensor, w: &Weight, y: &mut Tensor, memory: &Memory) {
     if memory.is_hollow() {
-        return for_panels(w, memory, |_, _| {});
+        if x.rows() != 1 {
+            for_panels(w, memory, |_, _| {});
+        }
+        return;
     }
     times_transposed_rows(x.view(), w, y.slice_mut(), memory);
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use loract_autograd::ops::{
-    AttentionShape, Linear, RopeTable, Targets, add, attention, cross_entropy, embedding, linear, rms_norm, rope,
-    swiglu,
+    AttentionShape, Linear, RopeTable, Targets, add, attention, cross_entropy, embedding, linear, project, rms_norm,
+    rope, swiglu,
 };
 use loract_autograd::{
     Category, Compress, Error, Frozen, Grads, Memory, Param, Policy, Rank, Recompute, Site, StepKey, Tape, Values, Var,
@@ -40,6 +40,12 @@ fn shapes_that_do_not_fit_are_named_with_both_sides() -> Result {
     check(message(swiglu(t, x46.clone(), x36.clone())), "swiglu: rows of gate and up: 4 against 3");
     check(message(swiglu(t, x46.clone(), x48.clone())), "swiglu: features of gate and up: 6 against 8");
     check(message(rms_norm(t, &x46, &weight, EPS, &[])), "rms_norm: features against weight: 6 against 5");
+
+    let head = frozen(memory, 3, 6)?;
+    let mut still = Tape::evaluation(memory);
+    let y = still.input(Matrix::random(4, 6, 1).tensor(memory), false);
+    let beyond = message(project(&mut still, &y, 3..5, &head));
+    check(beyond, "project: end of the rows asked for against those there: 5 against 4");
 
     let table = Arc::new(RopeTable::new(10, &[1.0, 0.1, 0.01]));
     let mut turn = |x: &Var, positions: &[u32]| message(rope(t, x.clone(), &table, &positions.into()));

@@ -108,7 +108,8 @@ fn heads() -> Result {
             // Held, so that dropout copies.
             let y = dropout(&mut tape, x.clone(), 0.5, 1)?;
             if evaluate {
-                project(&mut tape, &y, &head)?;
+                project(&mut tape, &y, 0..m, &head)?;
+                project(&mut tape, &y, m - 1..m, &head)?;
             }
             let out = cross_entropy(&mut tape, y, &head, &targets)?;
             let forward = memory.ledger().live();
