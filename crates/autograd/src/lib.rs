@@ -24,6 +24,7 @@ mod profile;
 mod saved;
 mod tape;
 mod tensor;
+mod timeline;
 
 pub use error::Error;
 pub use frozen::{Bytes, DType, Frozen, to_bf16_bytes};
@@ -39,3 +40,4 @@ pub use saved::{
 };
 pub use tape::{InputGrads, Observer, Segment, SiteError, StepKey, Tape, Var, VarId};
 pub use tensor::{BufferId, Memory, Tensor};
+pub use timeline::{Moment, Timeline};

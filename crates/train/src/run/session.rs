@@ -205,7 +205,11 @@ impl Session {
         })?;
         self.out.write("config.toml", resolved.as_bytes())?;
         let report = self.report(&last)?;
-        self.out.write("report.json", format!("{report:#}\n").as_bytes())?;
+        let text = super::report::to_text(&report).map_err(|e| Error::Write {
+            path: self.config.out.join("report.json"),
+            reason: std::io::Error::other(e.to_string()),
+        })?;
+        self.out.write("report.json", &text)?;
         self.best.finish(self.tally.has_best(), &names)?;
         self.out.finish()?;
         let median_step_seconds = self.tally.median_step_seconds();
