@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Command::Eval(args) => done(commands::eval::run(&args)),
         Command::Merge(args) => done(commands::merge::run(&args)),
         Command::Inspect(args) => done(commands::inspect::run(args)),
+        Command::Report(args) => done(commands::report::run(&args)),
         Command::Bench(args) => done(commands::bench::run(args)),
     };
     match result {

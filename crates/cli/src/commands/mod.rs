@@ -8,4 +8,5 @@ mod folder;
 pub mod inspect;
 pub mod merge;
 pub mod plan;
+pub mod report;
 pub mod train;
