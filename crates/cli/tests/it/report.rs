@@ -107,6 +107,10 @@ fn the_page_says_what_the_files_say() -> Anyhow {
         assert!((y - number(&step["loss"])?).abs() <= 3.0 * pixel, "{y} {step}, a pixel is {pixel}");
     }
     let evaluation = lines.iter().rfind(|line| line.get("eval_loss").is_some()).ok_or("an evaluation")?;
+    let (evaluated, pixel) = drawn(figure(&page, "Loss of the evaluations")?, "#D55E00")?;
+    let losses: Vec<f64> = lines.iter().filter_map(|line| line.get("eval_loss")?.as_f64()).collect();
+    assert_eq!((evaluated.len(), losses.len()), (3, 3));
+    assert!(evaluated.iter().zip(&losses).all(|((_, y), loss)| (y - loss).abs() <= 3.0 * pixel), "{evaluated:?}");
     let card = between(&page, "<b>Evaluation loss</b>", "</div></div>")?;
     assert!(card.contains(&format!(">{:.4}<", number(&evaluation["eval_loss"])?)), "{card}");
     let best = format!("best {:.4} after step {}", number(&report["best"]["loss"])?, report["best"]["step"]);
@@ -287,7 +291,7 @@ fn a_long_run_makes_a_small_page() -> Anyhow {
     let (points, pixel) = drawn(figure, "#0072B2")?;
     let top = points.iter().copied().fold((0.0, 0.0), |a, b| if b.1 > a.1 { b } else { a });
     assert!((top.1 - 9.75).abs() <= 3.0 * pixel && (top.0 - 70_001.0).abs() < 500.0, "{top:?}");
-    assert!(page.contains("every 500th") && page.contains("<td class=num>100000</td>"));
+    assert!(page.contains("one in 500, and the last") && page.contains("<td class=num>100000</td>"));
     Ok(())
 }
 

@@ -27,6 +27,9 @@ pub fn put(html: &mut Html, runs: &[Run]) -> Result<()> {
     html.raw("<h2>Steps</h2>\n<div class=figures>\n");
     let curve = |title, from_zero, of| Curve { title, scale: Scale::Linear, from_zero, of };
     loss(runs).put(html)?;
+    if runs.iter().any(|run| run.log.evaluations.len() > 1) {
+        evaluations(runs).put(html)?;
+    }
     let norm = Curve { scale: norm_scale(runs), ..curve("Gradient norm, before clipping", false, |s| s.grad_norm) };
     plate(runs, &curve("Learning rate", true, |s| s.lr)).put(html)?;
     let mut norms = plate(runs, &norm);
@@ -93,6 +96,23 @@ fn loss(runs: &[Run]) -> Plate {
         plate.note += "Dashed: evaluations.";
     }
     plate
+}
+
+/// Loss of the evaluations alone: beside the first steps its changes are hard to see.
+fn evaluations(runs: &[Run]) -> Plate {
+    let marks = runs.iter().enumerate().map(|(at, run)| {
+        let points: Vec<_> = run.log.evaluations.iter().map(|e| (e.step as f64, e.loss)).collect();
+        let colour = if runs.len() == 1 { 1 } else { run_colour(at) };
+        Mark::Line { colour, points: thin(&points).0, stroke: Stroke::Solid }
+    });
+    let figure = Figure {
+        label: "evaluation loss by step".into(),
+        x: step_axis(runs),
+        y: Axis::new("", Scale::Linear),
+        rows: Vec::new(),
+        marks: marks.collect(),
+    };
+    Plate { title: "Loss of the evaluations".into(), legend: runs_legend(runs), figure, note: String::new() }
 }
 
 /// Peak of activations and what was kept.
@@ -167,9 +187,9 @@ fn table(html: &mut Html, run: &Run, named: bool) {
     let every = steps.len().div_ceil(MOST_ROWS).max(1);
     let title = match (named, every) {
         (false, 1) => "Every step in numbers".to_owned(),
-        (false, _) => format!("Steps in numbers: every {every}th, and the last"),
+        (false, _) => format!("Steps in numbers: one in {every}, and the last"),
         (true, 1) => format!("{}: every step in numbers", run.name),
-        (true, _) => format!("{}: steps in numbers, every {every}th, and the last", run.name),
+        (true, _) => format!("{}: steps in numbers, one in {every}, and the last", run.name),
     };
     let errors = steps.iter().any(|step| step.site_error.is_some());
     html.raw("<details>").element("summary", title).raw("<div class=scroll><table class=steps><thead><tr>");
