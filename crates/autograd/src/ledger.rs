@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::saved::{SavedKind, Site};
+use crate::timeline::Timeline;
 
 /// What bytes are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,6 +98,8 @@ struct Book {
     phase: Phase,
     op: &'static str,
     peak: Peak,
+    /// While a step is followed.
+    timeline: Option<Timeline>,
 }
 
 impl Book {
@@ -122,6 +125,13 @@ impl Book {
             self.activations -= bytes;
         }
     }
+
+    /// Bytes came, went, or moved to another category.
+    fn changed(&mut self, category: Category) {
+        if let Some(timeline) = self.timeline.as_mut().filter(|_| category.is_activation()) {
+            timeline.note(self.phase, self.activations, &self.live);
+        }
+    }
 }
 
 /// A shared handle to the book of bytes.
@@ -135,7 +145,10 @@ impl Ledger {
 
     /// Enters `bytes` under `category` until the claim is dropped.
     pub fn claim(&self, category: Category, bytes: usize) -> Claim {
-        self.book().add(category, bytes);
+        let mut book = self.book();
+        book.add(category, bytes);
+        book.changed(category);
+        drop(book);
         Claim { ledger: self.clone(), category, bytes }
     }
 
@@ -173,6 +186,16 @@ impl Ledger {
             Peak { activation_bytes: book.activations, phase: book.phase, op: book.op, by_category: book.live.clone() };
     }
 
+    /// From now on notes what is live, until [`Ledger::end_timeline`]; what was noted before is forgotten.
+    pub fn begin_timeline(&self) {
+        self.book().timeline = Some(Timeline::default());
+    }
+
+    /// What was live since [`Ledger::begin_timeline`]; nothing if it was not called.
+    pub fn end_timeline(&self) -> Timeline {
+        self.book().timeline.take().unwrap_or_default()
+    }
+
     /// Notes the phase; returns the one before.
     pub fn set_phase(&self, phase: Phase) -> Phase {
         std::mem::replace(&mut self.book().phase, phase)
@@ -204,6 +227,7 @@ impl Claim {
             let mut book = self.ledger.book();
             book.remove(self.category, self.bytes);
             book.add(category, self.bytes);
+            book.changed(category);
             self.category = category;
         }
     }
@@ -211,13 +235,34 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.ledger.book().remove(self.category, self.bytes);
+        let mut book = self.ledger.book();
+        book.remove(self.category, self.bytes);
+        book.changed(self.category);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_timeline_is_of_activations_between_its_ends() {
+        let ledger = Ledger::default();
+        let before = ledger.claim(Category::Transient, 10);
+        ledger.begin_timeline();
+        ledger.set_phase(Phase::Forward);
+        let saved = Category::Saved(Site::AttnIn, SavedKind::Exact);
+        let kept = ledger.claim(saved, 100);
+        drop(ledger.claim(Category::Gradients, 1000));
+        ledger.set_phase(Phase::Backward);
+        drop((kept, before));
+        let timeline = ledger.end_timeline();
+        let found: Vec<_> =
+            timeline.moments().iter().map(|m| (m.phase, m.activation_bytes, m.by_category.len())).collect();
+        assert_eq!(found, [(Phase::Forward, 110, 2), (Phase::Backward, 10, 1), (Phase::Backward, 0, 0)]);
+        drop(ledger.claim(Category::Transient, 5));
+        assert!(ledger.end_timeline().moments().is_empty());
+    }
 
     #[test]
     fn claims_end_and_peaks_stay() {

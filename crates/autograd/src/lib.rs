@@ -26,6 +26,7 @@ mod profile;
 mod saved;
 mod tape;
 mod tensor;
+mod timeline;
 
 pub use cache::KvCache;
 pub use error::Error;
@@ -42,3 +43,4 @@ pub use saved::{
 };
 pub use tape::{InputGrads, Observer, Segment, SiteError, StepKey, Tape, Var, VarId};
 pub use tensor::{BufferId, Memory, Tensor};
+pub use timeline::{Moment, Timeline};

@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Command::Chat(args) => done(commands::chat::run(&args)),
         Command::Merge(args) => done(commands::merge::run(&args)),
         Command::Inspect(args) => done(commands::inspect::run(args)),
+        Command::Report(args) => done(commands::report::run(&args)),
         Command::Bench(args) => done(commands::bench::run(args)),
     };
     match result {

@@ -69,6 +69,14 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// A file that a run left cannot be used.
+    #[error("{}: {what}", path.display())]
+    Left {
+        /// The file, or the run's folder.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        what: String,
+    },
     /// A file of a checkpoint is damaged.
     #[error("{}: {what}", path.display())]
     Checkpoint {
@@ -183,6 +191,7 @@ impl Error {
             | Error::Data { .. }
             | Error::Empty { .. }
             | Error::Setting { .. }
+            | Error::Left { .. }
             | Error::Checkpoint { .. }
             | Error::NoCheckpoint { .. }
             | Error::Changed { .. }

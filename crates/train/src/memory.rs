@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use loract_autograd::{Category, Memory, Peak};
+use loract_autograd::{Category, Memory, Peak, Timeline};
 use serde_json::{Value, json};
 
 /// The ledger's account of a step.
@@ -16,12 +16,15 @@ pub struct MemoryReport {
     pub peak: Peak,
     /// Live bytes that are not activations, at the end.
     pub resident: BTreeMap<Category, usize>,
+    /// Live activation bytes from its beginning to its end.
+    pub timeline: Timeline,
 }
 
 impl MemoryReport {
     /// Begins an account.
     pub(crate) fn begin(memory: &Memory) -> Self {
         memory.ledger().reset_peak();
+        memory.ledger().begin_timeline();
         Self::default()
     }
 
@@ -38,6 +41,7 @@ impl MemoryReport {
     /// Notes the peak.
     pub(crate) fn end(&mut self, memory: &Memory) {
         self.peak = memory.ledger().peak();
+        self.timeline = memory.ledger().end_timeline();
         self.resident = memory.ledger().live();
         self.resident.retain(|category, _| !category.is_activation());
     }
@@ -55,6 +59,23 @@ impl MemoryReport {
             "peak_op": self.peak.op,
             "at_peak": named(&self.peak.by_category),
             "resident": named(&self.resident),
+        })
+    }
+
+    /// The timeline as JSON: by category the bytes of each moment, and its phase.
+    pub fn timeline_json(&self) -> Value {
+        let moments = self.timeline.moments();
+        let mut bytes: BTreeMap<Category, Vec<usize>> = BTreeMap::new();
+        for (at, moment) in moments.iter().enumerate() {
+            for (category, live) in &moment.by_category {
+                bytes.entry(*category).or_insert_with(|| vec![0; moments.len()])[at] = *live;
+            }
+        }
+        let bytes: Value = bytes.into_iter().map(|(category, bytes)| (category.to_string(), json!(bytes))).collect();
+        json!({
+            "changes_a_moment": self.timeline.stretch(),
+            "phase": moments.iter().map(|moment| moment.phase.to_string()).collect::<Vec<_>>(),
+            "bytes": bytes,
         })
     }
 }

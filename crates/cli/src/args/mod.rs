@@ -14,6 +14,7 @@ use loract_train::{Error, Named, parse_name};
 
 use crate::commands::bench::BenchArgs;
 use crate::commands::inspect::InspectArgs;
+use crate::commands::report::ReportArgs;
 
 pub use rows::{RowArgs, data_file, tell_date};
 pub use size::read_bytes;
@@ -46,6 +47,8 @@ pub enum Command {
     Merge(MergeArgs),
     /// Look at the data with its masks, at activations, at gradients
     Inspect(InspectArgs),
+    /// What a run came to, or several side by side, as one HTML page: curves, memory against the plan, fidelity, settings
+    Report(ReportArgs),
     /// Measure on this machine: training steps, decompositions
     Bench(BenchArgs),
 }

@@ -10,5 +10,6 @@ pub mod generate;
 pub mod inspect;
 pub mod merge;
 pub mod plan;
+pub mod report;
 mod speaker;
 pub mod train;

@@ -126,7 +126,7 @@ fn log_ticks(range: &Range<f64>) -> Vec<f64> {
 pub(super) fn tick_label(value: f64) -> String {
     let size = value.abs();
     if size > 1e-12 && !(0.9e-2..0.99e5).contains(&size) {
-        return format!("{value:.0e}");
+        return format!("{value:.1e}").replace(".0e", "e");
     }
     let text = format!("{value:.3}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
@@ -145,7 +145,7 @@ mod tests {
             let inside = log_ticks(&range).into_iter().filter(|tick| range.contains(tick)).count();
             assert!((2..=9).contains(&inside), "{range:?}: {inside}");
         }
-        let labels = [1e-4, 0.05, 0.5, 20.0, 1000.0, 0.0, 1e5].map(tick_label);
-        assert_eq!(labels, ["1e-4", "0.05", "0.5", "20", "1000", "0", "1e5"]);
+        let labels = [1e-4, 1.5e-4, 0.05, 0.5, 20.0, 1000.0, 0.0, 1e5].map(tick_label);
+        assert_eq!(labels, ["1e-4", "1.5e-4", "0.05", "0.5", "20", "1000", "0", "1e5"]);
     }
 }

@@ -1,10 +1,15 @@
-//! Small line charts as SVG text: title, two named axes, a line and a legend entry for each series.
+//! Charts as SVG text. [`Chart`]: a file of its own with title, two named axes, a line and a legend entry for each series;
+//! [`Figure`]: a part of a page.
 //!
 //! Points that have no place on an axis ([`Axis`]) are left out.
 
 mod axis;
+mod figure;
+mod palette;
 
 pub use axis::{Axis, Scale};
+pub use figure::{Figure, INK, Mark};
+pub use palette::style_sheet;
 
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
@@ -12,29 +17,13 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use axis::{Layout, tick_label};
+use palette::{COLOURS, GRID};
 
 /// Width and height of a chart, and the width of its legend, in pixels.
 const SIZE: (u32, u32) = (860, 480);
 const LEGEND: u32 = 190;
 /// Up to this many points a line's points are marked.
 const MARKED: usize = 40;
-/// Eight colours that stay apart for the colour-blind (Okabe and Ito, 2008; yellow darkened), and four more.
-const COLOURS: [RGBColor; 12] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(86, 180, 233),
-    RGBColor(230, 159, 0),
-    RGBColor(0, 0, 0),
-    RGBColor(170, 150, 0),
-    RGBColor(120, 120, 120),
-    RGBColor(120, 60, 20),
-    RGBColor(90, 60, 170),
-    RGBColor(190, 20, 60),
-];
-const GRID: RGBColor = RGBColor(225, 225, 225);
-
 /// How a line is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stroke {

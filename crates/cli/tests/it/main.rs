@@ -21,6 +21,7 @@ mod not_finite;
 mod output;
 mod plan;
 mod presets;
+mod report;
 mod resume;
 mod settings;
 #[cfg(unix)]

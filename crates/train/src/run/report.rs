@@ -1,5 +1,9 @@
 //! `report.json`: what the run came to, and its memory as measured beside what was planned.
 
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 use serde_json::{Value, json};
 
 use super::begin::first_row;
@@ -34,12 +38,64 @@ impl Session {
             "tokens": tally.tokens,
             "tokens_per_second": tally.tokens as f64 / wall,
             "wall_seconds": wall,
+            "memory_step": largest.map(|largest| largest.step),
             "memory": largest.map(|largest| &largest.memory),
             "planned": planned.memory.to_json(),
             "planned_process_peak_bytes": planned_process,
             "process_resident_before_bytes": self.resident_before,
             "process_peak_bytes": process_peak_bytes(),
             "config": config,
+            "timeline": largest.map(|largest| &largest.timeline),
         }))
+    }
+}
+
+/// A report as text: an object's entries a line each, an array in one line.
+pub(super) fn to_text(report: &Value) -> serde_json::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    report.serialize(&mut Serializer::with_formatter(&mut text, OneLineArrays::default()))?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+#[derive(Default)]
+struct OneLineArrays(PrettyFormatter<'static>);
+
+impl Formatter for OneLineArrays {
+    fn begin_array_value<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        writer.write_all(if first { b"" } else { b", " })
+    }
+    fn begin_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_object(writer)
+    }
+    fn end_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_object(writer)
+    }
+    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.0.begin_object_key(writer, first)
+    }
+    fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_object_value(writer)
+    }
+    fn end_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_object_value(writer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_take_a_line_and_the_text_reads_back() -> serde_json::Result<()> {
+        let report = json!({ "a": { "sites": ["norm=q4", "x"], "none": [], "nothing": {} }, "b": [1, [2.5, null]] });
+        let text = to_text(&report)?;
+        let lines = String::from_utf8_lossy(&text);
+        assert!(
+            lines.contains("    \"sites\": [\"norm=q4\", \"x\"],\n") && lines.contains("[1, [2.5, null]]\n"),
+            "{lines}"
+        );
+        assert_eq!(serde_json::from_slice::<Value>(&text)?, report);
+        Ok(())
     }
 }

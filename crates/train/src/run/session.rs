@@ -206,7 +206,11 @@ impl Session {
         })?;
         self.out.write("config.toml", resolved.as_bytes())?;
         let report = self.report(&last)?;
-        self.out.write("report.json", format!("{report:#}\n").as_bytes())?;
+        let text = super::report::to_text(&report).map_err(|e| Error::Write {
+            path: self.config.out.join("report.json"),
+            reason: std::io::Error::other(e.to_string()),
+        })?;
+        self.out.write("report.json", &text)?;
         if card::may_replace(&self.config.out.join(card::FILE)) {
             self.out.write(card::FILE, card::card(&self.config, &report).as_bytes())?;
         }

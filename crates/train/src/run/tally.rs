@@ -24,6 +24,9 @@ pub(super) struct Largest {
     pub(super) peak_activation_bytes: usize,
     /// The ledger's account.
     pub(super) memory: Value,
+    /// Live bytes over it; null in the checkpoints of earlier versions.
+    #[serde(default)]
+    pub(super) timeline: Value,
 }
 
 /// What the report is made of.
@@ -65,8 +68,8 @@ impl Tally {
         self.step_seconds.push(report.seconds);
         let peak_activation_bytes = report.peak_activation_bytes;
         if self.largest.as_ref().is_none_or(|largest| peak_activation_bytes > largest.peak_activation_bytes) {
-            let memory = report.memory.to_json();
-            self.largest = Some(Largest { step: report.step, peak_activation_bytes, memory });
+            let (memory, timeline) = (report.memory.to_json(), report.memory.timeline_json());
+            self.largest = Some(Largest { step: report.step, peak_activation_bytes, memory, timeline });
         }
     }
 
