@@ -133,6 +133,15 @@ pub(super) fn tick_label(value: f64) -> String {
     if text == "-0" { "0".to_owned() } else { text.to_owned() }
 }
 
+/// The same on an axis that is `span` wide: with more digits where ticks are closer than a thousandth.
+pub(super) fn tick_label_within(value: f64, span: f64) -> String {
+    let digits = (1.0 - (span / 5.0).log10()).ceil().clamp(0.0, 9.0) as usize;
+    if digits <= 3 || value.abs() < 0.9e-2 {
+        return tick_label(value);
+    }
+    format!("{value:.digits$}").trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,6 +155,9 @@ mod tests {
             assert!((2..=9).contains(&inside), "{range:?}: {inside}");
         }
         let labels = [1e-4, 1.5e-4, 0.05, 0.5, 20.0, 1000.0, 0.0, 1e5].map(tick_label);
+        let close = [0.9975, 0.998, 1.0].map(|value| tick_label_within(value, 0.0025));
+        assert_eq!(close, ["0.9975", "0.998", "1"]);
+        assert_eq!([0.5, 20.0, 1e-4].map(|value| tick_label_within(value, 3.0)), ["0.5", "20", "1e-4"]);
         assert_eq!(labels, ["1e-4", "1.5e-4", "0.05", "0.5", "20", "1000", "0", "1e5"]);
     }
 }

@@ -9,7 +9,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::Stroke;
-use super::axis::{Axis, Layout, tick_label};
+use super::axis::{Axis, Layout, Scale, tick_label, tick_label_within};
 use super::palette::{COLOURS, GRID};
 
 /// Width of a figure.
@@ -83,15 +83,20 @@ impl Figure {
         let y = if self.rows.is_empty() { self.y.clone() } else { row_axis(self.rows.len()) };
         let names = self.rows.iter().map(|name| name.chars().count()).max().unwrap_or(0) as u32;
         let left = if self.rows.is_empty() { 118 } else { 40 + names * 14 };
+        let y_layout = Layout::of(&y, places(|p| p.1));
+        let span = y_layout.range().end - y_layout.range().start;
         let mut chart = ChartBuilder::on(area)
             .margin_top(16)
             .margin_right(40)
             .margin_bottom(6)
             .x_label_area_size(84)
             .y_label_area_size(left.min(WIDTH / 2))
-            .build_cartesian_2d(Layout::of(&self.x, places(|p| p.0)), Layout::of(&y, places(|p| p.1)))?;
+            .build_cartesian_2d(Layout::of(&self.x, places(|p| p.0)), y_layout)?;
         let row = |place: f64| self.rows.get((-place).round() as usize).cloned().unwrap_or_default();
-        let number = |place: f64| tick_label(self.y.scale.back(place));
+        let number = |place: f64| match self.y.scale {
+            Scale::Linear => tick_label_within(place, span),
+            Scale::Log => tick_label(self.y.scale.back(place)),
+        };
         chart
             .configure_mesh()
             .bold_line_style(GRID.stroke_width(2))

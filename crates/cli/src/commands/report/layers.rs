@@ -180,7 +180,7 @@ fn heat(html: &mut Html, audit: &Audited) {
                 match row.get(&at) {
                     Some(cosine) => {
                         let shade = ((1.0 - cosine).clamp(1e-4, 1.0).log10() + 4.0) / 4.0;
-                        html.shaded(0.75 * shade, format!("{cosine:.4}"));
+                        html.shaded(0.6 * shade, format!("{cosine:.4}"));
                     }
                     None => {
                         html.element("td class=num", "-");

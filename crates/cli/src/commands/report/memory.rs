@@ -74,7 +74,7 @@ pub fn put(html: &mut Html, runs: &[Run]) -> Result<()> {
     for run in runs {
         if let (Some(step), Some(_)) = (run.account.memory_step, &run.account.memory) {
             let name = if runs.len() > 1 { format!("{}: ", run.name) } else { String::new() };
-            html.element("p class=note", format!("{name}Of step {step}, which took the most."));
+            html.element("p class=note", format!("{name}Step {step} took the most; these are its bytes."));
         }
     }
     let known: Vec<(&Run, &Memory)> = runs.iter().filter_map(|run| Some((run, run.account.memory.as_ref()?))).collect();
