@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Command::Plan(args) => done(commands::plan::run(*args)),
         Command::Eval(args) => done(commands::eval::run(&args)),
         Command::Merge(args) => done(commands::merge::run(&args)),
+        Command::Export(args) => done(commands::export::run(&args)),
         Command::Inspect(args) => done(commands::inspect::run(args)),
         Command::Bench(args) => done(commands::bench::run(args)),
     };

@@ -12,6 +12,7 @@ mod config;
 mod decoder;
 mod error;
 mod files;
+pub mod llama_cpp;
 mod source;
 mod tensor_ref;
 mod tokenizer;

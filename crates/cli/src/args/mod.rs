@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+mod export;
 mod policy;
 mod rows;
 mod size;
@@ -14,6 +15,7 @@ use loract_train::{Error, Named, parse_name};
 use crate::commands::bench::BenchArgs;
 use crate::commands::inspect::InspectArgs;
 
+pub use export::ExportArgs;
 pub use rows::{RowArgs, data_file, tell_date};
 pub use size::read_bytes;
 pub use train::TrainArgs;
@@ -38,6 +40,8 @@ pub enum Command {
     Eval(EvalArgs),
     /// Add an adapter to its model, as a Hugging Face folder that needs no adapter
     Merge(MergeArgs),
+    /// Write a model with its adapter, or the adapter alone, as a GGUF file for llama.cpp
+    Export(ExportArgs),
     /// Look at the data with its masks, at activations, at gradients
     Inspect(InspectArgs),
     /// Measure on this machine: training steps, decompositions

@@ -1,9 +1,12 @@
-//! The commands, one a file or a folder; what several of them need is in [`captured`] and [`folder`].
+//! The commands, one a file or a folder; what several of them need is in [`captured`], [`compared`] and
+//! [`folder`].
 
 pub mod bench;
 mod captured;
+mod compared;
 pub mod demo;
 pub mod eval;
+pub mod export;
 mod folder;
 pub mod inspect;
 pub mod merge;

@@ -5,6 +5,7 @@
 
 mod error;
 mod gguf;
+mod to_gguf;
 
 use std::collections::HashSet;
 use std::ops::Range;
