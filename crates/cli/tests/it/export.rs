@@ -68,7 +68,10 @@ fn what_cannot_be_exported_is_refused_and_nothing_is_written() -> Anyhow {
         ("--model model --adapter run --out new.bin", "does not end in .gguf"),
         ("--model model --adapter run --out nowhere/new.gguf", "nowhere is no folder"),
         ("--model model --adapter model --out new.gguf", "adapter_config.json"),
-        ("--model model --adapter run --out new.gguf --dtype q4_k", "dtype: `q4_k` is none of f16, bf16, f32, q8_0, q4_0"),
+        (
+            "--model model --adapter run --out new.gguf --dtype q4_k",
+            "dtype: `q4_k` is none of f16, bf16, f32, q8_0, q4_0",
+        ),
         ("--model model --adapter run --adapter-only --out new.gguf --dtype q8_0", "take f32, f16 or bf16"),
         ("--model model --adapter-only --out new.gguf", "--adapter <ADAPTER>"),
         ("--model nothing --adapter run --out new.gguf", "nothing"),
@@ -100,7 +103,8 @@ fn a_file_that_does_not_agree_is_removed() -> Anyhow {
 fn a_full_disk_leaves_no_file_under_the_name() -> Anyhow {
     let place = Place::with("llama-tied")?;
     for blocks in [0, 8, 64] {
-        let outcome = place.run_after(&format!("trap '' XFSZ; ulimit -f {blocks}"), "export --model model --out new.gguf")?;
+        let outcome =
+            place.run_after(&format!("trap '' XFSZ; ulimit -f {blocks}"), "export --model model --out new.gguf")?;
         assert_eq!(outcome.complaint(1, &["new.gguf"]), None);
         assert!(!place.path("new.gguf").exists());
     }

@@ -61,7 +61,8 @@ impl About {
                 let written = written.map_err(|reason| Error::Tokenizer { path: folder.join(TOKENIZER), reason })?;
                 written.into_iter().for_each(|(key, entry)| entries.set(key, entry));
                 for (token, key) in [("unk_token", "unknown"), ("pad_token", "padding")] {
-                    let id = token_in(&folder.join(TOKENIZER_CONFIG), token)?.and_then(|text| tokenizer.token_id(&text));
+                    let id =
+                        token_in(&folder.join(TOKENIZER_CONFIG), token)?.and_then(|text| tokenizer.token_id(&text));
                     id.into_iter().for_each(|id| entries.set(format!("tokenizer.ggml.{key}_token_id"), Entry::U32(id)));
                 }
             }

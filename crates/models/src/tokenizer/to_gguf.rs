@@ -31,8 +31,7 @@ impl Tokenizer {
             return Err(TokenizerError::TooLarge { tokens: self.vocab_size, vocab_size });
         }
         let file = self.inner.to_string(false).map_err(|e| TokenizerError::Damaged { reason: e.to_string() })?;
-        let file: Value =
-            serde_json::from_str(&file).map_err(|e| TokenizerError::Damaged { reason: e.to_string() })?;
+        let file: Value = serde_json::from_str(&file).map_err(|e| TokenizerError::Damaged { reason: e.to_string() })?;
         let pre = pre_tokenizer(&file)?;
         let (tokens, types) = self.tokens_and_types(vocab_size);
         let mut entries = vec![
@@ -80,7 +79,9 @@ fn pre_tokenizer(file: &Value) -> Result<&'static str, TokenizerError> {
     if model["type"] != "BPE" || model["byte_fallback"] == true {
         return Err(refused("it is not byte-level BPE"));
     }
-    if ["continuing_subword_prefix", "end_of_word_suffix"].iter().any(|key| model[key].as_str().is_some_and(|s| !s.is_empty()))
+    if ["continuing_subword_prefix", "end_of_word_suffix"]
+        .iter()
+        .any(|key| model[key].as_str().is_some_and(|s| !s.is_empty()))
     {
         return Err(refused("its tokens have prefixes or suffixes"));
     }
