@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Command::Generate(args) => done(commands::generate::run(&args)),
         Command::Chat(args) => done(commands::chat::run(&args)),
         Command::Merge(args) => done(commands::merge::run(&args)),
+        Command::Export(args) => done(commands::export::run(&args)),
         Command::Inspect(args) => done(commands::inspect::run(args)),
         Command::Report(args) => done(commands::report::run(&args)),
         Command::Bench(args) => done(commands::bench::run(args)),

@@ -13,6 +13,7 @@ mod decoder;
 mod error;
 mod files;
 mod generate;
+pub mod llama_cpp;
 mod source;
 mod tensor_ref;
 mod tokenizer;

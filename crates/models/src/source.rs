@@ -178,6 +178,15 @@ fn template_in(path: &Path) -> Result<Option<String>, Error> {
     Ok(template.and_then(Value::as_str).map(str::to_owned))
 }
 
+/// The text of a token that a `tokenizer_config.json` names: `unk_token`, for one.
+pub(crate) fn token_in(path: &Path, key: &str) -> Result<Option<String>, Error> {
+    let Some(text) = read_if_there(path)? else { return Ok(None) };
+    let parsed: Value =
+        serde_json::from_str(&text).map_err(|reason| Error::Json { path: path.to_path_buf(), reason })?;
+    let token = parsed.get(key).and_then(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
+    Ok(token.map(str::to_owned))
+}
+
 fn read_if_there(path: &Path) -> Result<Option<String>, Error> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+mod export;
 mod policy;
 mod rows;
 mod size;
@@ -16,6 +17,7 @@ use crate::commands::bench::BenchArgs;
 use crate::commands::inspect::InspectArgs;
 use crate::commands::report::ReportArgs;
 
+pub use export::ExportArgs;
 pub use rows::{RowArgs, data_file, tell_date};
 pub use size::read_bytes;
 pub use speak::{ChatArgs, GenerateArgs, SpeakArgs};
@@ -45,6 +47,8 @@ pub enum Command {
     Chat(ChatArgs),
     /// Add an adapter to its model, as a Hugging Face folder that needs no adapter
     Merge(MergeArgs),
+    /// Write a model with its adapter, or the adapter alone, as a GGUF file for llama.cpp
+    Export(ExportArgs),
     /// Look at the data with its masks, at activations, at gradients
     Inspect(InspectArgs),
     /// What a run came to, or several side by side, as one HTML page: curves, memory against the plan, fidelity, settings

@@ -1,17 +1,15 @@
 //! `loract merge`: a model and its adapter become one model, which is read again and compared before it is called done.
 
 use anyhow::{Context, Result};
-use loract_autograd::{DType, Memory, Rng, Tensor};
+use loract_autograd::{DType, Memory};
 use loract_models::weights::store::StoredAs;
-use loract_models::{Companions, Decoder, ModelSource, Row, TokenBatch, Weights, adapter};
+use loract_models::{Companions, Decoder, ModelSource, Weights, adapter};
 use loract_train::{Error, Named, parse_name, write_whole_by};
 
+use super::compared::{Difference, some_tokens};
 use super::folder::Folder;
 use crate::args::{MergeArgs, read_bytes, use_threads};
 use crate::output::{self, bytes};
-
-/// Tokens that the comparison runs.
-const COMPARED: usize = 64;
 
 /// A type of stored numbers by its word.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +33,7 @@ pub fn run(args: &MergeArgs) -> Result<()> {
     let companions = Companions::of(&source)?;
     let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
     adapter::load(&memory, &mut decoder, &args.adapter)?;
-    let batch = some_tokens(decoder.config().vocab_size, decoder.config().context);
+    let batch = some_tokens(decoder.config());
     let before = decoder.logits(&memory, &batch)?;
 
     let folder = Folder::make(Some(&args.out))?.context("a folder")?;
@@ -52,14 +50,10 @@ pub fn run(args: &MergeArgs) -> Result<()> {
     let merged = ModelSource::open(&args.out)?;
     let merged = Decoder::load(&memory, merged.config, merged.weights)?;
     let after = merged.logits(&memory, &batch)?;
-    let Difference { relative, same_token } = compare(&before, &after);
+    let difference = Difference::between(&before, &after);
     output::line(&format!("merged into {}: {} as {}", args.out.display(), bytes(written), stored.torch_name()))?;
-    output::line(&format!(
-        "its logits against those of model and adapter, {} random tokens: relative error {relative:.1e}, the same likeliest \
-         token at {same_token}",
-        before.rows()
-    ))?;
-    if !relative.is_finite() {
+    output::line(&format!("its logits against those of model and adapter, {difference}"))?;
+    if !difference.relative.is_finite() {
         let (out, stored) = (args.out.display(), stored.torch_name());
         let what = format!("{out} has numbers beyond the range of {stored}; remove it and take --dtype bf16 or f32");
         return Err(Error::Setting { key: "dtype", what }.into());
@@ -85,30 +79,4 @@ fn as_stored(weights: &Weights) -> StoredAs {
         Some(DType::F16) => StoredAs::F16,
         _ => StoredAs::Bf16,
     }
-}
-
-fn some_tokens(vocabulary: usize, context: usize) -> TokenBatch {
-    let mut rng = Rng::new(&[0x3e9e]);
-    let ids =
-        (0..COMPARED.min(context)).map(|_| (rng.uniform() * vocabulary as f32) as u32 % vocabulary as u32).collect();
-    TokenBatch::new(&[Row::all(ids)])
-}
-
-/// How two matrices of logits differ.
-struct Difference {
-    /// ‖b − a‖/‖a‖.
-    relative: f64,
-    /// Rows whose largest number is at the same place.
-    same_token: usize,
-}
-
-fn compare(a: &Tensor, b: &Tensor) -> Difference {
-    let (cols, a, b) = (a.cols(), a.to_vec(), b.to_vec());
-    let square = |x: f64| x * x;
-    let off: f64 = a.iter().zip(&b).map(|(&a, &b)| square(f64::from(b) - f64::from(a))).sum();
-    let whole: f64 = a.iter().map(|&a| square(f64::from(a))).sum();
-    let largest = |row: &[f32]| (0..row.len()).max_by(|&i, &j| row[i].total_cmp(&row[j]));
-    let rows = a.chunks_exact(cols).zip(b.chunks_exact(cols));
-    let same_token = rows.filter(|(a, b)| largest(a) == largest(b)).count();
-    Difference { relative: (off / whole).sqrt(), same_token }
 }

@@ -1,10 +1,13 @@
-//! The commands, one a file or a folder; what several of them need is in [`captured`], [`folder`] and [`speaker`].
+//! The commands, one a file or a folder; what several of them need is in [`captured`], [`compared`], [`folder`] and
+//! [`speaker`].
 
 pub mod bench;
 mod captured;
 pub mod chat;
+mod compared;
 pub mod demo;
 pub mod eval;
+pub mod export;
 mod folder;
 pub mod generate;
 pub mod inspect;

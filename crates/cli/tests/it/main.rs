@@ -13,6 +13,7 @@ mod checkpoints;
 mod crash;
 mod damage;
 mod data;
+mod export;
 mod golden;
 mod harness;
 mod inspect;

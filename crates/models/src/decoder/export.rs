@@ -19,6 +19,11 @@ impl Decoder {
     /// The model as it computes: every weight, with its LoRA branch added if it has one, in files of `most_bytes` bytes of numbers at most
     /// (or of one tensor, if that is larger). Several come with an index, as Transformers writes it.
     pub fn to_files(&self, stored: StoredAs, most_bytes: usize) -> Vec<ToWrite<'_>> {
+        in_files(self.merged_tensors(stored), most_bytes)
+    }
+
+    /// Every weight with its name in the checkpoint, its LoRA branch added if it has one.
+    pub(crate) fn merged_tensors(&self, stored: StoredAs) -> Vec<(String, ToStore<'_>)> {
         let mut adapted: BTreeMap<String, &Linear> = self.linears().filter(|(_, l)| l.lora.is_some()).collect();
         let tensors = self.tensors().into_iter().map(|(name, tensor)| {
             let mut tensor = ToStore::of_model(tensor, stored);
@@ -27,7 +32,7 @@ impl Decoder {
             }
             (name, tensor)
         });
-        in_files(tensors.collect(), most_bytes)
+        tensors.collect()
     }
 }
 

@@ -25,6 +25,15 @@ pub enum TokenizerError {
         "token {token:?} is there twice, as {first} and {second}; put the tokenizer.json of the original model beside the file"
     )]
     TokenTwice { token: String, first: usize, second: usize },
+    /// A tokenizer that cannot be written into a GGUF file.
+    #[error(
+        "{what}, and what llama.cpp calls that is known here for {known} only; make a Hugging Face folder with `loract merge` \
+         and convert that with llama.cpp's convert_hf_to_gguf.py"
+    )]
+    NotForLlamaCpp { what: String, known: String },
+    /// More tokens than the model has rows for.
+    #[error("it has {tokens} tokens and the model {vocab_size}; tokenizer and weights do not belong together")]
+    TooLarge { tokens: usize, vocab_size: usize },
     /// A text was refused.
     #[error("cannot encode the text: {reason}")]
     Encode { reason: String },

@@ -17,8 +17,8 @@ use crate::weights::gguf::{GgufError, Metadata};
 const SUPPORTED: &str = "default, gpt-2, smollm, llama-bpe, qwen2";
 
 /// `LLAMA_TOKEN_TYPE_*` of llama.cpp.
-const CONTROL: i64 = 3;
-const USER_DEFINED: i64 = 4;
+pub(super) const CONTROL: i64 = 3;
+pub(super) const USER_DEFINED: i64 = 4;
 
 /// The metadata of a tokenizer.
 pub(super) struct Parts<'a> {
@@ -53,17 +53,17 @@ pub(super) fn read(metadata: &Metadata) -> Result<Option<Parts<'_>>, GgufError> 
 }
 
 /// What a pre-tokenizer's name stands for.
-struct Pre {
-    normalizer: Value,
-    splitter: Value,
+pub(super) struct Pre {
+    pub(super) normalizer: Value,
+    pub(super) splitter: Value,
     /// Words that are tokens are taken whole, whatever the merges say.
-    whole_words: bool,
+    pub(super) whole_words: bool,
     /// Whether llama.cpp adds a beginning where the file does not say.
     add_bos: bool,
 }
 
 impl Pre {
-    fn named(name: &str) -> Result<Self, TokenizerError> {
+    pub(super) fn named(name: &str) -> Result<Self, TokenizerError> {
         let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
         let plain = |splitter| Self { normalizer: Value::Null, splitter, whole_words: false, add_bos: false };
         let sequence = |first: Value, then: Value| json!({"type": "Sequence", "pretokenizers": [first, then]});

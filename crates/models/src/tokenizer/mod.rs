@@ -6,6 +6,7 @@
 mod error;
 mod gguf;
 mod stream;
+mod to_gguf;
 
 use std::collections::HashSet;
 use std::ops::Range;

@@ -36,6 +36,28 @@ pub enum RowOrder {
 }
 
 impl RowOrder {
+    /// The numbers of `rows` rows in Hugging Face's order, put in this one.
+    pub(crate) fn to_stored(self, rows: usize, numbers: Vec<f32>) -> Vec<f32> {
+        self.moved(rows, numbers, |row, stored| (row, stored))
+    }
+
+    /// The numbers of `rows` rows in this order, put in Hugging Face's.
+    pub(crate) fn to_hugging_face(self, rows: usize, numbers: Vec<f32>) -> Vec<f32> {
+        self.moved(rows, numbers, |row, stored| (stored, row))
+    }
+
+    /// The same rows, each moved as `from_to` says of its place in Hugging Face's order and in this one.
+    fn moved(self, rows: usize, numbers: Vec<f32>, from_to: impl Fn(usize, usize) -> (usize, usize)) -> Vec<f32> {
+        let Some(order) = self.stored_rows(rows) else { return numbers };
+        let cols = numbers.len() / rows.max(1);
+        let mut moved = vec![0.0; numbers.len()];
+        for (row, stored) in order.into_iter().enumerate() {
+            let (from, to) = from_to(row, stored);
+            moved[to * cols..][..cols].copy_from_slice(&numbers[from * cols..][..cols]);
+        }
+        moved
+    }
+
     /// For each row in Hugging Face's order, the stored row; `None` if they are the same.
     fn stored_rows(self, rows: usize) -> Option<Vec<usize>> {
         let Self::RotaryPairs { heads } = self else { return None };
@@ -182,6 +204,12 @@ mod tests {
         let back: Vec<usize> = order.iter().map(|&row| stored[row]).collect();
         assert_eq!(back, (0..12).collect::<Vec<_>>());
         assert_eq!(RowOrder::AsIs.stored_rows(12), None);
+        // Of 12 rows of 2 numbers, both directions.
+        let (numbers, order) = ((0..24).map(|i| i as f32).collect::<Vec<_>>(), RowOrder::RotaryPairs { heads: 2 });
+        let written = order.to_stored(12, numbers.clone());
+        assert_eq!(written.chunks(2).map(|row| row[0] as usize / 2).collect::<Vec<_>>(), stored);
+        assert_eq!(order.to_hugging_face(12, written), numbers);
+        assert_eq!(RowOrder::AsIs.to_stored(12, numbers.clone()), numbers);
     }
 
     #[test]

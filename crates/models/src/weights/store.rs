@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use ::safetensors::{Dtype, SafeTensorError, View, serialize_to_file};
-use half::f16;
+use half::{bf16, f16};
 use loract_autograd::ops::{Linear, merged};
 use loract_autograd::{Frozen, Tensor, Weight, to_bf16_bytes};
 
@@ -30,10 +30,25 @@ pub enum Numbers<'a> {
     Tensor(&'a Tensor),
     /// In a stored form; widened when they are written.
     Frozen(&'a Frozen),
+    /// In memory as f32, of no tensor.
+    Floats(&'a [f32]),
     /// In memory as bf16, written so.
     Halves(&'a [u16]),
     /// The weight of a layer with its LoRA branch added; computed when they are written.
     Merged(&'a Linear),
+}
+
+impl Numbers<'_> {
+    /// All of them, widened or computed.
+    pub(crate) fn to_f32(self) -> Vec<f32> {
+        match self {
+            Numbers::Tensor(tensor) => tensor.to_vec(),
+            Numbers::Frozen(frozen) => frozen.to_f32(),
+            Numbers::Floats(floats) => floats.to_vec(),
+            Numbers::Halves(halves) => halves.iter().map(|&bits| bf16::from_bits(bits).to_f32()).collect(),
+            Numbers::Merged(layer) => merged(layer),
+        }
+    }
 }
 
 /// The type in a file.
@@ -103,12 +118,10 @@ impl View for &ToStore<'_> {
         &self.shape
     }
     fn data(&self) -> Cow<'_, [u8]> {
-        let numbers = match self.numbers {
-            Numbers::Halves(halves) => return Cow::Owned(halves.iter().flat_map(|x| x.to_le_bytes()).collect()),
-            Numbers::Tensor(tensor) => tensor.to_vec(),
-            Numbers::Frozen(frozen) => frozen.to_f32(),
-            Numbers::Merged(layer) => merged(layer),
-        };
+        if let Numbers::Halves(halves) = self.numbers {
+            return Cow::Owned(halves.iter().flat_map(|x| x.to_le_bytes()).collect());
+        }
+        let numbers = self.numbers.to_f32();
         Cow::Owned(match self.stored {
             StoredAs::F32 => numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
             StoredAs::Bf16 => to_bf16_bytes(&numbers),

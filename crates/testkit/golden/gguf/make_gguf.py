@@ -9,6 +9,9 @@ Versions: gguf 0.19.0, numpy 2.4.6, safetensors 0.8.0. It writes next to itself:
   blocks.gguf         one random tensor of 3 rows x 64 columns per type,
                       named after its type (F32, F16, BF16, Q8_0, ...)
   blocks.safetensors  the same tensors dequantised to f32
+  written.gguf        rows that are hard to round (F32), and the same rows as
+                      `gguf.quants.quantize` stores them in each type that
+                      we write: F16, BF16, Q8_0, Q4_0
   llama.gguf          the llama-tied base model in F32 under llama.cpp's names,
                       metadata and q/k row order, with a 64-token byte-level
                       vocabulary; no output.weight, as the embedding is tied
@@ -63,6 +66,33 @@ def make_blocks():
         {t.name: np.array(gguf.quants.dequantize(t.data, t.tensor_type), dtype=np.float32) for t in tensors},
         HERE / "blocks.safetensors",
     )
+
+
+def make_written():
+    rng = np.random.default_rng(2)
+    normal = rng.normal(0.0, 1.0, (12, 64)).astype(np.float32)
+    scales = np.array([[1.0], [1e-2], [1e4], [3e5], [1e30], [3e37], [1e-6], [1e-30]], dtype=np.float32)
+    ties = np.arange(64, dtype=np.float32) - 31.5  # halves ...
+    ties[[0, 32]] = -127.0, 127.0  # ... of a step of 1 in Q8_0
+    eighths = (np.arange(64, dtype=np.float32) - 32) / 4  # halves and quarters of a step of 1 in Q4_0
+    eighths[[5, 37]] = -8.0, 8.0
+    both = np.tile(np.array([3.0, -3.0, 1.5, -1.5], dtype=np.float32), 16)  # the first of two largest
+    both[32:] *= -1.0
+    spike = np.zeros(64, dtype=np.float32)
+    spike[[7, 40]] = 1e-3, -65504.0
+    halves = (1.0 + np.arange(64) * 2.0**-12).astype(np.float32)  # between numbers of f16
+    bits = rng.integers(0x33000000, 0x39000000, 64, dtype=np.uint32).view(np.float32)  # f16's subnormal numbers
+    between = (np.uint32(0x3F800000) + np.arange(64, dtype=np.uint32) * 0x4000).view(np.float32)  # of bf16
+    zeros = np.zeros(64, dtype=np.float32)
+    half_zero = np.where(np.arange(64) < 32, 0.0, normal[11]).astype(np.float32)
+    rows = np.vstack([normal[:8] * scales, ties, eighths, both, spike, halves, bits, between, zeros, half_zero])
+    writer = gguf.GGUFWriter(HERE / "written.gguf", "llama")
+    writer.add_tensor("F32", rows)
+    for t in [Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0]:
+        with np.errstate(over="ignore"):
+            data = gguf.quants.quantize(rows, t)
+        writer.add_tensor(t.name, data, raw_dtype=t)
+    finish(writer)
 
 
 def permute(w, heads):
@@ -123,4 +153,5 @@ def make_llama():
 
 if __name__ == "__main__":
     make_blocks()
+    make_written()
     make_llama()

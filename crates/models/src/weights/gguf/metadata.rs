@@ -1,6 +1,7 @@
 //! GGUF metadata: every value type, arrays included, widened to the largest type of its kind.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::GgufError;
 use super::cursor::Cursor;
@@ -41,14 +42,18 @@ pub enum Array {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Metadata {
     values: BTreeMap<String, Value>,
+    /// Where type and value of each key are, in the order of the file.
+    places: Vec<(String, Range<usize>)>,
 }
 
 impl Metadata {
     /// Reads `pairs` keys and values.
     pub(super) fn read(cursor: &mut Cursor<'_>, pairs: u64) -> Result<Self, GgufError> {
         let mut values = BTreeMap::new();
+        let mut places = Vec::new();
         for _ in 0..pairs {
             let key = cursor.text("a metadata key")?;
+            let start = cursor.at() as usize;
             let what = format!("the value of {key}");
             let value = match cursor.u32(&what)? {
                 8 => Value::Text(cursor.text(&what)?),
@@ -65,8 +70,14 @@ impl Metadata {
             if values.insert(key.clone(), value).is_some() {
                 return Err(GgufError::KeyTwice { key });
             }
+            places.push((key, start..cursor.at() as usize));
         }
-        Ok(Self { values })
+        Ok(Self { values, places })
+    }
+
+    /// Where type and value of each key are in the file, in its order.
+    pub(super) fn places(&self) -> &[(String, Range<usize>)] {
+        &self.places
     }
 
     /// Whether there is such a key.

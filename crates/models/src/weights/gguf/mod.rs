@@ -1,4 +1,4 @@
-//! Reader of GGUF files (versions 2 and 3, little-endian), the format of llama.cpp.
+//! GGUF files (versions 2 and 3, little-endian), the format of llama.cpp: this is the reader, [`write`] the writer.
 //!
 //! | part | content |
 //! |---|---|
@@ -13,9 +13,11 @@
 mod cursor;
 mod error;
 mod metadata;
-mod names;
+pub(crate) mod names;
 mod types;
+pub mod write;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,6 +27,7 @@ use super::map::{Shared, map};
 use super::{RowOrder, Stored, Weights};
 use crate::error::Error;
 use cursor::Cursor;
+use write::Entry;
 
 pub use error::GgufError;
 pub use metadata::{Array, Metadata, Value};
@@ -86,6 +89,16 @@ impl Gguf {
     /// The metadata.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
+    }
+    /// Every key with type and value as the file has them, in its order, to be written again.
+    pub fn entries(&self) -> Vec<(String, Entry)> {
+        let bytes = |range: &Range<usize>| Bytes::new(self.shared.clone(), range.clone());
+        let entry = |(key, range): &(String, Range<usize>)| Some((key.clone(), Entry::AsRead(bytes(range)?)));
+        self.metadata.places().iter().filter_map(entry).collect()
+    }
+    /// Names of the tensors, in the file's words and order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.infos.iter().map(|info| info.name.as_str())
     }
     /// Sizes of the tensor that the file calls `name`, slowest first.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {

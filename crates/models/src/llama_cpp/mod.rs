@@ -1,0 +1,21 @@
+//! Models and adapters as the GGUF files that llama.cpp's tools read: what `convert_hf_to_gguf.py` and
+//! `convert_lora_to_gguf.py` make of architecture `llama` (Llama, Mistral).
+//!
+//! | what | how |
+//! |---|---|
+//! | names | `blk.3.attn_q.weight` for `model.layers.3.self_attn.q_proj.weight`, … |
+//! | rows of q and k | within each head the two rotary halves alternate ([`RowOrder::RotaryPairs`](crate::RowOrder)) |
+//! | vectors | F32, whatever the matrices have |
+//! | rows that are no whole blocks | F16 |
+//! | the matrix that makes the logits, in a Q4_0 file | Q8_0, as it costs most there (`llama-quantize` takes Q6_K) |
+//! | a head tied to the embedding | is not written |
+//! | metadata of a GGUF model | taken over, byte for byte, but for what is no longer true |
+//! | metadata of a folder | made of `config.json`, tokenizer and template |
+
+mod about;
+mod adapter;
+mod model;
+
+pub use about::About;
+pub use adapter::{adapter_file, load_adapter};
+pub use model::model_file;
