@@ -22,7 +22,9 @@ pub mod weights;
 pub use attach::{ALL_LINEAR, FactorA, LoraConfig, Magnitude, Scaling};
 pub use chat::{ChatTemplate, TemplateError};
 pub use companions::Companions;
-pub use config::{ConfigError, DecoderConfig, ModelType, RopeScaling};
+pub use config::{
+    AttentionBias, ConfigError, DecoderConfig, HeadNorm, ModelType, RopeScaling, SlidingWindow, WindowLayers,
+};
 pub use decoder::{Decoder, Layer, MODEL_FILE, Row, TokenBatch};
 pub use error::Error;
 pub use files::{Content, ToWrite};

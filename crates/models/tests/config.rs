@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use loract_models::{DecoderConfig, ModelType, RopeScaling, read_config};
+use loract_models::{AttentionBias, DecoderConfig, HeadNorm, ModelType, RopeScaling, SlidingWindow, WindowLayers, read_config};
 use loract_testkit::golden::folder;
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -23,7 +23,8 @@ fn llama_tied() -> DecoderConfig {
         rope: RopeScaling::None,
         rms_eps: 1e-3,
         tied: true,
-        attention_bias: false,
+        attention_bias: AttentionBias::None,
+        head_norm: HeadNorm::None,
         mlp_bias: false,
         sliding_window: None,
         bos: Some(1),
@@ -40,12 +41,12 @@ fn golden_configurations() -> Outcome {
         rope_theta: 500.0,
         rms_eps: 1e-4,
         tied: false,
-        attention_bias: true,
+        attention_bias: AttentionBias::All,
         mlp_bias: true,
         ..llama_tied()
     };
     let mistral =
-        DecoderConfig { model_type: ModelType::Mistral, sliding_window: Some(5), tied: false, ..llama_tied() };
+        DecoderConfig { model_type: ModelType::Mistral, sliding_window: Some(SlidingWindow::everywhere(5)), tied: false, ..llama_tied() };
     assert_eq!(read_config(&folder("llama-tied"))?, llama_tied());
     assert_eq!(read_config(&folder("gguf").join("llama.gguf"))?, llama_tied());
     assert_eq!(read_config(&folder("llama-untied"))?, untied);
@@ -54,6 +55,21 @@ fn golden_configurations() -> Outcome {
         DecoderConfig { rope, rope_theta: 50.0, tied: false, ..llama_tied() }
     );
     assert_eq!(read_config(&folder("mistral-window"))?, mistral);
+    let qwen2 = DecoderConfig {
+        model_type: ModelType::Qwen2,
+        attention_bias: AttentionBias::Qkv,
+        sliding_window: Some(SlidingWindow { tokens: 5, layers: WindowLayers::Listed(vec![false, true]) }),
+        ..llama_tied()
+    };
+    assert_eq!(read_config(&folder("qwen2"))?, qwen2);
+    let qwen3 = DecoderConfig {
+        model_type: ModelType::Qwen3,
+        head_dim: 12,
+        head_norm: HeadNorm::QueryKey,
+        tied: false,
+        ..llama_tied()
+    };
+    assert_eq!(read_config(&folder("qwen3"))?, qwen3);
     Ok(())
 }
 
@@ -61,14 +77,14 @@ fn golden_configurations() -> Outcome {
 fn a_configuration_written_and_read_again_is_the_same() -> Outcome {
     let linear = DecoderConfig { rope: RopeScaling::Linear { factor: 4.0 }, ..llama_tied() };
     let several = DecoderConfig { eos: vec![2, 7], bos: None, rms_eps: 1e-5, ..llama_tied() };
-    let others = ["llama-tied", "llama-untied", "llama3-rope", "mistral-window"];
+    let others = ["llama-tied", "llama-untied", "llama3-rope", "mistral-window", "qwen2", "qwen3"];
     let others = others.map(|name| read_config(&folder(name))).into_iter().collect::<Result<Vec<_>, _>>()?;
     for config in others.into_iter().chain([linear, several]) {
         let text = serde_json::Value::Object(config.to_json()).to_string();
         assert_eq!(DecoderConfig::from_json(Path::new("config.json"), &text, None)?, config);
     }
     // A GGUF file calls Mistral llama.
-    let window = DecoderConfig { sliding_window: Some(5), ..llama_tied() };
+    let window = DecoderConfig { sliding_window: Some(SlidingWindow::everywhere(5)), ..llama_tied() };
     let text = serde_json::Value::Object(window.to_json()).to_string();
     let again = DecoderConfig::from_json(Path::new("config.json"), &text, None)?;
     assert_eq!(again, DecoderConfig { model_type: ModelType::Mistral, ..window });
@@ -104,7 +120,7 @@ fn keys_of_transformers_4() -> Outcome {
     let want =
         RopeScaling::Llama3 { factor: 32.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 8192 };
     assert_eq!(llama3.rope, want);
-    let window = |text: &str| changed(r#""model_type": "llama""#, text).map(|c| (c.sliding_window, c.kv_heads));
+    let window = |text: &str| changed(r#""model_type": "llama""#, text).map(|c| (c.sliding_window.map(|w| w.tokens), c.kv_heads));
     assert_eq!(window(r#""model_type": "mistral", "num_key_value_heads": 2"#)?, (Some(4096), 2));
     assert_eq!(window(r#""model_type": "mistral", "num_key_value_heads": 2, "sliding_window": null"#)?, (None, 2));
     Ok(())
@@ -116,7 +132,7 @@ fn what_is_refused_is_named() {
         (
             r#""model_type": "llama""#,
             r#""model_type": "mamba""#,
-            "model_type mamba is not supported; supported: llama, mistral",
+            "model_type mamba is not supported; supported: llama, mistral, qwen2, qwen3",
         ),
         (r#""hidden_act": "silu""#, r#""hidden_act": "gelu""#, "hidden_act gelu is not supported; supported: silu"),
         (

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
-const CASES: [&str; 4] = ["llama-tied", "llama-untied", "llama3-rope", "mistral-window"];
+const CASES: [&str; 6] = ["llama-tied", "llama-untied", "llama3-rope", "mistral-window", "qwen2", "qwen3"];
 
 fn open(memory: &Memory, case: &str, adapter_in: Option<&str>) -> Outcome<Decoder> {
     let source = ModelSource::open(&folder(case))?;

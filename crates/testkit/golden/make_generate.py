@@ -30,7 +30,7 @@ from transformers.generation.logits_process import (
 )
 
 HERE = Path(__file__).resolve().parent
-CASES = ["llama-tied", "llama-untied", "llama3-rope", "mistral-window"]
+CASES = ["llama-tied", "llama-untied", "llama3-rope", "mistral-window", "qwen2", "qwen3"]
 PROMPT = [5, 17, 42, 8, 23]
 CONTEXT = 64
 

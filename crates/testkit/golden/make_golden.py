@@ -42,7 +42,7 @@ import torch
 import torch.nn.functional as F
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig
+from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
 HERE = Path(__file__).resolve().parent
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -105,6 +105,29 @@ CASES = {
         4,
         MistralConfig(**SHAPE, **rope(50000.0), sliding_window=5, tie_word_embeddings=False),
         torch.float16,
+        {},
+    ),
+    "qwen2": (
+        5,
+        Qwen2Config(
+            **SHAPE,
+            **rope(50000.0),
+            use_sliding_window=True,
+            sliding_window=5,
+            max_window_layers=1,
+            tie_word_embeddings=True,
+            bos_token_id=1,
+            eos_token_id=2,
+        ),
+        torch.float32,
+        {},
+    ),
+    "qwen3": (
+        6,
+        Qwen3Config(
+            **SHAPE, **rope(50000.0), head_dim=12, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2
+        ),
+        torch.float32,
         {},
     ),
 }

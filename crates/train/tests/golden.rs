@@ -14,7 +14,7 @@ use loract_train::{Activations, Gradient, Schedule, ScheduleKind, Trainer, evalu
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-const CASES: [&str; 4] = ["llama-tied", "llama-untied", "llama3-rope", "mistral-window"];
+const CASES: [&str; 6] = ["llama-tied", "llama-untied", "llama3-rope", "mistral-window", "qwen2", "qwen3"];
 const TOLERANCE: f64 = 1e-4;
 
 struct Case {

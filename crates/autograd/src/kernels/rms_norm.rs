@@ -1,4 +1,5 @@
-//! RMSNorm: x̂ = x·rstd, rstd = 1/√(mean(x²) + eps), y = x̂·w. Its backward needs x̂, rstd and w, not x.
+//! RMSNorm: x̂ = x·rstd, rstd = 1/√(mean(x²) + eps), y = x̂·w. Its backward needs x̂, rstd and w, not x. A row may be several
+//! heads side by side, each as long as w.
 
 use rayon::prelude::*;
 
@@ -6,7 +7,7 @@ use super::elementwise::rows_per_task;
 use super::{scratch, simd};
 use crate::saved::Tiles;
 
-/// x̂ (m×n) and rstd (m×1) of x (m×n).
+/// x̂ and rstd of x, `cols` features at a time.
 pub(crate) fn normalise(x: &[f32], cols: usize, eps: f32, x_hat: &mut [f32], rstd: &mut [f32]) {
     let tile = rows_per_task(cols);
     x_hat.par_chunks_mut(tile * cols).zip(rstd.par_chunks_mut(tile)).zip(x.par_chunks(tile * cols)).for_each(
@@ -16,7 +17,7 @@ pub(crate) fn normalise(x: &[f32], cols: usize, eps: f32, x_hat: &mut [f32], rst
     );
 }
 
-/// y = x̂·w, row by row.
+/// y = x̂·w, head by head.
 pub(crate) fn weigh(x_hat: &[f32], w: &[f32], y: &mut [f32]) {
     let cols = w.len();
     let tile = rows_per_task(cols) * cols;
@@ -27,12 +28,13 @@ pub(crate) fn weigh(x_hat: &[f32], w: &[f32], y: &mut [f32]) {
 
 /// dx += rstd·(g − x̂·mean(g·x̂)) with g = dy·w. `dx` holds what other paths contributed, or zeros.
 pub(crate) fn backward(dy: &[f32], x_hat: &Tiles<'_>, rstd: &[f32], w: &[f32], dx: &mut [f32]) {
-    let cols = w.len();
+    let cols = x_hat.cols();
+    let heads = cols / w.len();
     let tile = rows_per_task(cols).max(16);
-    dx.par_chunks_mut(tile * cols).zip(dy.par_chunks(tile * cols)).zip(rstd.par_chunks(tile)).enumerate().for_each(
+    dx.par_chunks_mut(tile * cols).zip(dy.par_chunks(tile * cols)).zip(rstd.par_chunks(tile * heads)).enumerate().for_each(
         |(at, ((dx, dy), rstd))| {
             scratch::with(tile * cols, |buffer| {
-                let x_hat = x_hat.get(at * tile..at * tile + rstd.len(), buffer);
+                let x_hat = x_hat.get(at * tile..at * tile + rstd.len() / heads, buffer);
                 backward_here(dy, x_hat, rstd, w, dx);
             });
         },
@@ -94,7 +96,7 @@ fn dot3(a: &[f32], b: &[f32], c: &[f32]) -> f32 {
 
 /// dw += Σ_rows dy·x̂.
 pub(crate) fn weight_gradient(dy: &[f32], x_hat: &Tiles<'_>, dw: &mut [f32]) {
-    let cols = dw.len();
+    let cols = x_hat.cols();
     let rows = dy.len() / cols;
     let tile = rows_per_task(cols).max(16);
     scratch::with(tile * cols, |buffer| {

@@ -1,4 +1,5 @@
-//! y = x̂·w with x̂ = x·rstd (m×n), rstd = 1/√(mean(x²) + eps) (m×1).
+//! y = x̂·w with x̂ = x·rstd (m×n), rstd = 1/√(mean(x²) + eps) (m×1). A weight of fewer features, D, norms each of the n/D
+//! heads of a row by itself (rstd is m×n/D): the norms of queries and keys in Qwen3.
 //!
 //! Saves x̂ (not x, not y) and rstd. The projections that follow need y = x̂·diag(w): they share x̂ and fold w in
 //! (`method.md`: backward from y would divide by w, and channels with a small w blow any error up).
@@ -19,8 +20,8 @@ struct Node<'m> {
     rstd: SavedRef,
 }
 
-/// RMSNorm of x (m×n) by `weight` (1×n). `consumers` are the sites at which the output will be needed: x̂ is stored once
-/// for all of them and for [`Site::Norm`].
+/// RMSNorm of x (m×n) by `weight` (1×n, or 1×D for heads of D features). x̂ is stored once, for all of `sites`: that of the
+/// norm, and those at which its output will be needed.
 ///
 /// # Errors
 /// [`Error::Shape`], or [`Error::NonFinite`] if x̂ is to be compressed and is not finite.
@@ -29,15 +30,17 @@ pub fn rms_norm<'m>(
     x: &Var,
     weight: &'m Values,
     eps: f32,
-    consumers: &[Site],
+    sites: &[Site],
 ) -> Result<Var, Error> {
     let entered = tape.enter("rms_norm", x.needs_grad() || weight.trained().is_some());
     let (m, n) = (x.tensor().rows(), x.tensor().cols());
-    same(entered.op, "features against weight", n, weight.value().cols())?;
+    let width = weight.value().cols();
+    same(entered.op, "features against weight", n, n / width.max(1) * width)?;
+    let heads = n / width.max(1);
     let memory = tape.memory().clone();
     let mut x_hat = memory.stale(m, n, Category::Transient);
-    let mut rstd = memory.stale(m, 1, Category::Transient);
-    kernel::normalise(x.tensor().data(), n, eps, x_hat.slice_mut(), rstd.slice_mut());
+    let mut rstd = memory.stale(m, heads, Category::Transient);
+    kernel::normalise(x.tensor().data(), width, eps, x_hat.slice_mut(), rstd.slice_mut());
     if !entered.record {
         // A value on its way: x̂ becomes y in place.
         if !memory.is_hollow() {
@@ -45,15 +48,15 @@ pub fn rms_norm<'m>(
         }
         return Ok(tape.value(x_hat, entered.needs_grad));
     }
-    let mut sites = vec![Site::Norm];
-    sites.extend_from_slice(consumers);
-    let saved = tape.save(&sites, &x_hat)?;
+    let saved = tape.save(sites, &x_hat)?;
     let mut y = memory.stale(m, n, Category::Transient);
     if !memory.is_hollow() {
         kernel::weigh(x_hat.data(), weight.value().data(), y.slice_mut());
     }
     drop(x_hat);
-    if let Some(scaled) = saved.scaled(weight.value()) {
+    if heads == 1
+        && let Some(scaled) = saved.scaled(weight.value())
+    {
         tape.share(&y, &scaled);
     }
     let rstd = tape.save_exact(Site::RowStats, &rstd);

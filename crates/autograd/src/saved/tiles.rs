@@ -53,7 +53,8 @@ impl<'a> Tiles<'a> {
         Tiles::SwiGlu { inputs: Box::new([gate, up]) }
     }
 
-    fn cols(&self) -> usize {
+    /// n.
+    pub(crate) fn cols(&self) -> usize {
         match self {
             Tiles::Dense { cols, .. } | Tiles::Compressed { cols, .. } => *cols,
             Tiles::Scaled { scale, .. } => scale.len(),

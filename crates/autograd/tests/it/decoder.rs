@@ -192,7 +192,7 @@ impl Decoder {
             x = tape.segment(Site::CkptLayer, x, Box::new(move |tape, x| self.layer(tape, layer, x)))?;
         }
         tape.set_layer(None);
-        let x = rms_norm(&mut tape, &x, &self.norm, EPS, &[])?;
+        let x = rms_norm(&mut tape, &x, &self.norm, EPS, &[Site::Norm])?;
         let rows: Vec<u32> = (1..self.ids.len() as u32).collect();
         let targets = Targets { tokens: rows.iter().map(|row| row * 7 % VOCABULARY as u32).collect(), rows };
         let out = cross_entropy(&mut tape, x, &self.head, &targets)?;
@@ -226,7 +226,7 @@ impl Decoder {
 
 fn norm<'m>(tape: &mut Tape<'m>, x: &Var, weight: &'m Values, [segment, projections]: [Site; 2]) -> Result<Var> {
     let consumer = if tape.recomputes(segment) { segment } else { projections };
-    rms_norm(tape, x, weight, EPS, &[consumer])
+    rms_norm(tape, x, weight, EPS, &[Site::Norm, consumer])
 }
 
 /// The gradients in f64.

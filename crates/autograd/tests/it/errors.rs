@@ -39,7 +39,7 @@ fn shapes_that_do_not_fit_are_named_with_both_sides() -> Result {
     check(message(add(t, x46.clone(), &x48)), "add: features: 6 against 8");
     check(message(swiglu(t, x46.clone(), x36.clone())), "swiglu: rows of gate and up: 4 against 3");
     check(message(swiglu(t, x46.clone(), x48.clone())), "swiglu: features of gate and up: 6 against 8");
-    check(message(rms_norm(t, &x46, &weight, EPS, &[])), "rms_norm: features against weight: 6 against 5");
+    check(message(rms_norm(t, &x46, &weight, EPS, &[Site::Norm])), "rms_norm: features against weight: 6 against 5");
 
     let head = frozen(memory, 3, 6)?;
     let mut still = Tape::evaluation(memory);
@@ -159,7 +159,7 @@ fn non_finite_activations_name_site_and_layer() -> Result {
     let norm = vector(memory, n);
     type Run<'m> = &'m dyn Fn(&mut Tape<'m>, Var, Var) -> Result<Var>;
     let linear: Run<'_> = &|t, x, _| linear(t, &x, &layer, Site::MlpOut);
-    let rms_norm: Run<'_> = &|t, x, _| rms_norm(t, &x, &norm, EPS, &[Site::MlpIn]);
+    let rms_norm: Run<'_> = &|t, x, _| rms_norm(t, &x, &norm, EPS, &[Site::Norm, Site::MlpIn]);
     let gate: Run<'_> = &|t, x, good| swiglu(t, x, good);
     let up: Run<'_> = &|t, x, good| swiglu(t, good, x);
     let segment: Run<'_> = &|t, x, _| t.segment(Site::CkptLayer, x, Box::new(|_, x| Ok(x)));

@@ -103,7 +103,7 @@ impl Op {
         match self {
             Op::Embedding { table, ids } => embedding(tape, table, ids),
             Op::Linear { layer, .. } => linear(tape, &next(), layer, Site::AttnOut),
-            Op::RmsNorm { weight } => rms_norm(tape, &next(), weight, EPS, &[]),
+            Op::RmsNorm { weight } => rms_norm(tape, &next(), weight, EPS, &[Site::Norm]),
             Op::Rope { frequencies, positions } => {
                 rope(tape, next(), &Arc::new(RopeTable::new(60, frequencies)), positions)
             }

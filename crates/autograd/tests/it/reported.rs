@@ -148,7 +148,7 @@ fn the_site_and_layer_of_a_broken_number_are_named() -> Result {
     let up: Run<'_> = &|t, x, [good, _]| swiglu(t, good, x);
     let q: Run<'_> = &|t, x, [k, v]| attention(t, [x, k, v], shape, &sequences);
     let v: Run<'_> = &|t, x, [q, k]| attention(t, [q, k, x], shape, &sequences);
-    let x_hat: Run<'_> = &|t, x, _| loract_autograd::ops::rms_norm(t, &x, &norm, EPS, &[Site::AttnIn]);
+    let x_hat: Run<'_> = &|t, x, _| loract_autograd::ops::rms_norm(t, &x, &norm, EPS, &[Site::Norm, Site::AttnIn]);
     let segment: Run<'_> = &|t, x, _| t.segment(Site::CkptLayer, x, Box::new(|_, x| Ok(x)));
     for words in ["q4", "q2:sym:sr", "rqb:2+q4"] {
         for (site, col, run) in [

@@ -80,7 +80,7 @@ fn rms_norm_uses_the_rebuilt_x_hat() -> Result {
     let (weight, probe) = (Values::Trained(param(&memory, "weight", 1, N, 3)), probe(&memory));
     let (mut tape, mut grads) = (Tape::new(&memory, compressed(Compress::Gauss, Rank::Count(K)), KEY), Grads::new());
     let input = tape.input(x.tensor(&memory), true);
-    let y = rms_norm(&mut tape, &input, &weight, EPS, &[Site::AttnIn])?;
+    let y = rms_norm(&mut tape, &input, &weight, EPS, &[Site::Norm, Site::AttnIn])?;
     let z = linear(&mut tape, &y, &probe, Site::AttnIn)?;
     let out = add(&mut tape, y, &z)?;
     let dy = memory.tensor(N, N, orthogonal(), Category::Transient);

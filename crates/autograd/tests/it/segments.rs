@@ -52,7 +52,7 @@ impl Block {
             x,
             Box::new(|tape, x| {
                 let consumer = if tape.recomputes(Site::CkptMlp) { Site::CkptMlp } else { Site::MlpIn };
-                let h = rms_norm(tape, &x, &self.norm, EPS, &[consumer])?;
+                let h = rms_norm(tape, &x, &self.norm, EPS, &[Site::Norm, consumer])?;
                 let y = tape.segment(Site::CkptMlp, h, Box::new(|tape, h| self.mlp(tape, &h)))?;
                 add(tape, x, &y)
             }),
@@ -189,7 +189,7 @@ fn a_frozen_segment_keeps_nothing() -> Result {
     let norm = Values::frozen(&memory, random(N, 1));
     let mut tape = Tape::new(&memory, recomputing(Recompute::Layer), KEY);
     let x = tape.input(Matrix::random(M, N, 2).tensor(&memory), false);
-    let y = tape.segment(Site::CkptLayer, x, Box::new(|tape, x| rms_norm(tape, &x, &norm, EPS, &[])))?;
+    let y = tape.segment(Site::CkptLayer, x, Box::new(|tape, x| rms_norm(tape, &x, &norm, EPS, &[Site::Norm])))?;
     assert!(!y.needs_grad());
     assert_eq!(memory.ledger().saved_bytes(), 0);
     Ok(())

@@ -56,7 +56,7 @@ fn a_layer_keeps_what_is_counted_by_hand() -> Result {
     for (policy, kind) in [(Policy::exact(), SavedKind::Exact), (low_rank(), SavedKind::LowRank)] {
         let mut tape = Tape::new(&memory, policy, KEY);
         let x = tape.input(Matrix::random(M, N, 3).tensor(&memory), true);
-        let h = rms_norm(&mut tape, &x, &norm, EPS, &[Site::AttnIn])?;
+        let h = rms_norm(&mut tape, &x, &norm, EPS, &[Site::Norm, Site::AttnIn])?;
         let qkv = [
             linear(&mut tape, &h, &q, Site::AttnIn)?,
             linear(&mut tape, &h, &k, Site::AttnIn)?,
@@ -67,7 +67,7 @@ fn a_layer_keeps_what_is_counted_by_hand() -> Result {
         let y = linear(&mut tape, &heads, &o, Site::AttnOut)?;
         drop(heads);
         let x = add(&mut tape, x, &y)?;
-        let h = rms_norm(&mut tape, &x, &norm, EPS, &[Site::MlpIn])?;
+        let h = rms_norm(&mut tape, &x, &norm, EPS, &[Site::Norm, Site::MlpIn])?;
         let (g, u) = (linear(&mut tape, &h, &gate, Site::MlpIn)?, linear(&mut tape, &h, &up, Site::MlpIn)?);
         let a = swiglu(&mut tape, g, u)?;
         let z = linear(&mut tape, &a, &down, Site::MlpOut)?;
@@ -135,7 +135,7 @@ fn each_tensor_is_kept_once_and_only_if_needed() -> Result {
         ("gate and up that are one tensor", |t, x, _| swiglu(t, x.clone(), x.clone()), [dense, factors]),
         (
             "a norm whose consumer is not compressed",
-            |t, x, m| rms_norm(t, x, &m.norm, EPS, &[Site::LossGrad]),
+            |t, x, m| rms_norm(t, x, &m.norm, EPS, &[Site::Norm, Site::LossGrad]),
             [dense + 4 * M; 2],
         ),
         (
@@ -184,7 +184,7 @@ fn nothing_is_kept_below_the_first_trained_layer() -> Result {
     let mut tape = Tape::new(&memory, Policy::exact(), KEY);
     let x = tape.input(Matrix::random(M, N, 7).tensor(&memory), false);
     let id = x.id();
-    let h = rms_norm(&mut tape, &x, &norm, EPS, &[Site::AttnIn])?;
+    let h = rms_norm(&mut tape, &x, &norm, EPS, &[Site::Norm, Site::AttnIn])?;
     let h = linear(&mut tape, &h, &frozen, Site::AttnIn)?;
     let h = dropout(&mut tape, h, 0.1, 1)?;
     let h = swiglu(&mut tape, h.clone(), h)?;

@@ -3,7 +3,7 @@
 use crate::damage::Tensors;
 use crate::harness::{Anyhow, Place, golden};
 
-const CASES: [&str; 4] = ["llama-tied", "llama-untied", "llama3-rope", "mistral-window"];
+const CASES: [&str; 6] = ["llama-tied", "llama-untied", "llama3-rope", "mistral-window", "qwen2", "qwen3"];
 /// f32 on both sides, in another order of sums, over ten steps.
 const TOLERANCE: f64 = 1e-4;
 /// The optimiser of `make_golden.py`.

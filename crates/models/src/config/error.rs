@@ -11,7 +11,7 @@ pub enum ConfigError {
     #[error("{key} is {found}, expected {expected}")]
     Kind { key: String, found: String, expected: &'static str },
     /// A family that is not supported.
-    #[error("model_type {found} is not supported; supported: {}", super::SUPPORTED)]
+    #[error("model_type {found} is not supported; supported: {}", super::family::supported())]
     ModelType { found: String },
     /// Another activation than SiLU.
     #[error("hidden_act {found} is not supported; supported: silu")]
@@ -40,6 +40,12 @@ pub enum ConfigError {
     /// More layers than any decoder has.
     #[error("num_hidden_layers is {layers}, expected at most {most}")]
     Layers { layers: usize, most: usize },
+    /// `layer_types` is of another number of layers.
+    #[error("layer_types lists {listed} layers, num_hidden_layers is {layers}")]
+    LayerTypes { listed: usize, layers: usize },
+    /// Attention of a kind that is not supported.
+    #[error("layer_types has {found}; supported: full_attention, sliding_attention")]
+    LayerType { found: String },
     /// Query heads cannot share key and value heads evenly.
     #[error("num_attention_heads {heads} is not a multiple of num_key_value_heads {kv_heads}")]
     Heads { heads: usize, kv_heads: usize },

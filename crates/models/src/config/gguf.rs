@@ -1,6 +1,6 @@
 //! The configuration in a GGUF file of architecture `llama`.
 
-use super::{ConfigError, DecoderConfig, ModelType, RopeScaling, head_dim};
+use super::{AttentionBias, ConfigError, DecoderConfig, HeadNorm, ModelType, RopeScaling, SlidingWindow, head_dim};
 use crate::error::Error;
 use crate::weights::gguf::{Gguf, GgufError, Metadata};
 
@@ -36,7 +36,11 @@ impl DecoderConfig {
         let config = keys.config(rope.map_err(refused)?, vocab_size).map_err(refused)?;
         let config = Self {
             tied: !has("output.weight"),
-            attention_bias: has("blk.0.attn_q.bias"),
+            attention_bias: match (has("blk.0.attn_q.bias"), has("blk.0.attn_output.bias")) {
+                (false, _) => AttentionBias::None,
+                (true, false) => AttentionBias::Qkv,
+                (true, true) => AttentionBias::All,
+            },
             mlp_bias: has("blk.0.ffn_gate.bias"),
             ..config
         };
@@ -144,9 +148,10 @@ impl Keys {
             rope,
             rms_eps: self.rms_eps as f32,
             tied: false,
-            attention_bias: false,
+            attention_bias: AttentionBias::None,
+            head_norm: HeadNorm::None,
             mlp_bias: false,
-            sliding_window: self.sliding_window,
+            sliding_window: self.sliding_window.map(SlidingWindow::everywhere),
             bos: self.bos,
             eos: self.eos,
         })

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::{ConfigError, DecoderConfig, ModelType, RopeScaling, head_dim};
+use super::family::{AttentionBias, BiasKey, Family, WindowKeys};
+use super::{ConfigError, DecoderConfig, MOST_LAYERS, ModelType, RopeScaling, SlidingWindow, WindowLayers, head_dim};
 use crate::error::Error;
 
 impl DecoderConfig {
@@ -27,12 +28,12 @@ impl DecoderConfig {
 
     /// As a `config.json`, which [`Self::from_json`] reads as the same configuration.
     pub fn to_json(&self) -> Map<String, Value> {
-        // A GGUF file calls Mistral llama too; in a folder only Mistral has a window.
-        let model_type = if self.sliding_window.is_some() { ModelType::Mistral } else { self.model_type };
-        let architecture = match model_type {
-            ModelType::Llama => "LlamaForCausalLM",
-            ModelType::Mistral => "MistralForCausalLM",
+        // A GGUF file calls Mistral llama too; in a folder a Llama has no window.
+        let model_type = match (self.model_type, &self.sliding_window) {
+            (ModelType::Llama, Some(_)) => ModelType::Mistral,
+            (model_type, _) => model_type,
         };
+        let layer_types: Vec<_> = (0..self.layers).map(|layer| layer_type(self.window(layer).is_some())).collect();
         let rope_scaling = match self.rope {
             RopeScaling::None => Value::Null,
             RopeScaling::Linear { factor } => json!({ "rope_type": "linear", "factor": factor }),
@@ -42,7 +43,7 @@ impl DecoderConfig {
             }),
         };
         let Value::Object(values) = json!({
-            "architectures": [architecture],
+            "architectures": [model_type.family().class],
             "model_type": model_type.to_string(),
             "hidden_act": "silu",
             "hidden_size": self.hidden_size,
@@ -58,9 +59,11 @@ impl DecoderConfig {
             // The shortest text that is read as the same number.
             "rms_norm_eps": self.rms_eps.to_string().parse::<f64>().unwrap_or(f64::from(self.rms_eps)),
             "tie_word_embeddings": self.tied,
-            "attention_bias": self.attention_bias,
+            "attention_bias": self.attention_bias == AttentionBias::All,
             "mlp_bias": self.mlp_bias,
-            "sliding_window": self.sliding_window,
+            "sliding_window": self.sliding_window.as_ref().map(|window| window.tokens),
+            "use_sliding_window": self.sliding_window.is_some(),
+            "layer_types": layer_types,
             "bos_token_id": self.bos,
             "eos_token_id": self.eos,
         }) else {
@@ -70,25 +73,18 @@ impl DecoderConfig {
     }
 
     fn of_values(config: &Fields<'_>, generation: &Fields<'_>) -> Result<Self, ConfigError> {
-        let model_type = match config.text("model_type")? {
-            Some("llama") => ModelType::Llama,
-            Some("mistral") => ModelType::Mistral,
-            Some(found) => return Err(ConfigError::ModelType { found: found.to_owned() }),
-            None => return Err(ConfigError::Missing { key: "model_type" }),
-        };
+        let model_type = config.text("model_type")?.ok_or(ConfigError::Missing { key: "model_type" })?;
+        let model_type =
+            ModelType::named(model_type).ok_or_else(|| ConfigError::ModelType { found: model_type.to_owned() })?;
+        let family = model_type.family();
         match config.text("hidden_act")? {
             None | Some("silu" | "swish") => {}
             Some(found) => return Err(ConfigError::Activation { found: found.to_owned() }),
         }
         let (hidden_size, heads) = (config.needed("hidden_size")?, config.needed("num_attention_heads")?);
-        let mistral = model_type == ModelType::Mistral;
-        let context = config.size("max_position_embeddings")?.unwrap_or(if mistral { 131_072 } else { 2048 });
+        let layers = config.needed("num_hidden_layers")?;
+        let context = config.size("max_position_embeddings")?.unwrap_or(family.context);
         let (rope_theta, rope) = rope(config, context)?;
-        let sliding_window = match (mistral, config.has("sliding_window")) {
-            (true, true) => config.size("sliding_window")?,
-            (true, false) => Some(4096),
-            (false, _) => None,
-        };
         let mut eos = config.ids("eos_token_id")?;
         for id in generation.ids("eos_token_id")? {
             if !eos.contains(&id) {
@@ -98,16 +94,18 @@ impl DecoderConfig {
         Self {
             model_type,
             hidden_size,
-            layers: config.needed("num_hidden_layers")?,
+            layers,
             heads,
             kv_heads: match config.size("num_key_value_heads")? {
                 Some(kv_heads) => kv_heads,
-                None if mistral && !config.has("num_key_value_heads") => 8,
-                None => heads,
+                // Written as null it is that of the queries.
+                None if config.has("num_key_value_heads") => heads,
+                None => family.kv_heads.unwrap_or(heads),
             },
-            head_dim: match config.size("head_dim")? {
-                Some(dim) => dim,
-                None => head_dim(hidden_size, heads)?,
+            head_dim: match (config.size("head_dim")?, family.head_dim) {
+                (Some(dim), _) => dim,
+                (None, Some(dim)) if !config.has("head_dim") => dim,
+                (None, _) => head_dim(hidden_size, heads)?,
             },
             intermediate_size: config.needed("intermediate_size")?,
             vocab_size: config.needed("vocab_size")?,
@@ -116,15 +114,61 @@ impl DecoderConfig {
             rope,
             rms_eps: config.float("rms_norm_eps")?.unwrap_or(1e-6) as f32,
             tied: config.flag("tie_word_embeddings")?,
-            // Transformers reads these for Llama only.
-            attention_bias: !mistral && config.flag("attention_bias")?,
-            mlp_bias: !mistral && config.flag("mlp_bias")?,
-            sliding_window,
+            attention_bias: match family.attention_bias {
+                BiasKey::Always(bias) => bias,
+                BiasKey::Asked if config.flag("attention_bias")? => AttentionBias::All,
+                BiasKey::Asked => AttentionBias::None,
+            },
+            head_norm: family.head_norm,
+            mlp_bias: family.reads_mlp_bias && config.flag("mlp_bias")?,
+            sliding_window: window(config, &family, layers)?,
             bos: config.ids("bos_token_id")?.first().copied(),
             eos,
         }
         .checked()
     }
+}
+
+/// The window, where there is one.
+fn window(config: &Fields<'_>, family: &Family, layers: usize) -> Result<Option<SlidingWindow>, ConfigError> {
+    /// Of Mistral and Qwen.
+    const TOKENS: usize = 4096;
+    /// Of Qwen.
+    const FULL_LAYERS: usize = 28;
+    let used = match family.window {
+        WindowKeys::Never => false,
+        WindowKeys::Every => true,
+        WindowKeys::IfUsed => config.flag("use_sliding_window")?,
+    };
+    let tokens = match config.size("sliding_window")? {
+        None if !config.has("sliding_window") => Some(TOKENS),
+        tokens => tokens,
+    };
+    let Some(tokens) = tokens.filter(|_| used) else { return Ok(None) };
+    if family.window == WindowKeys::Every {
+        return Ok(Some(SlidingWindow::everywhere(tokens)));
+    }
+    let list = match config.texts("layer_types")? {
+        Some(types) => types.into_iter().map(has_window).collect::<Result<_, _>>()?,
+        None => {
+            let full = config.size("max_window_layers")?.unwrap_or(FULL_LAYERS);
+            // More layers than there can be are refused elsewhere.
+            (0..layers.min(MOST_LAYERS)).map(|layer| layer >= full).collect()
+        }
+    };
+    Ok(Some(SlidingWindow { tokens, layers: WindowLayers::Listed(list) }))
+}
+
+/// Transformers' words for attention with a window and without.
+const LAYER_TYPES: [&str; 2] = ["full_attention", "sliding_attention"];
+
+fn layer_type(has_window: bool) -> &'static str {
+    LAYER_TYPES[usize::from(has_window)]
+}
+
+fn has_window(layer_type: &str) -> Result<bool, ConfigError> {
+    let place = LAYER_TYPES.iter().position(|known| *known == layer_type);
+    place.map(|place| place == 1).ok_or_else(|| ConfigError::LayerType { found: layer_type.to_owned() })
 }
 
 /// θ and the scaling, from the keys of Transformers 5 or those before.
@@ -199,6 +243,9 @@ impl<'a> Fields<'a> {
     }
     fn text(&self, key: &str) -> Result<Option<&'a str>, ConfigError> {
         self.of_kind(key, "a string", Value::as_str)
+    }
+    fn texts(&self, key: &str) -> Result<Option<Vec<&'a str>>, ConfigError> {
+        self.of_kind(key, "a list of strings", |v| v.as_array()?.iter().map(Value::as_str).collect())
     }
     fn object(&self, key: &str) -> Result<Option<&'a Map<String, Value>>, ConfigError> {
         self.of_kind(key, "an object", Value::as_object)

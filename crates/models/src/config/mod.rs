@@ -6,39 +6,20 @@
 //! | `config.json` of Transformers 5 | `rope_parameters {rope_type, rope_theta, …}` |
 //! | GGUF metadata, architecture `llama` | `llama.*`; what is tied or has a bias is seen from the tensors |
 //!
-//! Keys that are absent have the defaults of Transformers' `LlamaConfig` and `MistralConfig`; sizes have none,
+//! Keys that are absent have the defaults of the family's configuration in Transformers (`family.rs`); sizes have none,
 //! and an absent token id means that there is none.
 
 mod error;
+mod family;
 mod gguf;
 mod json;
 mod rope;
-
-use std::fmt;
+mod window;
 
 pub use error::ConfigError;
+pub use family::{AttentionBias, HeadNorm, ModelType};
 pub use rope::RopeScaling;
-
-/// A family of decoders.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ModelType {
-    /// Llama, and what calls itself so (SmolLM2, many others).
-    Llama,
-    /// Mistral.
-    Mistral,
-}
-
-/// The families, for messages.
-const SUPPORTED: &str = "llama, mistral";
-
-impl fmt::Display for ModelType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ModelType::Llama => "llama",
-            ModelType::Mistral => "mistral",
-        })
-    }
-}
+pub use window::{SlidingWindow, WindowLayers};
 
 /// A decoder of Llama's kind: RMS norms, rotary positions, grouped-query attention, SwiGLU.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,12 +50,14 @@ pub struct DecoderConfig {
     pub rms_eps: f32,
     /// Whether the head is the embedding.
     pub tied: bool,
-    /// Whether q, k, v and o have a bias.
-    pub attention_bias: bool,
+    /// Which of q, k, v and o have a bias.
+    pub attention_bias: AttentionBias,
+    /// Whether heads of q and k are normed.
+    pub head_norm: HeadNorm,
     /// Whether gate, up and down have a bias.
     pub mlp_bias: bool,
-    /// Each token sees itself and the `sliding_window − 1` before it; `None`: all before it.
-    pub sliding_window: Option<usize>,
+    /// How far tokens see; `None`: all before them, in every layer.
+    pub sliding_window: Option<SlidingWindow>,
     /// Token that begins a text.
     pub bos: Option<u32>,
     /// Tokens that end one.
@@ -85,6 +68,11 @@ pub struct DecoderConfig {
 const MOST_LAYERS: usize = 10_000;
 
 impl DecoderConfig {
+    /// How many tokens each token of a layer sees, itself included; `None`: all before it.
+    pub fn window(&self, layer: usize) -> Option<usize> {
+        self.sliding_window.as_ref().and_then(|window| window.of_layer(layer))
+    }
+
     /// Itself, if its sizes fit each other.
     fn checked(self) -> Result<Self, ConfigError> {
         let sizes = [
@@ -96,7 +84,7 @@ impl DecoderConfig {
             ("intermediate_size", self.intermediate_size),
             ("vocab_size", self.vocab_size),
             ("max_position_embeddings", self.context),
-            ("sliding_window", self.sliding_window.unwrap_or(1)),
+            ("sliding_window", self.sliding_window.as_ref().map_or(1, |window| window.tokens)),
         ];
         for (key, size) in sizes {
             if size == 0 || u32::try_from(size).is_err() {
@@ -105,6 +93,11 @@ impl DecoderConfig {
         }
         if self.layers > MOST_LAYERS {
             return Err(ConfigError::Layers { layers: self.layers, most: MOST_LAYERS });
+        }
+        if let Some(SlidingWindow { layers: WindowLayers::Listed(list), .. }) = &self.sliding_window
+            && list.len() != self.layers
+        {
+            return Err(ConfigError::LayerTypes { listed: list.len(), layers: self.layers });
         }
         if !self.heads.is_multiple_of(self.kv_heads) {
             return Err(ConfigError::Heads { heads: self.heads, kv_heads: self.kv_heads });

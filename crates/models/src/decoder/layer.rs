@@ -18,6 +18,10 @@ pub struct Layer {
     pub(super) v_proj: Linear,
     /// C×H·D.
     pub(super) o_proj: Linear,
+    /// Norm of each head of q before rope, 1×D, in families that have one.
+    pub(super) q_norm: Option<Values>,
+    /// The same of k.
+    pub(super) k_norm: Option<Values>,
     /// Norm before the MLP, 1×C.
     pub(super) post_attention_layernorm: Values,
     /// F×C.
@@ -52,7 +56,7 @@ impl Layer {
         [segment, projections]: [Site; 2],
     ) -> Result<Var, Error> {
         let consumer = if tape.recomputes(segment) { segment } else { projections };
-        ops::rms_norm(tape, x, weight, self.rms_eps, &[consumer])
+        ops::rms_norm(tape, x, weight, self.rms_eps, &[Site::Norm, consumer])
     }
 
     fn self_attn<'m>(&'m self, tape: &mut Tape<'m>, y: Var, rows: &RowsOf) -> Result<Var, Error> {
@@ -67,9 +71,19 @@ impl Layer {
         let k = ops::linear(tape, &y, &self.k_proj, Site::AttnIn)?;
         let v = ops::linear(tape, &y, &self.v_proj, Site::AttnIn)?;
         drop(y);
+        let q = self.head_norm(tape, q, self.q_norm.as_ref())?;
+        let k = self.head_norm(tape, k, self.k_norm.as_ref())?;
         let q = ops::rope(tape, q, &rows.rope, &rows.positions)?;
         let k = ops::rope(tape, k, &rows.rope, &rows.positions)?;
         ops::attention(tape, [q, k, v], self.attention, &rows.sequences)
+    }
+
+    /// q or k with each head normed, if the family does that.
+    fn head_norm<'m>(&'m self, tape: &mut Tape<'m>, x: Var, weight: Option<&'m Values>) -> Result<Var, Error> {
+        match weight {
+            None => Ok(x),
+            Some(weight) => ops::rms_norm(tape, &x, weight, self.rms_eps, &[Site::AttnQkv]),
+        }
     }
 
     fn mlp<'m>(&'m self, tape: &mut Tape<'m>, y: Var) -> Result<Var, Error> {
@@ -81,8 +95,11 @@ impl Layer {
         ops::linear(tape, &h, &self.down_proj, Site::MlpOut)
     }
 
-    pub(super) fn norms(&self) -> [(&'static str, &Values); 2] {
-        [("input_layernorm", &self.input_layernorm), ("post_attention_layernorm", &self.post_attention_layernorm)]
+    pub(super) fn norms(&self) -> impl Iterator<Item = (&'static str, &Values)> {
+        let of_heads = [("self_attn.q_norm", &self.q_norm), ("self_attn.k_norm", &self.k_norm)];
+        let of_halves =
+            [("input_layernorm", &self.input_layernorm), ("post_attention_layernorm", &self.post_attention_layernorm)];
+        of_halves.into_iter().chain(of_heads.into_iter().filter_map(|(name, norm)| Some((name, norm.as_ref()?))))
     }
 
     pub(super) fn linears(&self) -> [(&'static str, &Linear); 7] {
@@ -98,11 +115,13 @@ impl Layer {
     }
 
     /// Norms and linear layers, to change.
-    pub(super) fn parts_mut(&mut self) -> ([Named<'_, Values>; 2], [Named<'_, Linear>; 7]) {
-        let norms = [
+    pub(super) fn parts_mut(&mut self) -> (Vec<Named<'_, Values>>, [Named<'_, Linear>; 7]) {
+        let mut norms = vec![
             ("input_layernorm", &mut self.input_layernorm),
             ("post_attention_layernorm", &mut self.post_attention_layernorm),
         ];
+        norms.extend(self.q_norm.as_mut().map(|norm| ("self_attn.q_norm", norm)));
+        norms.extend(self.k_norm.as_mut().map(|norm| ("self_attn.k_norm", norm)));
         let linears = [
             ("self_attn.q_proj", &mut self.q_proj),
             ("self_attn.k_proj", &mut self.k_proj),
@@ -116,7 +135,7 @@ impl Layer {
     }
 
     pub(super) fn params<'a>(&'a self, all: &mut Vec<&'a Param>) {
-        all.extend(self.norms().into_iter().filter_map(|(_, norm)| norm.trained()));
+        all.extend(self.norms().filter_map(|(_, norm)| norm.trained()));
         for (_, linear) in self.linears() {
             all.extend(linear.weight.trained());
             all.extend(linear.bias.as_ref().and_then(Values::trained));

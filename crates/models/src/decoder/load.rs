@@ -5,7 +5,7 @@ use loract_autograd::{Bytes, DType, Frozen, Memory, Param, Rng, Values, Weight, 
 
 use super::rope::RopeCache;
 use super::{Decoder, Layer};
-use crate::config::DecoderConfig;
+use crate::config::{AttentionBias, DecoderConfig, HeadNorm};
 use crate::error::Error;
 use crate::weights::{Checked, Weights};
 
@@ -123,19 +123,29 @@ fn build_layer(config: &DecoderConfig, index: usize, source: &mut dyn Tensors) -
         };
         Some(Linear { weight: weight?, bias, lora: None })
     };
-    let q_proj = linear("self_attn.q_proj", q, c, config.attention_bias);
-    let k_proj = linear("self_attn.k_proj", kv, c, config.attention_bias);
-    let v_proj = linear("self_attn.v_proj", kv, c, config.attention_bias);
-    let o_proj = linear("self_attn.o_proj", c, q, config.attention_bias);
+    let qkv_bias = config.attention_bias != AttentionBias::None;
+    let q_proj = linear("self_attn.q_proj", q, c, qkv_bias);
+    let k_proj = linear("self_attn.k_proj", kv, c, qkv_bias);
+    let v_proj = linear("self_attn.v_proj", kv, c, qkv_bias);
+    let o_proj = linear("self_attn.o_proj", c, q, config.attention_bias == AttentionBias::All);
     let gate_proj = linear("mlp.gate_proj", f, c, config.mlp_bias);
     let up_proj = linear("mlp.up_proj", f, c, config.mlp_bias);
     let down_proj = linear("mlp.down_proj", c, f, config.mlp_bias);
+    let mut head_norm = |name: &str| match config.head_norm {
+        HeadNorm::None => Some(None),
+        HeadNorm::QueryKey => {
+            source.vector(&format!("model.layers.{index}.self_attn.{name}.weight"), config.head_dim).map(Some)
+        }
+    };
+    let (q_norm, k_norm) = (head_norm("q_norm"), head_norm("k_norm"));
     Some(Layer {
         input_layernorm: input_layernorm?,
         q_proj: q_proj?,
         k_proj: k_proj?,
         v_proj: v_proj?,
         o_proj: o_proj?,
+        q_norm: q_norm?,
+        k_norm: k_norm?,
         post_attention_layernorm: post_attention_layernorm?,
         gate_proj: gate_proj?,
         up_proj: up_proj?,
@@ -144,7 +154,7 @@ fn build_layer(config: &DecoderConfig, index: usize, source: &mut dyn Tensors) -
             heads: config.heads,
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
-            window: config.sliding_window,
+            window: config.window(index),
         },
         rms_eps: config.rms_eps,
     })

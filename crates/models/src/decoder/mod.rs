@@ -60,7 +60,7 @@ impl Decoder {
             x = tape.segment(Site::CkptLayer, x, Box::new(move |tape, x| layer.forward(tape, x, &rows)))?;
         }
         tape.set_layer(None);
-        Ok(ops::rms_norm(tape, &x, &self.norm, self.config.rms_eps, &[])?)
+        Ok(ops::rms_norm(tape, &x, &self.norm, self.config.rms_eps, &[Site::Norm])?)
     }
 
     /// The sum of the negative log-likelihoods of the batch's targets.

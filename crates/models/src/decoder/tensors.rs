@@ -63,7 +63,7 @@ impl Decoder {
         for (i, layer) in self.layers.iter_mut().enumerate() {
             let name = |part: &str| format!("model.layers.{i}.{part}");
             let (norms, linears) = layer.parts_mut();
-            all.extend(norms.map(|(part, norm)| (weight_of(&name(part)), TensorMut::Vector(norm))));
+            all.extend(norms.into_iter().map(|(part, norm)| (weight_of(&name(part)), TensorMut::Vector(norm))));
             for (part, Linear { weight, bias, .. }) in linears {
                 all.push((weight_of(&name(part)), TensorMut::Matrix(weight)));
                 all.extend(bias.as_mut().map(|bias| (bias_of(&name(part)), TensorMut::Vector(bias))));
