@@ -3,7 +3,9 @@
 use std::error::Error;
 use std::path::Path;
 
-use loract_models::{AttentionBias, DecoderConfig, HeadNorm, ModelType, RopeScaling, SlidingWindow, WindowLayers, read_config};
+use loract_models::{
+    AttentionBias, DecoderConfig, HeadNorm, ModelType, RopeScaling, SlidingWindow, WindowLayers, read_config,
+};
 use loract_testkit::golden::folder;
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -45,8 +47,12 @@ fn golden_configurations() -> Outcome {
         mlp_bias: true,
         ..llama_tied()
     };
-    let mistral =
-        DecoderConfig { model_type: ModelType::Mistral, sliding_window: Some(SlidingWindow::everywhere(5)), tied: false, ..llama_tied() };
+    let mistral = DecoderConfig {
+        model_type: ModelType::Mistral,
+        sliding_window: Some(SlidingWindow::everywhere(5)),
+        tied: false,
+        ..llama_tied()
+    };
     assert_eq!(read_config(&folder("llama-tied"))?, llama_tied());
     assert_eq!(read_config(&folder("gguf").join("llama.gguf"))?, llama_tied());
     assert_eq!(read_config(&folder("llama-untied"))?, untied);
@@ -120,7 +126,9 @@ fn keys_of_transformers_4() -> Outcome {
     let want =
         RopeScaling::Llama3 { factor: 32.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 8192 };
     assert_eq!(llama3.rope, want);
-    let window = |text: &str| changed(r#""model_type": "llama""#, text).map(|c| (c.sliding_window.map(|w| w.tokens), c.kv_heads));
+    let window = |text: &str| {
+        changed(r#""model_type": "llama""#, text).map(|c| (c.sliding_window.map(|w| w.tokens), c.kv_heads))
+    };
     assert_eq!(window(r#""model_type": "mistral", "num_key_value_heads": 2"#)?, (Some(4096), 2));
     assert_eq!(window(r#""model_type": "mistral", "num_key_value_heads": 2, "sliding_window": null"#)?, (None, 2));
     Ok(())

@@ -31,14 +31,16 @@ pub(crate) fn backward(dy: &[f32], x_hat: &Tiles<'_>, rstd: &[f32], w: &[f32], d
     let cols = x_hat.cols();
     let heads = cols / w.len();
     let tile = rows_per_task(cols).max(16);
-    dx.par_chunks_mut(tile * cols).zip(dy.par_chunks(tile * cols)).zip(rstd.par_chunks(tile * heads)).enumerate().for_each(
-        |(at, ((dx, dy), rstd))| {
+    dx.par_chunks_mut(tile * cols)
+        .zip(dy.par_chunks(tile * cols))
+        .zip(rstd.par_chunks(tile * heads))
+        .enumerate()
+        .for_each(|(at, ((dx, dy), rstd))| {
             scratch::with(tile * cols, |buffer| {
                 let x_hat = x_hat.get(at * tile..at * tile + rstd.len() / heads, buffer);
                 backward_here(dy, x_hat, rstd, w, dx);
             });
-        },
-    );
+        });
 }
 
 simd::vectorised! {

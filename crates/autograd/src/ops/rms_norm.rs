@@ -25,13 +25,7 @@ struct Node<'m> {
 ///
 /// # Errors
 /// [`Error::Shape`], or [`Error::NonFinite`] if x̂ is to be compressed and is not finite.
-pub fn rms_norm<'m>(
-    tape: &mut Tape<'m>,
-    x: &Var,
-    weight: &'m Values,
-    eps: f32,
-    sites: &[Site],
-) -> Result<Var, Error> {
+pub fn rms_norm<'m>(tape: &mut Tape<'m>, x: &Var, weight: &'m Values, eps: f32, sites: &[Site]) -> Result<Var, Error> {
     let entered = tape.enter("rms_norm", x.needs_grad() || weight.trained().is_some());
     let (m, n) = (x.tensor().rows(), x.tensor().cols());
     let width = weight.value().cols();

@@ -112,3 +112,13 @@ fn a_full_disk_leaves_no_file_under_the_name() -> Anyhow {
     assert!(outcome.code == Some(0) && place.path("new.gguf").exists(), "{}", outcome.told());
     Ok(())
 }
+
+#[test]
+fn a_family_without_a_gguf_form_is_refused() -> Anyhow {
+    let place = Place::with("qwen3")?;
+    for flags in ["--dtype f32", "--adapter adapter --adapter-only"] {
+        let outcome = place.run(&format!("export --model model --out out.gguf {flags}"))?;
+        assert_eq!(outcome.complaint(2, &["model_type qwen3 is not written as GGUF yet", "loract merge"]), None);
+    }
+    Ok(())
+}

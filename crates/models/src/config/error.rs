@@ -10,6 +10,12 @@ pub enum ConfigError {
     /// A key has a value of another kind.
     #[error("{key} is {found}, expected {expected}")]
     Kind { key: String, found: String, expected: &'static str },
+    /// A family that is not written as GGUF.
+    #[error(
+        "model_type {found} is not written as GGUF yet; written: llama, mistral (`loract merge` makes a folder, which llama.cpp's \
+         convert_hf_to_gguf.py converts)"
+    )]
+    NotAsGguf { found: super::ModelType },
     /// A family that is not supported.
     #[error("model_type {found} is not supported; supported: {}", super::family::supported())]
     ModelType { found: String },

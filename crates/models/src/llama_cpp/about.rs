@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use crate::config::{DecoderConfig, RopeScaling};
+use crate::config::{ConfigError, DecoderConfig, ModelType, RopeScaling, SlidingWindow};
 use crate::error::Error;
-use crate::source::{ModelSource, TOKENIZER, TOKENIZER_CONFIG, token_in};
+use crate::source::{CONFIG, ModelSource, TOKENIZER, TOKENIZER_CONFIG, token_in};
 use crate::weights::gguf::Gguf;
 use crate::weights::gguf::write::{Entries, Entry, GgufType};
 
@@ -41,6 +41,7 @@ impl About {
 
     fn of_folder(source: &ModelSource, folder: &Path) -> Result<Self, Error> {
         let config = &source.config;
+        sayable(config).map_err(|reason| Error::Config { path: folder.join(CONFIG), reason })?;
         let mut entries = Entries::default();
         entries.set("general.architecture", Entry::Text("llama".to_owned()));
         entries.set("general.type", Entry::Text("model".to_owned()));
@@ -49,7 +50,7 @@ impl About {
         }
         hyper_parameters(config, &mut entries);
         let mut notes = Vec::new();
-        if let Some(window) = config.sliding_window {
+        if let Some(SlidingWindow { tokens: window, .. }) = &config.sliding_window {
             notes.push(format!(
                 "llama.cpp has no sliding windows for this architecture: beyond {window} tokens its attention sees more than the \
                  model's"
@@ -96,6 +97,17 @@ impl About {
     }
 }
 
+/// Files of architecture `llama` are of these families.
+///
+/// # Errors
+/// [`ConfigError::NotAsGguf`] of another.
+pub(super) fn sayable(config: &DecoderConfig) -> Result<(), ConfigError> {
+    match config.model_type {
+        ModelType::Llama | ModelType::Mistral => Ok(()),
+        found => Err(ConfigError::NotAsGguf { found }),
+    }
+}
+
 /// The keys that [`DecoderConfig::from_gguf`] reads.
 fn hyper_parameters(config: &DecoderConfig, entries: &mut Entries) {
     let mut sizes = vec![
@@ -112,7 +124,7 @@ fn hyper_parameters(config: &DecoderConfig, entries: &mut Entries) {
     ];
     let mut floats =
         vec![("rope.freq_base", config.rope_theta as f32), ("attention.layer_norm_rms_epsilon", config.rms_eps)];
-    sizes.extend(config.sliding_window.map(|window| ("attention.sliding_window", window)));
+    sizes.extend(config.sliding_window.as_ref().map(|window| ("attention.sliding_window", window.tokens)));
     match config.rope {
         RopeScaling::None => {}
         RopeScaling::Linear { factor } => {

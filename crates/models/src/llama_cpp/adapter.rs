@@ -7,7 +7,7 @@ use std::path::Path;
 
 use loract_autograd::Memory;
 
-use super::about::QUANTISATION;
+use super::about::{self, QUANTISATION};
 use super::model::row_order;
 use crate::adapter::CONFIG_FILE;
 use crate::attach::{FactorA, LoraConfig, Magnitude, Scaling, peft_names};
@@ -31,7 +31,9 @@ pub fn adapter_file<'a>(
     folder: &Path,
     stored: GgufType,
 ) -> Result<GgufFile<'a>, Error> {
-    sayable(config).map_err(|what| Error::Adapter { path: folder.join(CONFIG_FILE), what })?;
+    let refused = |what| Error::Adapter { path: folder.join(CONFIG_FILE), what };
+    sayable(config).map_err(refused)?;
+    about::sayable(decoder.config()).map_err(|reason| refused(reason.to_string()))?;
     let mut entries = Entries::default();
     entries.set("general.architecture", Entry::Text("llama".to_owned()));
     entries.set("general.type", Entry::Text("adapter".to_owned()));
