@@ -138,7 +138,10 @@ impl Figure {
                 }
             }
             Mark::Under { colour, points } => {
-                plot.draw(&PathElement::new(finite(points), COLOURS[colour % COLOURS.len()].stroke_width(9)))
+                let (colour, points) = (&COLOURS[colour % COLOURS.len()], finite(points));
+                plot.draw(&PathElement::new(points.clone(), colour.stroke_width(9)))?;
+                // Of a single point there is no line.
+                dots(if points.len() == 1 { &points } else { &[] }, colour)
             }
             Mark::Dots { colour, points } => dots(&finite(points), &COLOURS[colour % COLOURS.len()]),
             Mark::Area { colour, points } => {
