@@ -19,7 +19,7 @@ pub mod weights;
 
 pub use attach::{ALL_LINEAR, FactorA, LoraConfig, Magnitude, Scaling};
 pub use chat::{ChatTemplate, TemplateError};
-pub use companions::Companions;
+pub use companions::{COMPANION_FILES, Companions};
 pub use config::{ConfigError, DecoderConfig, ModelType, RopeScaling};
 pub use decoder::{Decoder, Layer, MODEL_FILE, Row, TokenBatch};
 pub use error::Error;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+mod paper;
 mod policy;
 mod rows;
 mod size;
@@ -14,6 +15,7 @@ use loract_train::{Error, Named, parse_name};
 use crate::commands::bench::BenchArgs;
 use crate::commands::inspect::InspectArgs;
 
+pub use paper::{CompletionsArgs, ManArgs, ReferenceArgs};
 pub use rows::{RowArgs, data_file, tell_date};
 pub use size::read_bytes;
 pub use train::TrainArgs;
@@ -42,6 +44,13 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Measure on this machine: training steps, decompositions
     Bench(BenchArgs),
+    /// Print the script that completes commands and flags in a shell (docs/install.md)
+    Completions(CompletionsArgs),
+    /// Print the manual page, of the program or of one of its commands: loract man | man -l -
+    Man(ManArgs),
+    /// Write commands.md and config.md
+    #[command(hide = true)]
+    Reference(ReferenceArgs),
 }
 
 #[derive(Debug, Args)]
@@ -72,7 +81,7 @@ pub struct PlanArgs {
 
 #[derive(Debug, Args)]
 pub struct EvalArgs {
-    /// Hugging Face model folder, or GGUF file
+    /// Hugging Face model folder, GGUF file, or id (owner/name, docs/install.md)
     #[arg(long)]
     pub model: PathBuf,
     /// PEFT adapter folder
@@ -96,7 +105,7 @@ pub struct EvalArgs {
 
 #[derive(Debug, Args)]
 pub struct MergeArgs {
-    /// Hugging Face model folder, or GGUF file
+    /// Hugging Face model folder, GGUF file, or id (owner/name, docs/install.md)
     #[arg(long)]
     pub model: PathBuf,
     /// PEFT adapter folder

@@ -2,10 +2,13 @@
 
 pub mod bench;
 mod captured;
+pub mod completions;
 pub mod demo;
 pub mod eval;
 mod folder;
 pub mod inspect;
+pub mod man;
 pub mod merge;
 pub mod plan;
+pub mod reference;
 pub mod train;

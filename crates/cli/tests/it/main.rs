@@ -15,7 +15,10 @@ mod damage;
 mod data;
 mod golden;
 mod harness;
+#[cfg(feature = "hub")]
+mod hub;
 mod inspect;
+mod install;
 mod merge;
 mod not_finite;
 mod output;
