@@ -5,6 +5,7 @@
 
 mod args;
 mod commands;
+mod hub;
 mod output;
 mod plot;
 mod progress;
@@ -29,6 +30,9 @@ fn main() -> ExitCode {
         Command::Inspect(args) => done(commands::inspect::run(args)),
         Command::Report(args) => done(commands::report::run(&args)),
         Command::Bench(args) => done(commands::bench::run(args)),
+        Command::Completions(args) => done(commands::completions::run(&args)),
+        Command::Man(args) => done(commands::man::run(&args)),
+        Command::Reference(args) => done(commands::reference::run(&args)),
     };
     match result {
         Ok(code) => code,
@@ -49,6 +53,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     let bad_input = error.chain().any(|cause| {
         cause.downcast_ref::<loract_train::Error>().is_some_and(loract_train::Error::is_bad_input)
             || cause.downcast_ref::<loract_models::Error>().is_some_and(loract_models::Error::is_bad_input)
+            || cause.downcast_ref::<hub::Error>().is_some_and(hub::Error::is_bad_input)
     });
     if bad_input { 2 } else { 1 }
 }

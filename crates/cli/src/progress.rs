@@ -111,7 +111,7 @@ impl Watcher {
 }
 
 /// A line for programs.
-fn object(event: &str, mut facts: Value) {
+pub fn object(event: &str, mut facts: Value) {
     facts["event"] = json!(event);
     message(&facts.to_string());
 }

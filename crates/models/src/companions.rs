@@ -10,8 +10,8 @@ use crate::files::{Content, ToWrite};
 use crate::source::{CONFIG, GENERATION, ModelSource, TEMPLATE, TOKENIZER, TOKENIZER_CONFIG};
 use crate::weights::store::StoredAs;
 
-/// Files of a folder that are taken over as they are.
-const TAKEN_OVER: [&str; 10] = [
+/// Files of a folder beside `config.json` and weights, which go with the model wherever it goes.
+pub const COMPANION_FILES: [&str; 10] = [
     GENERATION,
     TOKENIZER,
     TOKENIZER_CONFIG,
@@ -48,7 +48,7 @@ impl Companions {
         };
         let config = serde_json::from_slice(&read(CONFIG)?);
         let config = config.map_err(|reason| Error::Json { path: folder.join(CONFIG), reason })?;
-        let there = TAKEN_OVER.into_iter().filter(|name| folder.join(name).is_file());
+        let there = COMPANION_FILES.into_iter().filter(|name| folder.join(name).is_file());
         let others = there.map(|name| Ok((name, read(name)?))).collect::<Result<_, Error>>()?;
         Ok(Self { config, others })
     }

@@ -21,7 +21,7 @@ pub mod weights;
 
 pub use attach::{ALL_LINEAR, FactorA, LoraConfig, Magnitude, Scaling};
 pub use chat::{ChatTemplate, TemplateError};
-pub use companions::Companions;
+pub use companions::{COMPANION_FILES, Companions};
 pub use config::{
     AttentionBias, ConfigError, DecoderConfig, HeadNorm, ModelType, RopeScaling, SlidingWindow, WindowLayers,
 };

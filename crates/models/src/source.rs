@@ -29,7 +29,7 @@ pub struct ModelSource {
     pub tokenizer: Option<Tokenizer>,
     /// Jinja template of a conversation, if it comes with one.
     pub chat_template: Option<String>,
-    /// What `adapter_config.json` calls the base model: the path as given.
+    /// What `adapter_config.json` calls the base model: the path as given; in Hugging Face's cache the id there.
     pub name: String,
 }
 
@@ -59,7 +59,7 @@ impl ModelSource {
             Some(template) => Some(template),
             None => template_in(&folder.join(TOKENIZER_CONFIG))?,
         };
-        Ok(Self { config, weights, tokenizer, chat_template, name: folder.display().to_string() })
+        Ok(Self { config, weights, tokenizer, chat_template, name: name_of(folder) })
     }
 
     /// A GGUF file; a `tokenizer.json` beside it goes before the tokenizer inside.
@@ -78,7 +78,7 @@ impl ModelSource {
         let template = gguf.metadata().text("tokenizer.chat_template");
         let template = template.map_err(|reason| Error::Gguf { path: gguf.path().to_path_buf(), reason })?;
         let chat_template = template.map(str::to_owned);
-        let name = gguf.path().display().to_string();
+        let name = name_of(gguf.path());
         Ok(Self { config, weights: gguf.weights()?, tokenizer, chat_template, name })
     }
 
@@ -142,6 +142,21 @@ fn kind(path: &Path) -> Result<Kind, Error> {
     }
 }
 
+/// What a model at `path` is called: of a commit in Hugging Face's cache, `…/models--owner--name/snapshots/COMMIT`, the id
+/// `owner/name`, with the file's path if it is a file; elsewhere the path.
+fn name_of(path: &Path) -> String {
+    let parts: Vec<_> = path.iter().filter_map(|part| part.to_str()).collect();
+    let commit = parts.iter().rposition(|&part| part == "snapshots");
+    let id = commit.and_then(|at| Some((at, parts[..at].last()?.strip_prefix("models--")?)));
+    match id {
+        Some((at, id)) if parts.len() > at + 1 => {
+            let file = parts[at + 2..].iter().map(|part| format!("/{part}"));
+            id.replace("--", "/") + &file.collect::<String>()
+        }
+        _ => path.display().to_string(),
+    }
+}
+
 /// The first `.gguf` file of a folder, by name.
 fn gguf_in(folder: &Path) -> Option<PathBuf> {
     let files = std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
@@ -192,5 +207,25 @@ fn read_if_there(path: &Path) -> Result<Option<String>, Error> {
         Ok(text) => Ok(Some(text)),
         Err(reason) if reason.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(reason) => Err(Error::Read { path: path.to_path_buf(), reason }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_in_the_cache_of_the_hub_are_called_by_their_id() {
+        for (path, name) in [
+            ("hub/models--a--b-c/snapshots/12ab", "a/b-c"),
+            ("/x/snapshots/hub/models--a--b/snapshots/12ab/q/c.gguf", "a/b/q/c.gguf"),
+            ("models--gpt2/snapshots/12ab", "gpt2"),
+            ("models--a--b/snapshots", "models--a--b/snapshots"),
+            ("mine/snapshots/1", "mine/snapshots/1"),
+            ("snapshots/1", "snapshots/1"),
+            ("../m", "../m"),
+        ] {
+            assert_eq!(name_of(Path::new(path)), name);
+        }
     }
 }

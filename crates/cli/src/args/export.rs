@@ -6,7 +6,7 @@ use clap::Args;
 
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// Hugging Face model folder, or GGUF file
+    /// Hugging Face model folder, GGUF file, or id (owner/name, docs/install.md)
     #[arg(long)]
     pub model: PathBuf,
     /// PEFT adapter folder, whose pairs are added to the model

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 mod export;
+mod paper;
 mod policy;
 mod rows;
 mod size;
@@ -18,6 +19,7 @@ use crate::commands::inspect::InspectArgs;
 use crate::commands::report::ReportArgs;
 
 pub use export::ExportArgs;
+pub use paper::{CompletionsArgs, ManArgs, ReferenceArgs};
 pub use rows::{RowArgs, data_file, tell_date};
 pub use size::read_bytes;
 pub use speak::{ChatArgs, GenerateArgs, SpeakArgs};
@@ -55,6 +57,13 @@ pub enum Command {
     Report(ReportArgs),
     /// Measure on this machine: training steps, decompositions
     Bench(BenchArgs),
+    /// Print the script that completes commands and flags in a shell (docs/install.md)
+    Completions(CompletionsArgs),
+    /// Print the manual page, of the program or of one of its commands: loract man | man -l -
+    Man(ManArgs),
+    /// Write commands.md and config.md
+    #[command(hide = true)]
+    Reference(ReferenceArgs),
 }
 
 #[derive(Debug, Args)]
@@ -85,7 +94,7 @@ pub struct PlanArgs {
 
 #[derive(Debug, Args)]
 pub struct EvalArgs {
-    /// Hugging Face model folder, or GGUF file
+    /// Hugging Face model folder, GGUF file, or id (owner/name, docs/install.md)
     #[arg(long)]
     pub model: PathBuf,
     /// PEFT adapter folder
@@ -109,7 +118,7 @@ pub struct EvalArgs {
 
 #[derive(Debug, Args)]
 pub struct MergeArgs {
-    /// Hugging Face model folder, or GGUF file
+    /// Hugging Face model folder, GGUF file, or id (owner/name, docs/install.md)
     #[arg(long)]
     pub model: PathBuf,
     /// PEFT adapter folder

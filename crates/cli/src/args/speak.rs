@@ -31,7 +31,7 @@ pub struct ChatArgs {
 
 #[derive(Debug, Args)]
 pub struct SpeakArgs {
-    /// Hugging Face model folder, or GGUF file
+    /// Hugging Face model folder, GGUF file, or id (owner/name, docs/install.md)
     #[arg(long)]
     pub model: PathBuf,
     /// PEFT adapter folder

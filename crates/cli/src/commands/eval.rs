@@ -7,7 +7,7 @@ use loract_train::data::{Dataset, Reader, Split};
 use loract_train::evaluate;
 
 use crate::args::{EvalArgs, data_file, tell_date, use_threads};
-use crate::output;
+use crate::{hub, output};
 
 /// Tokens that run at once.
 const BATCH_TOKENS: usize = 2048;
@@ -16,7 +16,7 @@ const BATCH_TOKENS: usize = 2048;
 pub fn run(args: &EvalArgs) -> Result<()> {
     use_threads(args.threads)?;
     let memory = Memory::new();
-    let source = ModelSource::open(&args.model)?;
+    let source = ModelSource::open(&hub::local(&args.model)?)?;
     let settings = args.rows.clone().resolve()?;
     let reader = Reader::new(&source, args.seq_len, &settings)?;
     let data = Dataset::read(&data_file(&args.data, &[Split::Test, Split::Valid])?, &reader)?;

@@ -14,6 +14,7 @@ use loract_train::{Error, Named, parse_name, write_whole_by};
 
 use super::compared::{Difference, some_tokens};
 use crate::args::{ExportArgs, use_threads};
+use crate::hub;
 use crate::output::{self, bytes};
 
 /// A type of stored numbers by its word.
@@ -36,7 +37,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     let stored = stored(args)?;
     check_out(&args.out)?;
     let memory = Memory::new();
-    let source = ModelSource::open(&args.model)?;
+    let source = ModelSource::open(&hub::local(&args.model)?)?;
     match args.adapter.as_deref().filter(|_| args.adapter_only) {
         Some(adapter) => adapter_alone(&memory, args, source, adapter, stored),
         None => model(&memory, args, source, stored),
@@ -45,7 +46,8 @@ pub fn run(args: &ExportArgs) -> Result<()> {
 
 fn model(memory: &Memory, args: &ExportArgs, source: ModelSource, stored: GgufType) -> Result<()> {
     let about = About::of(&source)?;
-    let tokenizer = source.tokenizer.filter(|_| args.model.is_dir());
+    let is_folder = source.weights.path().is_dir();
+    let tokenizer = source.tokenizer.filter(|_| is_folder);
     let mut decoder = Decoder::load(memory, source.config, source.weights)?;
     if let Some(adapter) = &args.adapter {
         adapter::load(memory, &mut decoder, adapter)?;
@@ -73,6 +75,7 @@ fn adapter_alone(
     folder: &Path,
     stored: GgufType,
 ) -> Result<()> {
+    let path = source.weights.path().to_path_buf();
     let mut decoder = Decoder::load(memory, source.config, source.weights)?;
     let config = adapter::load(memory, &mut decoder, folder)?;
     let file = adapter_file(&decoder, &config, folder, stored)?;
@@ -83,7 +86,7 @@ fn adapter_alone(
     drop(decoder);
 
     compared(args, stored, &before, || {
-        let base = ModelSource::open(&args.model)?;
+        let base = ModelSource::open(&path)?;
         let mut again = Decoder::load(memory, base.config, base.weights)?;
         load_adapter(memory, &mut again, &args.out)?;
         Ok(again.logits(memory, &batch)?)

@@ -9,6 +9,7 @@ use loract_train::{Error, Named, parse_name, write_whole_by};
 use super::compared::{Difference, some_tokens};
 use super::folder::Folder;
 use crate::args::{MergeArgs, read_bytes, use_threads};
+use crate::hub;
 use crate::output::{self, bytes};
 
 /// A type of stored numbers by its word.
@@ -28,7 +29,7 @@ pub fn run(args: &MergeArgs) -> Result<()> {
     let most_bytes = read_bytes("shard-size", &args.shard_size)?;
     refuse_full(args)?;
     let memory = Memory::new();
-    let source = ModelSource::open(&args.model)?;
+    let source = ModelSource::open(&hub::local(&args.model)?)?;
     let stored = given.map_or_else(|| as_stored(&source.weights), |Stored(stored)| stored);
     let companions = Companions::of(&source)?;
     let mut decoder = Decoder::load(&memory, source.config, source.weights)?;

@@ -7,6 +7,7 @@ use loract_train::{Activations, Baseline, Plan, Planner, RunConfig};
 use serde_json::{Value, json};
 
 use crate::args::{PlanArgs, use_threads};
+use crate::hub;
 use crate::output::{self, bytes};
 
 /// One way to keep activations.
@@ -29,7 +30,8 @@ pub fn run(args: PlanArgs) -> Result<()> {
     train.data.get_or_insert_with(Default::default);
     train.out.get_or_insert_with(Default::default);
     let threads = use_threads(train.threads)?;
-    let config = train.resolve(threads)?;
+    let mut config = train.resolve(threads)?;
+    config.model = hub::local(&config.model)?;
     let limit = config.memory_limit;
     let before = Baseline::before_weights();
     let source = ModelSource::open(&config.model)?;

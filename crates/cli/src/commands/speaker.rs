@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::args::SpeakArgs;
+use crate::hub;
 use crate::output::bytes;
 
 /// A model ready to run, with what it came with.
@@ -24,7 +25,7 @@ impl Speaker {
     /// The model of `args`, with its adapter.
     pub fn load(args: &SpeakArgs) -> Result<Self> {
         let memory = Memory::new();
-        let source = ModelSource::open(&args.model)?;
+        let source = ModelSource::open(&hub::local(&args.model)?)?;
         let mut decoder = Decoder::load(&memory, source.config.clone(), source.weights.clone())?;
         if let Some(folder) = &args.adapter {
             adapter::load(&memory, &mut decoder, folder)?;

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use loract_train::{Ended, Run, RunSummary, Stopped, parse_name};
 
 use crate::args::{TrainArgs, use_threads};
+use crate::hub;
 use crate::output::{self, bytes};
 use crate::progress::{Telling, Watcher};
 use crate::signals::{Signal, Signals};
@@ -17,7 +18,8 @@ pub fn run(args: TrainArgs) -> Result<ExitCode> {
     let telling = telling.map_err(|what| loract_train::Error::Setting { key: "progress", what })?.unwrap_or_default();
     let threads = use_threads(args.threads)?;
     let resume = args.resume;
-    let config = args.resolve(threads)?;
+    let mut config = args.resolve(threads)?;
+    config.model = hub::local_telling(&config.model, telling)?;
     let run = if resume { Run::resume(config)? } else { Run::prepare(config)? };
     let mut watcher = Watcher::new(telling);
     run.facts().iter().for_each(|fact| watcher.fact(fact));

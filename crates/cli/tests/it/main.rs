@@ -16,7 +16,10 @@ mod data;
 mod export;
 mod golden;
 mod harness;
+#[cfg(feature = "hub")]
+mod hub;
 mod inspect;
+mod install;
 mod merge;
 mod not_finite;
 mod output;

@@ -13,7 +13,7 @@ use serde::Deserialize;
 #[derive(Debug, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainArgs {
-    /// Hugging Face model folder, or GGUF file
+    /// Hugging Face model folder, GGUF file, or id (owner/name, docs/install.md)
     #[arg(long)]
     pub model: Option<PathBuf>,
     /// File to train on (JSONL, CSV, Parquet), or folder with train.* and valid.*: rows of messages, instruction and output,

@@ -73,7 +73,7 @@ pub struct ScalingArgs {
 
 #[derive(Debug, Args)]
 pub struct DecomposeArgs {
-    /// Hugging Face model folder, or GGUF file: its activations are measured too
+    /// Hugging Face model folder, GGUF file, or id (owner/name, docs/install.md): its activations are measured too
     #[arg(long, requires = "data")]
     pub model: Option<PathBuf>,
     /// JSONL file

@@ -14,7 +14,7 @@ use super::settings::Settings;
 use crate::args::use_threads;
 use crate::commands::captured::{DefaultLayers, Subject, label, matrix};
 use crate::commands::folder::Folder;
-use crate::output;
+use crate::{hub, output};
 
 /// Names the random matrices.
 const SEED: u64 = 5;
@@ -86,7 +86,7 @@ pub fn run(args: &DecomposeArgs) -> Result<()> {
 /// The chosen activations of the model, if one is given, by name; the model itself is gone afterwards.
 fn activations(args: &DecomposeArgs, settings: &Settings) -> Result<Vec<(String, Mat)>> {
     let (Some(model), Some(data)) = (&args.model, &args.data) else { return Ok(Vec::new()) };
-    let subject = Subject::open(model, data, &args.choice, DefaultLayers::Middle)?;
+    let subject = Subject::open(&hub::local(model)?, data, &args.choice, DefaultLayers::Middle)?;
     let mut found = Vec::new();
     subject.capture(|place, layer, tensor| {
         let name = label(place, layer);

@@ -15,7 +15,7 @@ use super::save::SaveFile;
 use crate::args::use_threads;
 use crate::commands::captured::{DefaultLayers, Subject, label, matrix};
 use crate::commands::folder::Folder;
-use crate::output;
+use crate::{hub, output};
 
 /// Energies told without `--energy`.
 const ENERGIES: [f64; 3] = [90.0, 95.0, 99.0];
@@ -46,7 +46,7 @@ pub fn run(args: &ActivationsArgs) -> Result<()> {
     use_threads(args.threads)?;
     Folder::check(args.out.as_deref())?;
     let mut save = args.save.as_deref().map(SaveFile::at).transpose()?;
-    let subject = Subject::open(&args.model, &args.data, &args.choice, DefaultLayers::Three)?;
+    let subject = Subject::open(&hub::local(&args.model)?, &args.data, &args.choice, DefaultLayers::Three)?;
     let folder = Folder::make(args.out.as_deref())?;
     let begun = Instant::now();
     let mut activations: Vec<Facts> = Vec::new();

@@ -25,7 +25,7 @@ pub enum Inspected {
 
 #[derive(Debug, Args)]
 pub struct DataArgs {
-    /// Hugging Face model folder, or GGUF file
+    /// Hugging Face model folder, GGUF file, or id (owner/name, docs/install.md)
     #[arg(long)]
     pub model: PathBuf,
     /// JSONL, CSV or Parquet file, or folder with train.*
@@ -62,7 +62,7 @@ pub struct GradientsArgs {
 
 #[derive(Debug, Args)]
 pub struct ActivationsArgs {
-    /// Hugging Face model folder, or GGUF file
+    /// Hugging Face model folder, GGUF file, or id (owner/name, docs/install.md)
     #[arg(long)]
     pub model: PathBuf,
     /// JSONL, CSV or Parquet file, or folder with train.*

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::args::DataArgs;
 use super::lengths::Lengths;
 use crate::args::{data_file, tell_date};
-use crate::output;
+use crate::{hub, output};
 
 /// Rows shown, if not said.
 const ROWS: usize = 3;
@@ -23,7 +23,7 @@ pub fn run(args: &DataArgs) -> Result<()> {
         return Err(Error::Setting { key: "seq-len", what }.into());
     }
     let settings = args.row.clone().resolve()?;
-    let source = ModelSource::open(&args.model)?;
+    let source = ModelSource::open(&hub::local(&args.model)?)?;
     let reader = Reader::new(&source, args.seq_len, &settings)?;
     let data = Dataset::read(&data_file(&args.data, &[Split::Train])?, &reader)?;
     tell_date(&reader, &settings);

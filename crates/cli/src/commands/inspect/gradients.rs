@@ -13,6 +13,7 @@ use super::args::GradientsArgs;
 use super::heat;
 use crate::args::use_threads;
 use crate::commands::folder::Folder;
+use crate::hub;
 use crate::output::{self, bytes};
 
 /// Deviation of B where no adapter is given: at B = 0 every gradient of A would be 0.
@@ -25,7 +26,8 @@ pub fn run(args: GradientsArgs) -> Result<()> {
     train.out.get_or_insert_with(Default::default);
     Folder::check(args.report.as_deref())?;
     let threads = use_threads(train.threads)?;
-    let config = train.resolve(threads)?;
+    let mut config = train.resolve(threads)?;
+    config.model = hub::local(&config.model)?;
     let (mut trainer, batch) = open(&config)?;
     let folder = Folder::make(args.report.as_deref())?;
     output::message(&format!("one micro-batch of {} rows, {} tokens", config.batch_size, batch.tokens()));

@@ -18,7 +18,7 @@ use super::args::ScalingArgs;
 use super::{load, random_rows};
 use crate::args::{TrainArgs, use_threads};
 use crate::commands::folder::Folder;
-use crate::output;
+use crate::{hub, output};
 
 const SEQ_LENS: [usize; 4] = [512, 1024, 2048, 4096];
 const PRESETS: [&str; 3] = ["exact", "loract", "checkpoint"];
@@ -67,7 +67,7 @@ pub struct Findings {
 /// Measures and tells.
 pub fn run(args: &ScalingArgs) -> Result<()> {
     Folder::check(args.out.as_deref())?;
-    let shape = read_config(&args.model)?;
+    let shape = read_config(&hub::local(&args.model)?)?;
     let seq_lens = positive("seq-lens", args.seq_lens.as_deref().unwrap_or(&SEQ_LENS))?;
     let all = [shape.layers];
     let layers = positive("layers", args.layers.as_deref().unwrap_or(&all))?;

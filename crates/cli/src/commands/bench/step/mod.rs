@@ -17,7 +17,7 @@ use loract_train::{Activations, Error, RunConfig, Schedule, ScheduleKind, Traine
 use super::args::StepArgs;
 use super::{load, random_rows};
 use crate::args::{TrainArgs, use_threads};
-use crate::output;
+use crate::{hub, output};
 use products::Products;
 
 /// Tokens a row where --seq-len names none.
@@ -68,8 +68,9 @@ pub fn run(args: StepArgs) -> Result<()> {
     train.out.get_or_insert_with(Default::default);
     let presets = contestants(args.presets.as_deref(), &train)?;
     let threads = use_threads(train.threads)?;
-    let config = train.resolve(threads)?;
+    let mut config = train.resolve(threads)?;
     refuse_what_is_not_measured(&config)?;
+    config.model = hub::local(&config.model)?;
     let mut contestants = vec![Contestant::new("exact", Policy::exact())];
     match presets {
         None if config.policy() == Policy::exact() => {}
