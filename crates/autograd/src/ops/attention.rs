@@ -89,7 +89,8 @@ pub fn attention(
     if let Some(cache) = tape.cache() {
         same(entered.op, "sequences that follow those of a cache", sequences.len(), 1)?;
         let (kd, vd, past) = cache.extend(layer, k.tensor(), v.tensor(), &memory)?;
-        kernel::forward(&shape.layout(&[0..past + rows], past), qd, kd, vd, o.slice_mut());
+        let all = 0..past + rows;
+        kernel::forward(&shape.layout(std::slice::from_ref(&all), past), qd, kd, vd, o.slice_mut());
     } else if !memory.is_hollow() {
         kernel::forward(&shape.layout(sequences, 0), qd, kd, vd, o.slice_mut());
     }

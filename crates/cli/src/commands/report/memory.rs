@@ -103,9 +103,12 @@ pub fn put(html: &mut Html, runs: &[Run]) -> Result<()> {
 
 type Grouping = fn(&str) -> Option<(usize, Group)>;
 
+/// Bytes of each group, in the order of the groups.
+type Groups = BTreeMap<(usize, Group), usize>;
+
 /// For each run what is kept and what there is at the peak, each planned and measured.
 fn bars(known: &[(&Run, &Memory)], several: bool, what: &str, grouping: Grouping) -> Plate {
-    let mut rows: Vec<(String, BTreeMap<(usize, Group), usize>)> = Vec::new();
+    let mut rows: Vec<(String, Groups)> = Vec::new();
     for (run, memory) in known {
         let planned = run.account.planned.as_ref();
         let parts = [
@@ -116,7 +119,7 @@ fn bars(known: &[(&Run, &Memory)], several: bool, what: &str, grouping: Grouping
         ];
         for (name, bytes) in parts.into_iter().filter_map(|(name, bytes)| Some((name, bytes?))) {
             let name = if several { format!("{}, {name}", short(&run.name)) } else { name.to_owned() };
-            let mut groups: BTreeMap<(usize, Group), usize> = BTreeMap::new();
+            let mut groups = Groups::new();
             for (category, bytes) in bytes {
                 if let Some(group) = grouping(category) {
                     *groups.entry(group).or_default() += bytes;
