@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use loract_autograd::{DType, Memory};
 use loract_models::weights::store::StoredAs;
 use loract_models::{Companions, Decoder, ModelSource, Weights, adapter};
-use loract_train::{Error, Named, parse_name, write_whole_by};
+use loract_train::{Error, Named, parse_name, write_whole, write_whole_by};
 
 use super::compared::{Difference, some_tokens};
 use super::folder::Folder;
@@ -59,7 +59,21 @@ pub fn run(args: &MergeArgs) -> Result<()> {
         let what = format!("{out} has numbers beyond the range of {stored}; remove it and take --dtype bf16 or f32");
         return Err(Error::Setting { key: "dtype", what }.into());
     }
+    write_whole(&folder.path("README.md"), card(args, stored, &difference).as_bytes())?;
     Ok(())
+}
+
+/// The model card, as the Hugging Face hub shows it.
+fn card(args: &MergeArgs, stored: StoredAs, difference: &Difference) -> String {
+    let (model, adapter) = (args.model.display().to_string(), args.adapter.display());
+    let name = args.out.file_name().map_or_else(|| "Model".into(), |name| name.to_string_lossy());
+    format!(
+        "---\nbase_model: {}\nlibrary_name: transformers\ntags:\n- loract\n---\n\n# {name}\n\n`{model}` with the adapter `{adapter}` \
+         added to its weights, stored as {}, by loract {}.\n\nIts logits against those of model and adapter, {difference}.\n",
+        serde_json::json!(model),
+        stored.torch_name(),
+        env!("CARGO_PKG_VERSION"),
+    )
 }
 
 /// A folder with something in it is not written to.

@@ -25,6 +25,8 @@ fn a_merged_model_evaluates_as_its_adapter() -> Anyhow {
         let want = loss(&place, "--model model --adapter run")?;
         let outcome = place.run(&format!("merge --model model --adapter run --out merged {flags}"))?;
         assert!(outcome.code == Some(0) && outcome.stdout.contains("relative error"), "{}", outcome.told());
+        let card = place.text("merged/README.md")?;
+        assert!(card.contains("base_model: \"model\"\n") && card.contains("with the adapter `run` added"), "{card}");
         let got = loss(&place, "--model merged")?;
         assert!((got - want).abs() <= within * want, "{kind} {flags}: {got} {want}");
         let base = loss(&place, "--model model")?;
