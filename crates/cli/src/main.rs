@@ -3,6 +3,7 @@
 //! Numbers go to stdout, progress and messages to stderr. Exit codes: 0 ok, 1 failed, 2 bad usage or bad input,
 //! 130 and 143 stopped by Ctrl-C and SIGTERM.
 
+mod allocator;
 mod args;
 mod commands;
 mod hub;
@@ -18,6 +19,7 @@ use clap::Parser;
 use args::{Cli, Command};
 
 fn main() -> ExitCode {
+    allocator::set_up();
     let result = match Cli::parse().command {
         Command::Train(args) => commands::train::run(*args),
         Command::Demo(args) => done(commands::demo::run(&args)),

@@ -100,7 +100,10 @@ fn cases(thin: Option<usize>) -> Result<Vec<Case>> {
     case("rms_norm", n, vec![input(m, n, 3)], Op::RmsNorm { weight: Values::frozen(memory, random(n, 35)) });
     case("rms_norm trained", m, vec![input(m, n, 3)], Op::RmsNorm { weight: trained_vector(memory, n) });
     case("rms_norm odd width", m, vec![input(m, 19, 3)], Op::RmsNorm { weight: trained_vector(memory, 19) });
-    case("rms_norm of heads", 4 * m, vec![input(m, 32, 3)], Op::RmsNorm { weight: trained_vector(memory, 8) });
+    if thin.is_none() {
+        // Each head has a factor of its own, so that x̂ is of a higher rank than x.
+        case("rms_norm of heads", 4 * m, vec![input(m, 32, 3)], Op::RmsNorm { weight: trained_vector(memory, 8) });
+    }
     case("swiglu", 1, vec![input(m, n, 4), input(m, n, 5)], Op::Swiglu);
     case("add", 1, vec![input(m, n, 4), input(m, n, 5)], Op::Add);
     case("dropout", 1, vec![input(m, n, 6)], Op::Dropout { probability: p, mask: dropout_mask(m, n, p)? });
