@@ -103,9 +103,12 @@ pub fn put(html: &mut Html, runs: &[Run]) -> Result<()> {
 
 type Grouping = fn(&str) -> Option<(usize, Group)>;
 
+/// A name, and bytes by group in the order of the stack.
+type BarRow = (String, BTreeMap<(usize, Group), usize>);
+
 /// For each run what is kept and what there is at the peak, each planned and measured.
 fn bars(known: &[(&Run, &Memory)], several: bool, what: &str, grouping: Grouping) -> Plate {
-    let mut rows: Vec<(String, BTreeMap<(usize, Group), usize>)> = Vec::new();
+    let mut rows: Vec<BarRow> = Vec::new();
     for (run, memory) in known {
         let planned = run.account.planned.as_ref();
         let parts = [
