@@ -111,13 +111,14 @@ impl<'a> Client<'a> {
 
     fn judged(&self, address: &str, ask: Ask<'_>, answer: Response<Body>) -> Result<Response<Body>, Failed> {
         let status = answer.status().as_u16();
-        let (id, endpoint) = (self.id.clone(), self.settings.endpoint.clone());
+        let (id, endpoint) = (self.id.to_string(), self.settings.endpoint.clone());
         match status {
             200 | 206 => Ok(answer),
             416 if matches!(ask, Ask::From(_)) => Ok(answer),
             401 | 403 => {
                 let token = if self.settings.token.is_some() { "one was sent" } else { "none is set" };
-                Err(Error::Locked { id, endpoint, status, token }.into())
+                let repository = self.id.repository.clone();
+                Err(Error::Locked { id, endpoint, repository, status, token }.into())
             }
             404 | 410 => {
                 let what = match ask {

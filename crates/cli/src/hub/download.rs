@@ -69,18 +69,18 @@ pub fn bring(
         let _ours = cache.lock(&etag, waits)?;
         if !blob.is_file() {
             let part = cache.blob(&format!("{etag}.incomplete"));
-            Download { client, url, file, announced }.into_blob(&part, &blob, teller)?;
+            Download { client, url, file, announced }.make_blob(&part, &blob, teller)?;
         }
     }
     cache.link(commit, file, &etag)
 }
 
 impl Download<'_> {
-    /// The bytes into `part`, checked, and then called `blob`.
-    fn into_blob(&self, part: &Path, blob: &Path, teller: &mut Teller) -> Result<(), Error> {
+    /// Brings the bytes into `part`, checks them, and calls it `blob`.
+    fn make_blob(&self, part: &Path, blob: &Path, teller: &mut Teller) -> Result<(), Error> {
         let unwritten = |reason| Error::Write { path: part.to_path_buf(), reason };
         make_parent(part).map_err(unwritten)?;
-        let resumed = self.into_part(part, teller)?;
+        let resumed = self.fill_part(part, teller)?;
         if let Some(what) = self.contradicted(part)? {
             if resumed == Resumed::No {
                 return Err(self.damaged(part, what));
@@ -88,7 +88,7 @@ impl Download<'_> {
             // The beginning may be of another attempt that went wrong; once more from nothing.
             teller.note(&format!("warning: {}: {what}; what was there before is dropped, fetching it anew", self.file));
             fs::remove_file(part).map_err(unwritten)?;
-            self.into_part(part, teller)?;
+            self.fill_part(part, teller)?;
             if let Some(what) = self.contradicted(part)? {
                 return Err(self.damaged(part, what));
             }
@@ -108,8 +108,8 @@ impl Download<'_> {
         Error::Damaged { file: self.file.to_owned(), url: self.url.clone(), what }
     }
 
-    /// All bytes, over as many connections as it takes.
-    fn into_part(&self, part: &Path, teller: &mut Teller) -> Result<Resumed, Error> {
+    /// Brings all bytes, over as many connections as it takes.
+    fn fill_part(&self, part: &Path, teller: &mut Teller) -> Result<Resumed, Error> {
         let unwritten = |reason| Error::Write { path: part.to_path_buf(), reason };
         let size = self.announced.size;
         let file = File::options().create(true).truncate(false).write(true).open(part).map_err(unwritten)?;

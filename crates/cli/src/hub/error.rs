@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use super::id::HubId;
-
 /// A model that could not be had by its id.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -14,7 +12,7 @@ pub enum Error {
     )]
     Offline {
         /// What was typed.
-        id: HubId,
+        id: String,
         /// The folder of all models.
         cache: PathBuf,
         /// What was looked for first and not found.
@@ -24,7 +22,7 @@ pub enum Error {
     #[error("there is no file or folder {id}, and {endpoint} has no {what} (404); check the name, or the path")]
     NotFound {
         /// What was typed.
-        id: HubId,
+        id: String,
         /// The server asked.
         endpoint: String,
         /// What it does not have: the repository with its revision, or a file in it.
@@ -33,14 +31,16 @@ pub enum Error {
     /// The hub does not show it to us.
     #[error(
         "there is no file or folder {id}, and {endpoint} does not let us have that model ({status}): it does not exist, is \
-         private, or is gated; check the name, accept its licence at {endpoint}/{}, and set HF_TOKEN to a token that may read \
-         it ({token})", id.repository
+         private, or is gated; check the name, accept its licence at {endpoint}/{repository}, and set HF_TOKEN to a token \
+         that may read it ({token})"
     )]
     Locked {
         /// What was typed.
-        id: HubId,
+        id: String,
         /// The server asked.
         endpoint: String,
+        /// `owner/name`.
+        repository: String,
         /// 401 or 403.
         status: u16,
         /// Whether one was sent.
@@ -50,7 +50,7 @@ pub enum Error {
     #[error("{id}: its repository has {what}")]
     NoModel {
         /// What was typed.
-        id: HubId,
+        id: String,
         /// What is missing and what is there instead.
         what: String,
     },

@@ -46,7 +46,7 @@ pub fn find(id: &HubId, telling: Telling) -> Result<PathBuf, Error> {
     let there = in_cache(id, &cache);
     if settings.reach == Reach::Offline {
         let root = cache.root().to_path_buf();
-        let there = there.map_err(|missing| Error::Offline { id: id.clone(), cache: root, missing });
+        let there = there.map_err(|missing| Error::Offline { id: id.to_string(), cache: root, missing });
         return there.map(|commit| path(&commit));
     }
     let there = there.ok();
@@ -117,7 +117,7 @@ fn complete(
     listing: Listing,
     teller: &mut Teller,
 ) -> Result<String, Error> {
-    let unfit = |what| Error::NoModel { id: id.clone(), what };
+    let unfit = |what| Error::NoModel { id: id.to_string(), what };
     let Listing { sha: commit, siblings } = listing;
     let names: Vec<String> = siblings.into_iter().map(|file| file.rfilename).collect();
     let wanted = wanted(&names, id.file.as_deref()).map_err(unfit)?;
