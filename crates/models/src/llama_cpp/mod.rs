@@ -7,7 +7,7 @@
 //! | rows of q and k | within each head the two rotary halves alternate ([`RowOrder::RotaryPairs`](crate::RowOrder)) |
 //! | vectors | F32, whatever the matrices have |
 //! | rows that are no whole blocks | F16 |
-//! | the matrix that makes the logits, in a Q4_0 file | Q8_0, as it costs most there (`llama-quantize` takes Q6_K) |
+//! | the matrix that makes the logits, in a Q4_0 file | Q8_0 (`llama-quantize` keeps it wider too, at Q6_K) |
 //! | a head tied to the embedding | is not written |
 //! | metadata of a GGUF model | taken over, byte for byte, but for what is no longer true |
 //! | metadata of a folder | made of `config.json`, tokenizer and template |

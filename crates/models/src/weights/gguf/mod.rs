@@ -1,4 +1,4 @@
-//! GGUF files (versions 2 and 3, little-endian), the format of llama.cpp: this is the reader, [`write`] the writer.
+//! GGUF files (versions 2 and 3, little-endian), the format of llama.cpp: this is the reader, [`mod@write`] the writer.
 //!
 //! | part | content |
 //! |---|---|
