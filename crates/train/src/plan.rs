@@ -16,6 +16,9 @@ use crate::tuning::Tuning;
 /// Scratch of a decomposition, of kernels and of the products' packing, a thread (fitted: `docs/memory.md`).
 const SCRATCH_A_THREAD: usize = 4_000_000;
 
+/// A panel of a weight, widened to f32 (`autograd`'s `kernels/matmul.rs`).
+const PANEL: usize = 4 << 20;
+
 /// A model that can be planned with.
 #[derive(Debug)]
 pub struct Planner {
@@ -84,7 +87,7 @@ impl Plan {
     /// trained parameters with gradients and optimiser state, the peak of activations, and scratch of `threads` threads.
     pub fn process_bytes(&self, baseline: usize, threads: usize) -> usize {
         let resident: usize = self.memory.resident.values().sum();
-        baseline + resident + self.memory.peak.activation_bytes + threads * SCRATCH_A_THREAD
+        baseline + resident + self.memory.peak.activation_bytes + PANEL + threads * SCRATCH_A_THREAD
     }
 
     /// Trained parameters, their gradients, the optimiser's state, and the bases that decompositions start from.

@@ -23,11 +23,11 @@ const ROW_PANEL: usize = 1 << 12;
 /// Panels that a thread takes at a time, at least, in a product with one row.
 const ROW_PANELS: usize = 8;
 
-/// Calls `f` with each panel of W in turn: its output rows, and the numbers (rows×in).
-fn for_panels(w: &Weight, memory: &Memory, mut f: impl FnMut(Range<usize>, MatRef<'_>)) {
+/// Calls `f` with each panel of W in turn: its output rows, and the numbers (rows×in). The panel is scratch of the calling
+/// thread, made once for the largest: as a tensor each width of weight would take the place of the last one's.
+fn for_panels(w: &Weight, mut f: impl FnMut(Range<usize>, MatRef<'_>)) {
     let (rows, cols) = (w.rows(), w.cols());
     let frozen = match w {
-        Weight::Trained(_) if memory.is_hollow() => return,
         Weight::Trained(p) => return f(0..rows, p.value().view()),
         Weight::Frozen(frozen) => match frozen.as_f32() {
             Some(numbers) => return f(0..rows, MatRef::row_major(numbers, rows, cols)),
@@ -35,15 +35,14 @@ fn for_panels(w: &Weight, memory: &Memory, mut f: impl FnMut(Range<usize>, MatRe
         },
     };
     let step = (PANEL / cols.max(1)).max(1).next_multiple_of(64).min(rows.max(1));
-    let mut panel = memory.stale(step, cols, Category::Transient);
-    if memory.is_hollow() {
-        return;
-    }
-    for start in (0..rows).step_by(step) {
-        let range = start..(start + step).min(rows);
-        frozen.widen_rows(range.clone(), panel.slice_mut());
-        f(range.clone(), MatRef::row_major(panel.data(), range.len(), cols));
-    }
+    scratch::with(step * cols, |panel| {
+        for start in (0..rows).step_by(step) {
+            let range = start..(start + step).min(rows);
+            let panel = &mut panel[..range.len() * cols];
+            frozen.widen_rows(range.clone(), panel);
+            f(range.clone(), MatRef::row_major(panel, range.len(), cols));
+        }
+    });
 }
 
 /// Calls `f` with rows of W in turn, in f32, in memory that it may write over.
@@ -74,17 +73,13 @@ fn columns(data: &mut [f32], rows: usize, cols: usize, range: Range<usize>) -> M
 
 /// y (m×out) = x (m×in) · Wᵀ.
 pub(crate) fn times_transposed(x: &Tensor, w: &Weight, y: &mut Tensor, memory: &Memory) {
-    if memory.is_hollow() {
-        if x.rows() != 1 {
-            for_panels(w, memory, |_, _| {});
-        }
-        return;
+    if !memory.is_hollow() {
+        times_transposed_rows(x.view(), w, y.slice_mut());
     }
-    times_transposed_rows(x.view(), w, y.slice_mut(), memory);
 }
 
 /// The same for some rows of something larger.
-pub(crate) fn times_transposed_rows(x: MatRef<'_>, w: &Weight, y: &mut [f32], memory: &Memory) {
+pub(crate) fn times_transposed_rows(x: MatRef<'_>, w: &Weight, y: &mut [f32]) {
     let (m, out) = (x.rows(), w.rows());
     let shape = Product { m, n: out, k: w.cols(), left_transposed: false, right_transposed: true };
     let _span = profile::product(shape);
@@ -93,7 +88,7 @@ pub(crate) fn times_transposed_rows(x: MatRef<'_>, w: &Weight, y: &mut [f32], me
     {
         return times_transposed_row(row, w, y);
     }
-    for_panels(w, memory, |range, panel| {
+    for_panels(w, |range, panel| {
         matmul(columns(y, m, out, range), Accum::Replace, x, panel.t(), 1.0, Par::Rayon);
     });
 }
@@ -130,19 +125,18 @@ vectorised! {
 
 /// dx (m×in) = or += dy (m×out) · W.
 pub(crate) fn times(dy: &Tensor, w: &Weight, dx: &mut Tensor, accum: Accum, memory: &Memory) {
-    if memory.is_hollow() {
-        return for_panels(w, memory, |_, _| {});
+    if !memory.is_hollow() {
+        times_rows(dy.view(), w, dx.slice_mut(), accum);
     }
-    times_rows(dy.view(), w, dx.slice_mut(), accum, memory);
 }
 
 /// The same for some rows of something larger.
-pub(crate) fn times_rows(dy: MatRef<'_>, w: &Weight, dx: &mut [f32], accum: Accum, memory: &Memory) {
+pub(crate) fn times_rows(dy: MatRef<'_>, w: &Weight, dx: &mut [f32], accum: Accum) {
     let (m, cols) = (dy.rows(), w.cols());
     let shape = Product { m, n: cols, k: w.rows(), left_transposed: false, right_transposed: false };
     let _span = profile::product(shape);
     let mut accum = accum;
-    for_panels(w, memory, |range, panel| {
+    for_panels(w, |range, panel| {
         matmul(MatMut::row_major(dx, m, cols), accum, dy.col_range(range), panel, 1.0, Par::Rayon);
         accum = Accum::Add;
     });

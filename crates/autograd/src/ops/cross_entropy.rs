@@ -87,16 +87,13 @@ pub fn cross_entropy<'m>(
     if memory.is_hollow() {
         nll.resize(trained_rows, 0.0);
         hits.resize(trained_rows, false);
-        if trained_rows > 0 {
-            products::times_transposed(&picked, head, &mut logits, &memory);
-        }
     }
     for start in (nll.len()..trained_rows).step_by(step) {
         let range = start..(start + step).min(trained_rows);
         let logits = &mut logits.slice_mut()[..range.len() * vocabulary];
         let chunk = &mut picked.slice_mut()[range.start * cols..range.end * cols];
         let view = MatRef::row_major(chunk, range.len(), cols);
-        products::times_transposed_rows(view, head, logits, &memory);
+        products::times_transposed_rows(view, head, logits);
         let tokens = &targets.tokens[range.clone()];
         for (loss, hit) in kernel::rows(logits, vocabulary, tokens, entered.record) {
             nll.push(loss);
@@ -108,7 +105,7 @@ pub fn cross_entropy<'m>(
         }
         if wants_dx {
             // The chunk of inputs has served; its gradient takes its place.
-            products::times_rows(d_logits, head, chunk, Accum::Replace, &memory);
+            products::times_rows(d_logits, head, chunk, Accum::Replace);
         }
     }
     drop(logits);

@@ -32,12 +32,10 @@ pub fn project(tape: &mut Tape<'_>, x: &Var, rows: Range<usize>, head: &Weight) 
     }
     let memory = tape.memory().clone();
     let mut logits = memory.stale(rows.len(), head.rows(), Category::Transient);
-    let cols = x.tensor().cols();
-    if memory.is_hollow() {
-        products::times_transposed(&memory.absent(rows.len(), cols), head, &mut logits, &memory);
-    } else {
+    if !memory.is_hollow() {
+        let cols = x.tensor().cols();
         let part = MatRef::row_major(&x.tensor().data()[rows.start * cols..rows.end * cols], rows.len(), cols);
-        products::times_transposed_rows(part, head, logits.slice_mut(), &memory);
+        products::times_transposed_rows(part, head, logits.slice_mut());
     }
     Ok(tape.value(logits, false))
 }

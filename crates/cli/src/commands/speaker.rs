@@ -103,7 +103,8 @@ impl Voice<'_> {
             if !token_ids.is_empty() && self.generator.room() == 0 {
                 break Ended::Context;
             }
-            let token = self.generator.next_token()?;
+            // On a thread of the pool: from outside it each of a token's hundreds of small loops would wait to be let in.
+            let token = rayon::scope(|_| self.generator.next_token())?;
             ran += 1;
             first.get_or_insert_with(|| begun.elapsed().as_secs_f64());
             if self.ends.contains(&token) {
