@@ -4,62 +4,51 @@ use loract_models::weights::gguf::Gguf;
 
 use crate::harness::{Anyhow, Place};
 
-/// A place with a model and an adapter trained on it.
-fn with_adapter(flags: &str) -> Anyhow<Place> {
-    let place = Place::with("llama-tied")?;
-    place.trained(&format!("--out run --steps 12 --lr 5e-2 {flags}"))?;
-    Ok(place)
-}
-
-fn loss(place: &Place, flags: &str) -> Anyhow<f64> {
-    place.eval(&format!("{flags} --data rows.jsonl"))?["loss"].as_f64().ok_or_else(|| "no loss".into())
-}
-
 #[test]
 fn an_exported_model_evaluates_as_its_adapter() -> Anyhow {
-    let place = with_adapter("")?;
-    let want = loss(&place, "--model model --adapter run")?;
-    let base = loss(&place, "--model model")?;
+    let place = Place::with_run("")?;
+    let want = place.loss("--model model --adapter run")?;
+    let base = place.loss("--model model")?;
     for (flags, within) in [("--dtype f32", 1e-5), ("", 2e-3), ("--dtype bf16", 1e-2), ("--dtype q8_0", 2e-2)] {
         let out = format!("model{}.gguf", flags.replace("--dtype ", "-"));
         let outcome = place.run(&format!("export --model model --adapter run --out {out} {flags}"))?;
         assert!(outcome.code == Some(0) && outcome.stdout.contains("relative error"), "{}", outcome.told());
         assert!(outcome.stderr.contains("no tokenizer"), "{}", outcome.told());
-        let got = loss(&place, &format!("--model {out}"))?;
+        let got = place.loss(&format!("--model {out}"))?;
         assert!((got - want).abs() <= within * want, "{flags}: {got} {want}");
         assert!((base - want).abs() > 3.0 * within * want, "{flags}: the adapter makes no difference");
     }
     // From one GGUF file to another, without an adapter.
     let outcome = place.run("export --model model-f32.gguf --out again.gguf --dtype f32")?;
     assert!(outcome.code == Some(0) && outcome.stderr.is_empty(), "{}", outcome.told());
-    assert!((loss(&place, "--model again.gguf")? - want).abs() <= 1e-5 * want);
+    assert!((place.loss("--model again.gguf")? - want).abs() <= 1e-5 * want);
     Ok(())
 }
 
 #[test]
 fn an_adapter_alone_is_the_pairs() -> Anyhow {
-    let place = with_adapter("")?;
+    let place = Place::with_run("")?;
     let outcome = place.run("export --model model --adapter run --adapter-only --out adapter.gguf")?;
     assert!(outcome.code == Some(0) && outcome.stdout.contains("adapter exported"), "{}", outcome.told());
     let gguf = Gguf::open(&place.path("adapter.gguf"))?;
     assert_eq!(gguf.metadata().text("general.type")?, Some("adapter"));
     assert!(gguf.names().count() == 2 * 7 * 2 && gguf.names().all(|name| name.contains(".weight.lora_")));
     for kind in ["--dora", "--modules-to-save norm"] {
-        let place = with_adapter(kind)?;
+        let place = Place::with_run(kind)?;
         let outcome = place.run("export --model model --adapter run --adapter-only --out adapter.gguf")?;
         assert_eq!(outcome.complaint(2, &["adapter_config.json", "export the merged model"]), None);
         assert!(!place.path("adapter.gguf").exists());
         let outcome = place.run("export --model model --adapter run --out model.gguf --dtype f32")?;
         assert_eq!(outcome.code, Some(0), "{}", outcome.told());
-        let want = loss(&place, "--model model --adapter run")?;
-        assert!((loss(&place, "--model model.gguf")? - want).abs() <= 1e-5 * want, "{kind}");
+        let want = place.loss("--model model --adapter run")?;
+        assert!((place.loss("--model model.gguf")? - want).abs() <= 1e-5 * want, "{kind}");
     }
     Ok(())
 }
 
 #[test]
 fn what_cannot_be_exported_is_refused_and_nothing_is_written() -> Anyhow {
-    let place = with_adapter("")?;
+    let place = Place::with_run("")?;
     place.write("there.gguf", b"mine")?;
     let before = place.files(".")?;
     for (words, says) in [

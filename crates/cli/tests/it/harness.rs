@@ -63,6 +63,13 @@ impl Place {
         Ok(place)
     }
 
+    /// With a model, and an adapter trained on it in `run`.
+    pub fn with_run(flags: &str) -> Anyhow<Self> {
+        let place = Self::with("llama-tied")?;
+        place.trained(&format!("--out run --steps 12 --lr 5e-2 {flags}"))?;
+        Ok(place)
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
@@ -160,6 +167,11 @@ impl Place {
         }
         assert_eq!(outcome.stdout.lines().count(), 1, "{}", outcome.told());
         Ok(serde_json::from_str(&outcome.stdout)?)
+    }
+
+    /// The loss that `eval` finds on rows.jsonl.
+    pub fn loss(&self, flags: &str) -> Anyhow<f64> {
+        self.eval(&format!("{flags} --data rows.jsonl"))?["loss"].as_f64().ok_or_else(|| "no loss".into())
     }
 }
 

@@ -2,17 +2,6 @@
 
 use crate::harness::{Anyhow, Place};
 
-/// A place with a model and an adapter trained on it.
-fn with_adapter(flags: &str) -> Anyhow<Place> {
-    let place = Place::with("llama-tied")?;
-    place.trained(&format!("--out run --steps 12 --lr 5e-2 {flags}"))?;
-    Ok(place)
-}
-
-fn loss(place: &Place, flags: &str) -> Anyhow<f64> {
-    place.eval(&format!("{flags} --data rows.jsonl"))?["loss"].as_f64().ok_or_else(|| "no loss".into())
-}
-
 #[test]
 fn a_merged_model_evaluates_as_its_adapter() -> Anyhow {
     for (kind, flags, within) in [
@@ -21,15 +10,15 @@ fn a_merged_model_evaluates_as_its_adapter() -> Anyhow {
         ("", "--dtype bf16", 5e-3),
         ("--modules-to-save norm", "--dtype f16", 2e-3),
     ] {
-        let place = with_adapter(kind)?;
-        let want = loss(&place, "--model model --adapter run")?;
+        let place = Place::with_run(kind)?;
+        let want = place.loss("--model model --adapter run")?;
         let outcome = place.run(&format!("merge --model model --adapter run --out merged {flags}"))?;
         assert!(outcome.code == Some(0) && outcome.stdout.contains("relative error"), "{}", outcome.told());
         let card = place.text("merged/README.md")?;
         assert!(card.contains("base_model: \"model\"\n") && card.contains("with the adapter `run` added"), "{card}");
-        let got = loss(&place, "--model merged")?;
+        let got = place.loss("--model merged")?;
         assert!((got - want).abs() <= within * want, "{kind} {flags}: {got} {want}");
-        let base = loss(&place, "--model model")?;
+        let base = place.loss("--model model")?;
         assert!((base - want).abs() > 3.0 * within * want, "{kind} {flags}: the adapter makes no difference");
         assert_eq!(place.path("merged/model.safetensors.index.json").exists(), flags.contains("shard"));
     }
@@ -38,7 +27,7 @@ fn a_merged_model_evaluates_as_its_adapter() -> Anyhow {
 
 #[test]
 fn what_cannot_be_merged_is_refused_and_nothing_is_written() -> Anyhow {
-    let place = with_adapter("")?;
+    let place = Place::with_run("")?;
     let before = place.files(".")?;
     for (words, says) in [
         ("--model model --adapter run --out run", "out: run is not empty"),
