@@ -1,11 +1,47 @@
 //! What the user sees: messages on stderr, numbers on stdout.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 /// A line on stderr.
 pub fn message(text: &str) {
     // A closed stderr is no reason to stop.
     let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Lines on stderr of which each is written over by the next where there is a terminal.
+#[derive(Debug)]
+pub struct LiveLine {
+    terminal: bool,
+    open: bool,
+}
+
+impl LiveLine {
+    /// None yet.
+    pub fn new() -> Self {
+        Self { terminal: std::io::stderr().is_terminal(), open: false }
+    }
+
+    /// Whether there is a terminal.
+    pub fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// The next of them.
+    pub fn show(&mut self, text: &str) {
+        if !self.terminal {
+            return message(text);
+        }
+        let mut stderr = std::io::stderr();
+        let _ = write!(stderr, "\r\x1b[K{text}").and_then(|()| stderr.flush());
+        self.open = true;
+    }
+
+    /// What is said next does not write over the last.
+    pub fn end(&mut self) {
+        if std::mem::take(&mut self.open) {
+            message("");
+        }
+    }
 }
 
 /// A line on stdout.

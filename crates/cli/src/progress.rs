@@ -1,6 +1,5 @@
 //! A run as it goes, on stderr: for people, for programs, or not at all.
 
-use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,7 @@ use loract_train::audit::{Audit, Fidelity};
 use loract_train::{Evaluation, Named, Progress, StepReport};
 use serde_json::{Value, json};
 
-use crate::output::{bytes, duration, message};
+use crate::output::{LiveLine, bytes, duration, message};
 use crate::signals::Signals;
 
 /// How often a log that is not a terminal gets a line.
@@ -34,21 +33,19 @@ impl Named for Telling {
 /// Tells a run on stderr, and passes on signals.
 pub struct Watcher {
     telling: Telling,
-    terminal: bool,
+    line: LiveLine,
     signals: Option<Signals>,
     begun: Instant,
     /// Step before the first that was told of.
     begun_after: Option<u64>,
     told: Option<Instant>,
-    open_line: bool,
 }
 
 impl Watcher {
     /// Begins its clock.
     pub fn new(telling: Telling) -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        let begun = Instant::now();
-        Self { telling, terminal, signals: None, begun, begun_after: None, told: None, open_line: false }
+        let line = LiveLine::new();
+        Self { telling, line, signals: None, begun: Instant::now(), begun_after: None, told: None }
     }
 
     /// From now on the run stops when one has come.
@@ -69,9 +66,7 @@ impl Watcher {
 
     /// Ends a line that was to be written over.
     pub fn close(&mut self) {
-        if std::mem::take(&mut self.open_line) {
-            message("");
-        }
+        self.line.end();
     }
 
     fn say(&mut self, text: &str) {
@@ -82,7 +77,7 @@ impl Watcher {
     fn line(&mut self, r: &StepReport, steps: u64) {
         let before = *self.begun_after.get_or_insert(r.step - 1);
         let last = r.step == steps;
-        if !self.terminal && !last && self.told.is_some_and(|told| told.elapsed() < QUIET) {
+        if !self.line.is_terminal() && !last && self.told.is_some_and(|told| told.elapsed() < QUIET) {
             return;
         }
         self.told = Some(Instant::now());
@@ -97,13 +92,7 @@ impl Watcher {
             bytes(r.peak_activation_bytes),
             duration(left),
         );
-        if self.terminal {
-            let _ = write!(std::io::stderr(), "\r\x1b[K{text}");
-            let _ = std::io::stderr().flush();
-            self.open_line = true;
-        } else {
-            message(&text);
-        }
+        self.line.show(&text);
         if last {
             self.close();
         }

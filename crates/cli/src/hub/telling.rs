@@ -1,11 +1,10 @@
 //! What is told of a download on stderr, in the ways of a run ([`Telling`]).
 
-use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::output::{bytes, duration, message};
+use crate::output::{LiveLine, bytes, duration, message};
 use crate::progress::{Telling, object};
 
 /// How often a file under way is told of: on a terminal and to programs, and elsewhere.
@@ -16,22 +15,20 @@ const SELDOM: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Teller {
     telling: Telling,
-    terminal: bool,
+    line: LiveLine,
     file: String,
     size: u64,
     begun: Instant,
     /// Bytes that were there when it began.
     before: u64,
     told: Option<Instant>,
-    open_line: bool,
 }
 
 impl Teller {
     /// Has told nothing.
     pub fn new(telling: Telling) -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        let (file, begun) = (String::new(), Instant::now());
-        Self { telling, terminal, file, size: 0, begun, before: 0, told: None, open_line: false }
+        let (line, file, begun) = (LiveLine::new(), String::new(), Instant::now());
+        Self { telling, line, file, size: 0, begun, before: 0, told: None }
     }
 
     /// Something to know.
@@ -40,7 +37,7 @@ impl Teller {
             Telling::Json => object("note", json!({ "text": text })),
             Telling::Quiet if !text.starts_with("warning") => {}
             Telling::Line | Telling::Quiet => {
-                self.close();
+                self.line.end();
                 message(text);
             }
         }
@@ -61,7 +58,7 @@ impl Teller {
     /// It has so many bytes now.
     pub fn reached(&mut self, there: u64) {
         let whole = there == self.size;
-        let apart = if self.terminal || self.telling == Telling::Json { OFTEN } else { SELDOM };
+        let apart = if self.line.is_terminal() || self.telling == Telling::Json { OFTEN } else { SELDOM };
         if !whole && self.told.get_or_insert_with(Instant::now).elapsed() < apart {
             return;
         }
@@ -80,22 +77,9 @@ impl Teller {
         let left = (self.size - there.min(self.size)) as f64 / speed.max(1.0);
         let left = if whole { String::new() } else { format!("  left {}", duration(left)) };
         let text = format!("{}  {now} of {of}  {a_second}/s{left}", self.file);
-        if self.terminal {
-            let _ = write!(std::io::stderr(), "\r\x1b[K{text}");
-            let _ = std::io::stderr().flush();
-            self.open_line = true;
-        } else {
-            message(&text);
-        }
+        self.line.show(&text);
         if whole {
-            self.close();
-        }
-    }
-
-    /// Ends a line that was to be written over.
-    fn close(&mut self) {
-        if std::mem::take(&mut self.open_line) {
-            message("");
+            self.line.end();
         }
     }
 }
