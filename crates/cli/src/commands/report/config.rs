@@ -2,7 +2,7 @@
 
 use super::account::shown;
 use super::html::Html;
-use super::page::head_of_runs;
+use super::plate::head_of_runs;
 use super::run::Run;
 
 /// Writes the table.

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::html::Html;
 use super::log::Step;
-use super::page::{Plate, run_colour, runs_legend};
+use super::plate::{Plate, run_colour, runs_legend};
 use super::run::Run;
 use super::thin::thin;
 use crate::output::bytes;

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::audits::Audited;
 use super::html::Html;
-use super::page::{Plate, legend, run_colour, runs_legend};
+use super::plate::{Plate, legend, run_colour, runs_legend};
 use super::run::Run;
 use super::thin::thin;
 use crate::plot::{Axis, Figure, Mark, Scale, Stroke};

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::account::Timeline;
 use super::html::Html;
 use super::memory::{Group, by_site, unit};
-use super::page::Plate;
+use super::plate::Plate;
 use super::run::Run;
 use crate::output::bytes;
 use crate::plot::{Axis, Figure, INK, Mark, Scale, Stroke};

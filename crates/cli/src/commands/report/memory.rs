@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::account::Memory;
 use super::html::Html;
-use super::page::Plate;
+use super::plate::Plate;
 use super::run::Run;
 use super::tables::{resident_table, sites_table};
 use crate::plot::{Axis, Figure, INK, Mark, Scale};

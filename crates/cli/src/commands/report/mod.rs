@@ -1,8 +1,8 @@
 //! `loract report`: what one run came to, or several side by side, as one HTML page that needs no network and no script.
 //!
 //! In the order of reading: `run.rs` reads a run's folder (`log.rs` its steps, `account.rs` its report, `audits.rs` its
-//! audits); `page.rs` puts sections together (`summary.rs`, `curves.rs`, `memory.rs` with `tables.rs`, `live.rs`, `layers.rs`, `config.rs`), and `html.rs` is
-//! the only way text gets into it.
+//! audits); `page.rs` puts sections together (`summary.rs`, `curves.rs`, `memory.rs` with `tables.rs`, `live.rs`, `layers.rs`,
+//! `config.rs`), which are made of what is in `plate.rs`; `html.rs` is the only way text gets into a page.
 
 mod account;
 mod args;
@@ -15,6 +15,7 @@ mod live;
 mod log;
 mod memory;
 mod page;
+mod plate;
 mod run;
 mod summary;
 mod tables;

@@ -5,7 +5,7 @@ use loract_train::{Activations, Named};
 
 use super::account::Account;
 use super::html::Html;
-use super::page::run_colour;
+use super::plate::run_colour;
 use super::run::{Run, State};
 use crate::output::{bytes, duration};
 
