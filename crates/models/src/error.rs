@@ -142,7 +142,7 @@ pub enum Error {
     },
     /// A sequence is longer than the model was made for.
     #[error(
-        "a sequence of {tokens} tokens is longer than the model's context of {context}; shorten it, or cut with --seq-len {context}"
+        "a sequence of {tokens} tokens is longer than the model's context of {context}; shorten it (rows of data: --seq-len {context} cuts them)"
     )]
     Context {
         /// Tokens of the sequence.

@@ -95,7 +95,7 @@ impl Voice<'_> {
         self.generator.set_text(prompt);
         let mut stream = self.tokenizer.stream();
         let (mut text, mut token_ids) = (String::new(), Vec::new());
-        let (mut first, mut ran) = (None, 0usize);
+        let mut first = None;
         let ended = loop {
             if token_ids.len() == self.most_tokens {
                 break Ended::Length;
@@ -105,7 +105,6 @@ impl Voice<'_> {
             }
             // On a thread of the pool: from outside it each of a token's hundreds of small loops would wait to be let in.
             let token = rayon::scope(|_| self.generator.next_token())?;
-            ran += 1;
             first.get_or_insert_with(|| begun.elapsed().as_secs_f64());
             if self.ends.contains(&token) {
                 break Ended::Turn;
@@ -119,6 +118,8 @@ impl Voice<'_> {
         };
         let prompt_seconds = first.unwrap_or(0.0);
         let seconds = begun.elapsed().as_secs_f64() - prompt_seconds;
+        // The end of a turn took as long as any other token.
+        let ran = token_ids.len() + usize::from(ended == Ended::Turn);
         let tokens_per_second = if ran > 1 { (ran - 1) as f64 / seconds } else { 0.0 };
         let (prompt_tokens, peak_process_bytes) = (prompt.len(), process_peak_bytes());
         Ok(Answer {
