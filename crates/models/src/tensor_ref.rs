@@ -9,6 +9,8 @@ pub enum TensorRef<'a> {
     Matrix(&'a Weight),
     /// A norm's weight or a bias.
     Vector(&'a Values),
+    /// A norm's weight with a row for each head, of so many features.
+    Heads(&'a Values, usize),
 }
 
 impl TensorRef<'_> {
@@ -16,7 +18,7 @@ impl TensorRef<'_> {
     pub fn trained(&self) -> Option<&Param> {
         match self {
             TensorRef::Matrix(weight) => weight.trained(),
-            TensorRef::Vector(values) => values.trained(),
+            TensorRef::Vector(values) | TensorRef::Heads(values, _) => values.trained(),
         }
     }
 }

@@ -22,5 +22,5 @@ pub use linear::{Linear, Lora, linear};
 pub use merged::merged;
 pub use project::project;
 pub use rms_norm::rms_norm;
-pub use rope::{RopeTable, rope};
+pub use rope::{RopePairs, RopeTable, rope};
 pub use swiglu::swiglu;

@@ -17,13 +17,17 @@ pub enum ConfigError {
     )]
     NotAsGguf { found: super::ModelType },
     /// A family that is not supported.
-    #[error("model_type {found} is not supported; supported: {}", super::family::supported())]
+    #[error(
+        "model_type {found} is not supported{}; supported: {}",
+        super::family::closest(found).map(|name| format!(" (the closest that is: {name})")).unwrap_or_default(),
+        super::family::supported()
+    )]
     ModelType { found: String },
-    /// Another activation than SiLU.
-    #[error("hidden_act {found} is not supported; supported: silu")]
-    Activation { found: String },
+    /// An activation that is not supported.
+    #[error("{key} {found} is not supported; supported: {known}")]
+    Activation { key: &'static str, found: String, known: String },
     /// A rope type that is not supported.
-    #[error("rope type {found} is not supported; supported: default, linear, llama3")]
+    #[error("rope type {found} is not supported; supported: default, linear, llama3, yarn, longrope")]
     RopeType { found: String },
     /// Rope factors that are not those of Llama 3.
     #[error(
@@ -31,12 +35,21 @@ pub enum ConfigError {
          {original_context}; use the safetensors version of the model"
     )]
     RopeFactors { original_context: usize },
-    /// Only a part of a head is rotated.
-    #[error("{key} is {found}, so that only a part of each head is rotated, which is not supported")]
-    PartialRotary { key: &'static str, found: f64 },
-    /// A mixture of experts.
-    #[error("{experts} experts a layer are not supported; supported: one mlp a layer")]
-    Experts { experts: u64 },
+    /// The part of a head that turns is none, odd or more than the head.
+    #[error("partial_rotary_factor makes {rotated} of {head_dim} features of a head turn, expected an even number of 2 to {head_dim}")]
+    Rotated { rotated: usize, head_dim: usize },
+    /// LongRoPE has a factor for each frequency.
+    #[error("{key} lists {found} numbers, expected {expected}, one for each two features that turn")]
+    LongFactors { key: &'static str, found: usize, expected: usize },
+    /// Tokens that see those after them.
+    #[error("use_bidirectional_attention is true; supported: tokens that see those before them")]
+    Bidirectional,
+    /// StableLM's norms of heads.
+    #[error("qk_layernorm is true, which is not supported for stablelm; supported: false (as in StableLM 3B, StableLM 2 1.6B)")]
+    HeadNorms,
+    /// The experts of a layer are none or too many.
+    #[error("{key} is {size}, expected 1 to {most}")]
+    Experts { key: &'static str, size: usize, most: usize },
     /// Values of another width than keys.
     #[error("values of width {value} and keys of width {key} are not supported; supported: the same width")]
     ValueWidth { key: usize, value: usize },
@@ -46,9 +59,9 @@ pub enum ConfigError {
     /// More layers than any decoder has.
     #[error("num_hidden_layers is {layers}, expected at most {most}")]
     Layers { layers: usize, most: usize },
-    /// `layer_types` is of another number of layers.
-    #[error("layer_types lists {listed} layers, num_hidden_layers is {layers}")]
-    LayerTypes { listed: usize, layers: usize },
+    /// A list of layers is of another number of them.
+    #[error("{key} lists {listed} layers, num_hidden_layers is {layers}")]
+    LayerList { key: &'static str, listed: usize, layers: usize },
     /// Attention of a kind that is not supported.
     #[error("layer_types has {found}; supported: full_attention, sliding_attention")]
     LayerType { found: String },

@@ -6,22 +6,25 @@
 //! | `config.json` of Transformers 5 | `rope_parameters {rope_type, rope_theta, …}` |
 //! | GGUF metadata, architecture `llama` | `llama.*`; what is tied or has a bias is seen from the tensors |
 //!
-//! Keys that are absent have the defaults of the family's configuration in Transformers (`family.rs`); sizes have none,
+//! Keys that are absent have the defaults of the family's configuration in Transformers (`family/`); sizes have none,
 //! and an absent token id means that there is none.
 
 mod error;
-mod family;
+mod experts;
+pub(crate) mod family;
 mod gguf;
 mod json;
+mod layers;
 mod rope;
-mod window;
 
 pub use error::ConfigError;
+pub use experts::{ExpertWeights, Experts};
 pub use family::{AttentionBias, HeadNorm, ModelType};
-pub use rope::RopeScaling;
-pub use window::{SlidingWindow, WindowLayers};
+pub use layers::{Layers, SlidingWindow};
+use loract_autograd::ops::Activation;
+pub use rope::{Rope, RopeScaling};
 
-/// A decoder of Llama's kind: RMS norms, rotary positions, grouped-query attention, SwiGLU.
+/// A decoder: layers of attention and an MLP on a residual stream. What all models of a family have alike, its `model_type` says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DecoderConfig {
     /// Family; a GGUF file says `llama` for Mistral too.
@@ -42,26 +45,71 @@ pub struct DecoderConfig {
     pub vocab_size: usize,
     /// Longest sequence the model was made for.
     pub context: usize,
-    /// Base of the rotary frequencies.
-    pub rope_theta: f64,
-    /// How the rotary frequencies are changed for long contexts.
-    pub rope: RopeScaling,
-    /// Added to the mean square in RMS norms.
-    pub rms_eps: f32,
+    /// Inside the MLP.
+    pub activation: Activation,
+    /// How heads turn with their position.
+    pub rope: Rope,
+    /// The same in layers with a window, if it is another there.
+    pub local_rope: Option<Rope>,
+    /// Layers in which they turn.
+    pub turned: Layers,
+    /// How attention and MLP follow each other.
+    pub block: Block,
+    /// Added to the mean square in norms.
+    pub norm_eps: f32,
     /// Whether the head is the embedding.
     pub tied: bool,
     /// Which of q, k, v and o have a bias.
     pub attention_bias: AttentionBias,
     /// Whether heads of q and k are normed.
     pub head_norm: HeadNorm,
-    /// Whether gate, up and down have a bias.
+    /// Whether the layers of the MLP have a bias.
     pub mlp_bias: bool,
     /// How far tokens see; `None`: all before them, in every layer.
     pub sliding_window: Option<SlidingWindow>,
+    /// q, k and v are cut off at ± this.
+    pub clip_qkv: Option<f32>,
+    /// Fixed factors.
+    pub scales: Scales,
+    /// Scores of attention become cap·tanh(score/cap).
+    pub attention_softcap: Option<f32>,
+    /// Logits become cap·tanh(logit/cap).
+    pub logit_softcap: Option<f32>,
+    /// Layers whose MLP is a mixture of experts.
+    pub experts: Option<Experts>,
     /// Token that begins a text.
     pub bos: Option<u32>,
     /// Tokens that end one.
     pub eos: Vec<u32>,
+}
+
+/// How attention and MLP of a layer follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Block {
+    /// x + attention(x), then that + mlp(that).
+    Sequential,
+    /// x + attention(norm(x)) + mlp(norm(x)), of one norm.
+    Parallel,
+}
+
+/// Fixed factors.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scales {
+    /// Of embeddings.
+    pub embedding: f32,
+    /// Of what attention and MLP add to the residual stream.
+    pub residual: f32,
+    /// Of q·k.
+    pub attention: f32,
+    /// Of logits.
+    pub logits: f32,
+}
+
+impl Scales {
+    /// 1, and of q·k 1/√D.
+    pub(crate) fn of_heads(head_dim: usize) -> Self {
+        Self { embedding: 1.0, residual: 1.0, attention: 1.0 / (head_dim as f32).sqrt(), logits: 1.0 }
+    }
 }
 
 /// More layers than any decoder has; a damaged file must not make a loader ask for billions of tensors.
@@ -71,6 +119,11 @@ impl DecoderConfig {
     /// How many tokens each token of a layer sees, itself included; `None`: all before it.
     pub fn window(&self, layer: usize) -> Option<usize> {
         self.sliding_window.as_ref().and_then(|window| window.of_layer(layer))
+    }
+
+    /// What `f` says of each layer; of more layers than there can be, which are refused elsewhere, the first.
+    pub(crate) fn each_layer(&self, f: impl Fn(usize) -> bool) -> Vec<bool> {
+        (0..self.layers.min(MOST_LAYERS)).map(f).collect()
     }
 
     /// Itself, if its sizes fit each other.
@@ -94,10 +147,11 @@ impl DecoderConfig {
         if self.layers > MOST_LAYERS {
             return Err(ConfigError::Layers { layers: self.layers, most: MOST_LAYERS });
         }
-        if let Some(SlidingWindow { layers: WindowLayers::Listed(list), .. }) = &self.sliding_window
-            && list.len() != self.layers
-        {
-            return Err(ConfigError::LayerTypes { listed: list.len(), layers: self.layers });
+        let window = self.sliding_window.as_ref().map(|window| ("layer_types", &window.layers));
+        for (key, layers) in window.into_iter().chain([("no_rope_layers", &self.turned)]) {
+            if let Some(listed) = layers.listed().filter(|&listed| listed != self.layers) {
+                return Err(ConfigError::LayerList { key, listed, layers: self.layers });
+            }
         }
         if !self.heads.is_multiple_of(self.kv_heads) {
             return Err(ConfigError::Heads { heads: self.heads, kv_heads: self.kv_heads });
@@ -105,12 +159,26 @@ impl DecoderConfig {
         if !self.head_dim.is_multiple_of(2) {
             return Err(ConfigError::OddHead { head_dim: self.head_dim });
         }
-        for (key, value) in [("rms_norm_eps", f64::from(self.rms_eps)), ("rope_theta", self.rope_theta)] {
-            if !(value.is_finite() && value > 0.0) {
-                return Err(ConfigError::NotPositive { key, value });
+        let family = self.model_type.family();
+        let positive = [
+            (family.eps.0.unwrap_or("norm eps"), Some(self.norm_eps)),
+            ("clip_qkv", self.clip_qkv),
+            ("attn_logit_softcapping", self.attention_softcap),
+            ("final_logit_softcapping", self.logit_softcap),
+            ("the scale of attention", Some(self.scales.attention)),
+            ("the scale of embeddings", Some(self.scales.embedding)),
+            ("the scale of branches", Some(self.scales.residual)),
+            ("the scale of logits", Some(self.scales.logits)),
+        ];
+        for (key, value) in positive {
+            if let Some(value) = value.filter(|value| !(value.is_finite() && *value > 0.0)) {
+                return Err(ConfigError::NotPositive { key, value: f64::from(value) });
             }
         }
-        self.rope.check()?;
+        for rope in [Some(&self.rope), self.local_rope.as_ref()].into_iter().flatten() {
+            rope.check(self.head_dim)?;
+        }
+        self.experts.as_ref().map_or(Ok(()), |experts| experts.check())?;
         Ok(self)
     }
 }

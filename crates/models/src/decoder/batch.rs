@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use loract_autograd::ops::{RopeTable, Targets};
 
+use super::attention::Turn;
+use super::rope::Tables;
+
 /// A row of tokens and which of them are trained.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Row {
@@ -39,12 +42,30 @@ pub struct TokenBatch {
     targets_by_row: Vec<usize>,
 }
 
-/// What attention and rope need to know of a micro-batch's rows.
+/// What attention needs to know of a micro-batch's rows.
 #[derive(Debug, Clone)]
 pub struct RowsOf {
-    pub(crate) sequences: Arc<[Range<usize>]>,
-    pub(crate) positions: Arc<[u32]>,
-    pub(crate) rope: Arc<RopeTable>,
+    sequences: Arc<[Range<usize>]>,
+    /// Where each row is in a table of angles.
+    positions: Arc<[u32]>,
+    /// The same in the table of all layers, where long texts have rows of their own.
+    turned: Arc<[u32]>,
+    tables: Tables,
+}
+
+impl RowsOf {
+    pub(super) fn sequences(&self) -> &Arc<[Range<usize>]> {
+        &self.sequences
+    }
+
+    /// The table of angles and each row's place in it.
+    pub(super) fn turn(&self, turn: Turn) -> Option<(&Arc<RopeTable>, &Arc<[u32]>)> {
+        match turn {
+            Turn::Never => None,
+            Turn::Global => Some((&self.tables.global, &self.turned)),
+            Turn::Local => Some((self.tables.local.as_ref()?, &self.positions)),
+        }
+    }
 }
 
 impl TokenBatch {
@@ -112,8 +133,22 @@ impl TokenBatch {
     pub(crate) fn targets(&self) -> &Targets {
         &self.targets
     }
-    pub(crate) fn rows_of(&self, rope: Arc<RopeTable>) -> RowsOf {
-        RowsOf { sequences: Arc::clone(&self.sequences), positions: Arc::clone(&self.positions), rope }
+    pub(super) fn rows_of(&self, tables: Tables) -> RowsOf {
+        let positions = Arc::clone(&self.positions);
+        let turned = match tables.long {
+            None => Arc::clone(&positions),
+            Some((most, offset)) => {
+                let mut turned = positions.to_vec();
+                for rows in self.sequences.iter() {
+                    let rows = &mut turned[rows.clone()];
+                    if rows.last().is_some_and(|&last| last as usize >= most) {
+                        rows.iter_mut().for_each(|position| *position += offset);
+                    }
+                }
+                turned.into()
+            }
+        };
+        RowsOf { sequences: Arc::clone(&self.sequences), positions, turned, tables }
     }
 }
 

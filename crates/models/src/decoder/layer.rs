@@ -1,158 +1,114 @@
-//! One decoder layer: attention and a gated MLP, each behind an RMSNorm.
+//! One decoder layer: attention and an MLP, with norms before or after them.
 
-use loract_autograd::ops::{self, AttentionShape, Linear, Lora};
-use loract_autograd::{Error, Param, Site, Tape, Values, Var};
+use loract_autograd::ops::{self, Norm};
+use loract_autograd::{Error, Site, Tape, Var};
 
+use super::attention::Attention;
 use super::batch::RowsOf;
+use super::mlp::Mlp;
+use super::parts::{Named, Part, PartMut};
+use crate::config::Block;
 
-/// The weights of a layer; names mirror the checkpoint's keys. C width, F feed-forward width, H heads, D head width.
+/// The weights of a layer. C is the width of the residual stream.
 #[derive(Debug)]
 pub struct Layer {
-    /// Norm before attention, 1×C.
-    pub(super) input_layernorm: Values,
-    /// H·D×C.
-    pub(super) q_proj: Linear,
-    /// H_kv·D×C.
-    pub(super) k_proj: Linear,
-    /// H_kv·D×C.
-    pub(super) v_proj: Linear,
-    /// C×H·D.
-    pub(super) o_proj: Linear,
-    /// Norm of each head of q before rope, 1×D, in families that have one.
-    pub(super) q_norm: Option<Values>,
-    /// The same of k.
-    pub(super) k_norm: Option<Values>,
-    /// Norm before the MLP, 1×C.
-    pub(super) post_attention_layernorm: Values,
-    /// F×C.
-    pub(super) gate_proj: Linear,
-    /// F×C.
-    pub(super) up_proj: Linear,
-    /// C×F.
-    pub(super) down_proj: Linear,
-    pub(super) attention: AttentionShape,
-    pub(super) rms_eps: f32,
+    pub(super) block: Block,
+    pub(super) norms: LayerNorms,
+    pub(super) attention: Attention,
+    pub(super) mlp: Mlp,
+    /// What attention and MLP add is multiplied by this.
+    pub(super) residual_scale: f32,
+}
+
+/// The norms of a layer, each 1×C; which there are, the family knows.
+#[derive(Debug)]
+pub(super) struct LayerNorms {
+    pub(super) before_attention: Option<Named<Norm>>,
+    pub(super) after_attention: Option<Named<Norm>>,
+    pub(super) before_mlp: Option<Named<Norm>>,
+    pub(super) after_mlp: Option<Named<Norm>>,
 }
 
 impl Layer {
-    /// x (m×C) through the layer, m×C. Each half may be a recomputed segment, which then starts at the norm's output.
+    /// x (m×C) through the layer, m×C. Each half may be a recomputed segment, which then starts at the output of the norm
+    /// before it.
     pub(super) fn forward<'m>(&'m self, tape: &mut Tape<'m>, x: Var, rows: &RowsOf) -> Result<Var, Error> {
-        let y = self.norm(tape, &x, &self.input_layernorm, [Site::CkptAttn, Site::AttnIn])?;
-        let rows = rows.clone();
-        let y = tape.segment(Site::CkptAttn, y, Box::new(move |tape, y| self.self_attn(tape, y, &rows)))?;
-        let x = ops::add(tape, x, &y)?;
-        drop(y);
-        let y = self.norm(tape, &x, &self.post_attention_layernorm, [Site::CkptMlp, Site::MlpIn])?;
-        let y = tape.segment(Site::CkptMlp, y, Box::new(move |tape, y| self.mlp(tape, y)))?;
-        ops::add(tape, x, &y)
-    }
-
-    /// The norm's x̂ is stored once for its own backward and for what follows: a recomputed segment or the projections.
-    fn norm<'m>(
-        &'m self,
-        tape: &mut Tape<'m>,
-        x: &Var,
-        weight: &'m Values,
-        [segment, projections]: [Site; 2],
-    ) -> Result<Var, Error> {
-        let consumer = if tape.recomputes(segment) { segment } else { projections };
-        ops::rms_norm(tape, x, weight, self.rms_eps, &[Site::Norm, consumer])
-    }
-
-    fn self_attn<'m>(&'m self, tape: &mut Tape<'m>, y: Var, rows: &RowsOf) -> Result<Var, Error> {
-        let rows = rows.clone();
-        let o = tape.segment(Site::AttnQkv, y, Box::new(move |tape, y| self.attend(tape, y, &rows)))?;
-        tape.closes(&[Site::CkptAttn]);
-        ops::linear(tape, &o, &self.o_proj, Site::AttnOut)
+        let consumer = |tape: &Tape<'_>, segment, input| if tape.recomputes(segment) { segment } else { input };
+        let of_attention = consumer(tape, Site::CkptAttn, Site::AttnIn);
+        let of_mlp = consumer(tape, Site::CkptMlp, Site::MlpIn);
+        match self.block {
+            Block::Sequential => {
+                let y = norm(tape, &x, self.norms.before_attention.as_ref(), &[Site::Norm, of_attention])?;
+                let y = self.attend(tape, y, rows)?;
+                let x = ops::add(tape, x, &y)?;
+                drop(y);
+                let y = norm(tape, &x, self.norms.before_mlp.as_ref(), &[Site::Norm, of_mlp])?;
+                let y = self.feed_forward(tape, y)?;
+                ops::add(tape, x, &y)
+            }
+            Block::Parallel => {
+                let y =
+                    norm(tape, &x, self.norms.before_attention.as_ref(), &[Site::Norm, of_attention, of_mlp])?;
+                let attended = self.attend(tape, y.clone(), rows)?;
+                let x = ops::add(tape, x, &attended)?;
+                drop(attended);
+                let fed = self.feed_forward(tape, y)?;
+                ops::add(tape, x, &fed)
+            }
+        }
     }
 
     fn attend<'m>(&'m self, tape: &mut Tape<'m>, y: Var, rows: &RowsOf) -> Result<Var, Error> {
-        let q = ops::linear(tape, &y, &self.q_proj, Site::AttnIn)?;
-        let k = ops::linear(tape, &y, &self.k_proj, Site::AttnIn)?;
-        let v = ops::linear(tape, &y, &self.v_proj, Site::AttnIn)?;
-        drop(y);
-        let q = self.head_norm(tape, q, self.q_norm.as_ref())?;
-        let k = self.head_norm(tape, k, self.k_norm.as_ref())?;
-        let q = ops::rope(tape, q, &rows.rope, &rows.positions)?;
-        let k = ops::rope(tape, k, &rows.rope, &rows.positions)?;
-        ops::attention(tape, [q, k, v], self.attention, &rows.sequences)
+        let rows = rows.clone();
+        let after = self.norms.after_attention.as_ref();
+        let attention = move |tape: &mut Tape<'m>, y| {
+            let y = self.attention.forward(tape, y, &rows, after.is_none())?;
+            self.leave(tape, y, after)
+        };
+        tape.segment(Site::CkptAttn, y, Box::new(attention))
     }
 
-    /// q or k with each head normed, if the family does that.
-    fn head_norm<'m>(&'m self, tape: &mut Tape<'m>, x: Var, weight: Option<&'m Values>) -> Result<Var, Error> {
-        match weight {
-            None => Ok(x),
-            Some(weight) => ops::rms_norm(tape, &x, weight, self.rms_eps, &[Site::AttnQkv]),
-        }
+    fn feed_forward<'m>(&'m self, tape: &mut Tape<'m>, y: Var) -> Result<Var, Error> {
+        let after = self.norms.after_mlp.as_ref();
+        let mlp = move |tape: &mut Tape<'m>, y| {
+            let y = self.mlp.forward(tape, y, after.is_none())?;
+            self.leave(tape, y, after)
+        };
+        tape.segment(Site::CkptMlp, y, Box::new(mlp))
     }
 
-    fn mlp<'m>(&'m self, tape: &mut Tape<'m>, y: Var) -> Result<Var, Error> {
-        let gate = ops::linear(tape, &y, &self.gate_proj, Site::MlpIn)?;
-        let up = ops::linear(tape, &y, &self.up_proj, Site::MlpIn)?;
-        drop(y);
-        let h = ops::swiglu(tape, gate, up)?;
-        tape.closes(&[Site::CkptMlp, Site::CkptLayer]);
-        ops::linear(tape, &h, &self.down_proj, Site::MlpOut)
+    /// What attention or MLP adds to the residual stream.
+    fn leave<'m>(&'m self, tape: &mut Tape<'m>, y: Var, after: Option<&'m Named<Norm>>) -> Result<Var, Error> {
+        let y = norm(tape, &y, after, &[Site::Norm])?;
+        if self.residual_scale == 1.0 { Ok(y) } else { ops::scale(tape, y, self.residual_scale) }
     }
 
-    pub(super) fn norms(&self) -> impl Iterator<Item = (&'static str, &Values)> {
-        let of_heads = [("self_attn.q_norm", &self.q_norm), ("self_attn.k_norm", &self.k_norm)];
-        let of_halves =
-            [("input_layernorm", &self.input_layernorm), ("post_attention_layernorm", &self.post_attention_layernorm)];
-        of_halves.into_iter().chain(of_heads.into_iter().filter_map(|(name, norm)| Some((name, norm.as_ref()?))))
+    /// Its parts, norms first.
+    pub(super) fn parts(&self) -> Vec<Part<'_>> {
+        let LayerNorms { before_attention, after_attention, before_mlp, after_mlp } = &self.norms;
+        let norms = [before_attention, after_attention, before_mlp, after_mlp];
+        let mut all: Vec<_> = norms.into_iter().flatten().map(Part::Norm).collect();
+        self.attention.parts(&mut all);
+        self.mlp.parts(&mut all);
+        all
     }
 
-    pub(super) fn linears(&self) -> [(&'static str, &Linear); 7] {
-        [
-            ("self_attn.q_proj", &self.q_proj),
-            ("self_attn.k_proj", &self.k_proj),
-            ("self_attn.v_proj", &self.v_proj),
-            ("self_attn.o_proj", &self.o_proj),
-            ("mlp.gate_proj", &self.gate_proj),
-            ("mlp.up_proj", &self.up_proj),
-            ("mlp.down_proj", &self.down_proj),
-        ]
-    }
-
-    /// Norms and linear layers, to change.
-    pub(super) fn parts_mut(&mut self) -> (Vec<Named<'_, Values>>, [Named<'_, Linear>; 7]) {
-        let mut norms = vec![
-            ("input_layernorm", &mut self.input_layernorm),
-            ("post_attention_layernorm", &mut self.post_attention_layernorm),
-        ];
-        norms.extend(self.q_norm.as_mut().map(|norm| ("self_attn.q_norm", norm)));
-        norms.extend(self.k_norm.as_mut().map(|norm| ("self_attn.k_norm", norm)));
-        let linears = [
-            ("self_attn.q_proj", &mut self.q_proj),
-            ("self_attn.k_proj", &mut self.k_proj),
-            ("self_attn.v_proj", &mut self.v_proj),
-            ("self_attn.o_proj", &mut self.o_proj),
-            ("mlp.gate_proj", &mut self.gate_proj),
-            ("mlp.up_proj", &mut self.up_proj),
-            ("mlp.down_proj", &mut self.down_proj),
-        ];
-        (norms, linears)
-    }
-
-    pub(super) fn params<'a>(&'a self, all: &mut Vec<&'a Param>) {
-        all.extend(self.norms().filter_map(|(_, norm)| norm.trained()));
-        for (_, linear) in self.linears() {
-            all.extend(linear.weight.trained());
-            all.extend(linear.bias.as_ref().and_then(Values::trained));
-            all.extend(linear.lora.iter().flat_map(Lora::params));
-        }
-    }
-
-    pub(super) fn params_mut<'a>(&'a mut self, all: &mut Vec<&'a mut Param>) {
-        let (norms, linears) = self.parts_mut();
-        all.extend(norms.into_iter().filter_map(|(_, norm)| norm.trained_mut()));
-        for (_, linear) in linears {
-            all.extend(linear.weight.trained_mut());
-            all.extend(linear.bias.as_mut().and_then(Values::trained_mut));
-            all.extend(linear.lora.iter_mut().flat_map(Lora::params_mut));
-        }
+    /// As [`Layer::parts`], to change.
+    pub(super) fn parts_mut(&mut self) -> Vec<PartMut<'_>> {
+        let LayerNorms { before_attention, after_attention, before_mlp, after_mlp } = &mut self.norms;
+        let norms = [before_attention, after_attention, before_mlp, after_mlp];
+        let mut all: Vec<_> = norms.into_iter().flatten().map(PartMut::Norm).collect();
+        self.attention.parts_mut(&mut all);
+        self.mlp.parts_mut(&mut all);
+        all
     }
 }
 
-/// A part of a layer with its name within it.
-type Named<'a, T> = (&'static str, &'a mut T);
+/// x normed, if there is a norm here. x̂ is stored once for the norm's own backward and for what follows: a recomputed segment or
+/// projections.
+fn norm<'m>(tape: &mut Tape<'m>, x: &Var, norm: Option<&'m Named<Norm>>, sites: &[Site]) -> Result<Var, Error> {
+    match norm {
+        Some(norm) => ops::norm(tape, x, &norm.part, sites),
+        None => Ok(x.clone()),
+    }
+}

@@ -1,13 +1,16 @@
 //! One decoder for every family: embedding, layers, final norm, head. What differs between families is configuration
 //! ([`DecoderConfig`]); field names mirror the checkpoint's keys.
 //!
-//! A layer is  x + attention(norm(x)), then x + mlp(norm(x)):  the residual stream x is m×C, m = tokens of the
+//! A layer of most is  x + attention(norm(x)), then x + mlp(norm(x)):  the residual stream x is m×C, m = tokens of the
 //! micro-batch, its sequences end to end without padding.
 
+mod attention;
 mod batch;
 mod export;
 mod layer;
 mod load;
+mod mlp;
+mod parts;
 mod rope;
 mod tensors;
 
@@ -15,11 +18,12 @@ pub use batch::{Row, TokenBatch};
 pub use export::MODEL_FILE;
 pub use layer::Layer;
 
-use loract_autograd::ops::{self, Linear, LossOutput};
+use loract_autograd::ops::{self, Head, Linear, LossOutput, Norm};
 use loract_autograd::{KvCache, Memory, Param, Site, Tape, Tensor, Values, Var, Weight};
 
 use crate::config::DecoderConfig;
 use crate::error::Error;
+use parts::{Named, Part, PartMut};
 use rope::RopeCache;
 
 /// A decoder language model. C width, V vocabulary.
@@ -29,10 +33,12 @@ pub struct Decoder {
     /// Token embeddings, V×C; also the head if tied.
     embed_tokens: Weight,
     layers: Vec<Layer>,
-    /// Final norm, 1×C.
-    norm: Values,
+    /// Final norm.
+    norm: Named<Norm>,
     /// Head, V×C; `None` if tied to the embeddings.
     lm_head: Option<Weight>,
+    /// Its bias, 1×V, in families that have one.
+    head_bias: Option<Values>,
     rope: RopeCache,
 }
 
@@ -51,16 +57,19 @@ impl Decoder {
         if positions > self.config.context {
             return Err(Error::Context { tokens: positions, context: self.config.context });
         }
-        let rows = batch.rows_of(self.rope.table(&self.config, positions));
+        let rows = batch.rows_of(self.rope.tables(&self.config, positions));
         tape.set_layer(None);
         let mut x = ops::embedding(tape, &self.embed_tokens, batch.ids())?;
+        if self.config.scales.embedding != 1.0 {
+            x = ops::scale(tape, x, self.config.scales.embedding)?;
+        }
         for (index, layer) in self.layers.iter().enumerate() {
             tape.set_layer(Some(index));
             let rows = rows.clone();
             x = tape.segment(Site::CkptLayer, x, Box::new(move |tape, x| layer.forward(tape, x, &rows)))?;
         }
         tape.set_layer(None);
-        Ok(ops::rms_norm(tape, &x, &self.norm, self.config.rms_eps, &[Site::Norm])?)
+        Ok(ops::norm(tape, &x, &self.norm.part, &[Site::Norm])?)
     }
 
     /// The sum of the negative log-likelihoods of the batch's targets.
@@ -105,35 +114,40 @@ impl Decoder {
         Ok(ops::project(tape, &hidden, rows - 1..rows, self.head())?.tensor().clone())
     }
 
-    fn head(&self) -> &Weight {
-        self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
+    fn head(&self) -> Head<'_> {
+        Head {
+            weight: self.lm_head.as_ref().unwrap_or(&self.embed_tokens),
+            bias: self.head_bias.as_ref(),
+            scale: self.config.scales.logits,
+            softcap: self.config.logit_softcap,
+        }
     }
 
     /// Every linear layer with its name in the checkpoint, in order (`model.layers.0.self_attn.q_proj`, …).
     pub fn linears(&self) -> impl Iterator<Item = (String, &Linear)> {
-        self.layers
-            .iter()
-            .enumerate()
-            .flat_map(|(i, layer)| layer.linears().into_iter().map(move |(name, l)| (layer_name(i, name), l)))
+        self.layers.iter().enumerate().flat_map(|(i, layer)| {
+            let linears = layer.parts().into_iter().filter_map(Part::linear);
+            linears.map(move |(name, linear)| (layer_name(i, name), linear))
+        })
     }
 
     /// As [`Decoder::linears`], to change.
     pub fn linears_mut(&mut self) -> impl Iterator<Item = (String, &mut Linear)> {
-        self.layers
-            .iter_mut()
-            .enumerate()
-            .flat_map(|(i, layer)| layer.parts_mut().1.into_iter().map(move |(name, l)| (layer_name(i, name), l)))
+        self.layers.iter_mut().enumerate().flat_map(|(i, layer)| {
+            let linears = layer.parts_mut().into_iter().filter_map(PartMut::linear);
+            linears.map(move |(name, linear)| (layer_name(i, name), linear))
+        })
     }
 
     /// Every trained parameter, in the order of the checkpoint.
     pub fn params(&self) -> Vec<&Param> {
         let mut all: Vec<&Param> = Vec::new();
         all.extend(self.embed_tokens.trained());
-        for layer in &self.layers {
-            layer.params(&mut all);
+        for part in self.layers.iter().flat_map(Layer::parts).chain([Part::Norm(&self.norm)]) {
+            part.params(&mut all);
         }
-        all.extend(self.norm.trained());
         all.extend(self.lm_head.as_ref().and_then(Weight::trained));
+        all.extend(self.head_bias.as_ref().and_then(Values::trained));
         all
     }
 
@@ -141,11 +155,11 @@ impl Decoder {
     pub fn params_mut(&mut self) -> Vec<&mut Param> {
         let mut all: Vec<&mut Param> = Vec::new();
         all.extend(self.embed_tokens.trained_mut());
-        for layer in &mut self.layers {
-            layer.params_mut(&mut all);
+        for part in self.layers.iter_mut().flat_map(Layer::parts_mut).chain([PartMut::Norm(&mut self.norm)]) {
+            part.params(&mut all);
         }
-        all.extend(self.norm.trained_mut());
         all.extend(self.lm_head.as_mut().and_then(Weight::trained_mut));
+        all.extend(self.head_bias.as_mut().and_then(Values::trained_mut));
         all
     }
 }

@@ -1,9 +1,10 @@
 //! Every base tensor of a decoder under its name in the checkpoint, and which of them are trained.
 
-use loract_autograd::ops::Linear;
+use loract_autograd::ops::{Linear, Norm};
 use loract_autograd::{Memory, Param, Values, Weight};
 
-use super::Decoder;
+use super::parts::{Named, Part, PartMut};
+use super::{Decoder, layer_name};
 use crate::attach::{last_parts, names};
 use crate::error::Error;
 use crate::tensor_ref::TensorRef;
@@ -45,15 +46,11 @@ impl Decoder {
     pub fn tensors(&self) -> Vec<(String, TensorRef<'_>)> {
         let mut all = vec![(weight_of(EMBEDDING), TensorRef::Matrix(&self.embed_tokens))];
         for (i, layer) in self.layers.iter().enumerate() {
-            let name = |part: &str| format!("model.layers.{i}.{part}");
-            all.extend(layer.norms().map(|(part, norm)| (weight_of(&name(part)), TensorRef::Vector(norm))));
-            for (part, Linear { weight, bias, .. }) in layer.linears() {
-                all.push((weight_of(&name(part)), TensorRef::Matrix(weight)));
-                all.extend(bias.as_ref().map(|bias| (bias_of(&name(part)), TensorRef::Vector(bias))));
-            }
+            layer.parts().into_iter().for_each(|part| list(part, &layer_name(i, ""), &mut all));
         }
-        all.push((weight_of("model.norm"), TensorRef::Vector(&self.norm)));
+        list(Part::Norm(&self.norm), "", &mut all);
         all.extend(self.lm_head.as_ref().map(|head| (weight_of(HEAD), TensorRef::Matrix(head))));
+        all.extend(self.head_bias.as_ref().map(|bias| (bias_of(HEAD), TensorRef::Vector(bias))));
         all
     }
 
@@ -61,16 +58,11 @@ impl Decoder {
     fn tensors_mut(&mut self) -> Vec<(String, TensorMut<'_>)> {
         let mut all = vec![(weight_of(EMBEDDING), TensorMut::Matrix(&mut self.embed_tokens))];
         for (i, layer) in self.layers.iter_mut().enumerate() {
-            let name = |part: &str| format!("model.layers.{i}.{part}");
-            let (norms, linears) = layer.parts_mut();
-            all.extend(norms.into_iter().map(|(part, norm)| (weight_of(&name(part)), TensorMut::Vector(norm))));
-            for (part, Linear { weight, bias, .. }) in linears {
-                all.push((weight_of(&name(part)), TensorMut::Matrix(weight)));
-                all.extend(bias.as_mut().map(|bias| (bias_of(&name(part)), TensorMut::Vector(bias))));
-            }
+            layer.parts_mut().into_iter().for_each(|part| list_mut(part, &layer_name(i, ""), &mut all));
         }
-        all.push((weight_of("model.norm"), TensorMut::Vector(&mut self.norm)));
+        list_mut(PartMut::Norm(&mut self.norm), "", &mut all);
         all.extend(self.lm_head.as_mut().map(|head| (weight_of(HEAD), TensorMut::Matrix(head))));
+        all.extend(self.head_bias.as_mut().map(|bias| (bias_of(HEAD), TensorMut::Vector(bias))));
         all
     }
 
@@ -164,6 +156,42 @@ impl Decoder {
         }
         Ok(())
     }
+}
+
+/// The tensors of a part of a layer whose names begin with `prefix`.
+fn list<'a>(part: Part<'a>, prefix: &str, all: &mut Vec<(String, TensorRef<'a>)>) {
+    let (name, weight, bias) = match part {
+        Part::Norm(Named { name, part: Norm { width, weight, bias, .. } }) => {
+            let heads = |values: &'a Values| match values.value().cols() > *width {
+                true => TensorRef::Heads(values, *width),
+                false => TensorRef::Vector(values),
+            };
+            (name, weight.as_ref().map(heads), bias.as_ref().map(heads))
+        }
+        Part::Linear(Named { name, part }) => {
+            (name, Some(TensorRef::Matrix(&part.weight)), part.bias.as_ref().map(TensorRef::Vector))
+        }
+        Part::Matrix(Named { name, part }) => (name, Some(TensorRef::Matrix(part)), None),
+    };
+    let name = format!("{prefix}{name}");
+    all.extend(weight.map(|weight| (weight_of(&name), weight)));
+    all.extend(bias.map(|bias| (bias_of(&name), bias)));
+}
+
+/// As [`list`], to change.
+fn list_mut<'a>(part: PartMut<'a>, prefix: &str, all: &mut Vec<(String, TensorMut<'a>)>) {
+    let (name, weight, bias) = match part {
+        PartMut::Norm(Named { name, part: Norm { weight, bias, .. } }) => {
+            (name, weight.as_mut().map(TensorMut::Vector), bias.as_mut())
+        }
+        PartMut::Linear(Named { name, part: Linear { weight, bias, .. } }) => {
+            (name, Some(TensorMut::Matrix(weight)), bias.as_mut())
+        }
+        PartMut::Matrix(Named { name, part }) => (name, Some(TensorMut::Matrix(part)), None),
+    };
+    let name = format!("{prefix}{name}");
+    all.extend(weight.map(|weight| (weight_of(&name), weight)));
+    all.extend(bias.map(|bias| (bias_of(&name), TensorMut::Vector(bias))));
 }
 
 fn weight_of(module: &str) -> String {

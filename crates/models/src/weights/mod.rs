@@ -164,7 +164,7 @@ impl Weights {
         match tensor {
             // The numbers leave the frozen form at once, so its bytes are counted nowhere.
             TensorRef::Matrix(w) => Ok(self.take_matrix(&Memory::new(), name, w.rows(), w.cols())?.to_f32()),
-            TensorRef::Vector(values) => self.take_vector(name, values.value().cols()),
+            TensorRef::Vector(values) | TensorRef::Heads(values, _) => self.take_vector(name, values.value().cols()),
         }
     }
 

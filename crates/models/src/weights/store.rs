@@ -85,6 +85,9 @@ impl<'a> ToStore<'a> {
                 },
             ),
             TensorRef::Vector(values) => (vec![values.value().cols()], Numbers::Tensor(values.value())),
+            TensorRef::Heads(values, width) => {
+                (vec![values.value().cols() / width, width], Numbers::Tensor(values.value()))
+            }
         };
         Self { shape, numbers, stored }
     }

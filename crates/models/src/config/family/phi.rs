@@ -1,0 +1,32 @@
+//! Phi-1, Phi-1.5, Phi-2: attention and MLP side by side, LayerNorm, biases everywhere, half of each head turned.
+
+use loract_autograd::ops::{Activation, NormKind};
+
+use super::{
+    AttentionBias, AttentionBiasKey, AttentionNames, Family, HeadNorms, MlpNames, NormWeights, Norms, When, llama,
+};
+use crate::config::Block;
+
+pub(super) const FAMILY: Family = Family {
+    name: "phi",
+    class: "PhiForCausalLM",
+    activation: ("hidden_act", Activation::GeluTanh),
+    eps: (Some("layer_norm_eps"), 1e-5),
+    rotated: 0.5,
+    attention_bias: AttentionBiasKey { key: None, default: true, which: AttentionBias::All },
+    mlp_bias: (None, true),
+    norm: NormKind::Layer,
+    norm_weights: NormWeights::WeightAndBias,
+    block: Block::Parallel,
+    norms: Norms { before_mlp: None, ..llama::FAMILY.norms },
+    head_norm: HeadNorms {
+        when: When::Asked("qk_layernorm"),
+        names: ["self_attn.q_layernorm", "self_attn.k_layernorm"],
+        ..llama::FAMILY.head_norm
+    },
+    attention: AttentionNames { o: "self_attn.dense", ..llama::FAMILY.attention },
+    mlp: MlpNames::Plain { up: "mlp.fc1", down: "mlp.fc2" },
+    final_norm: "model.final_layernorm",
+    head_bias: true,
+    ..llama::FAMILY
+};

@@ -1,0 +1,80 @@
+//! The parts of a layer, with their names in the checkpoint: what is listed, trained, adapted and written.
+
+use loract_autograd::ops::{Linear, Lora, Norm};
+use loract_autograd::{Param, Values, Weight};
+
+/// A part with its name within the layer.
+#[derive(Debug)]
+pub(super) struct Named<T> {
+    /// As `self_attn.q_proj`.
+    pub(super) name: String,
+    pub(super) part: T,
+}
+
+/// A part of a layer.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Part<'a> {
+    Norm(&'a Named<Norm>),
+    /// Can have a LoRA pair.
+    Linear(&'a Named<Linear>),
+    /// A matrix that has none: a router.
+    Matrix(&'a Named<Weight>),
+}
+
+/// A part of a layer, to change.
+#[derive(Debug)]
+pub(super) enum PartMut<'a> {
+    Norm(&'a mut Named<Norm>),
+    Linear(&'a mut Named<Linear>),
+    Matrix(&'a mut Named<Weight>),
+}
+
+impl<'a> Part<'a> {
+    /// Itself, if it is a linear layer.
+    pub(super) fn linear(self) -> Option<(&'a str, &'a Linear)> {
+        match self {
+            Part::Linear(Named { name, part }) => Some((name, part)),
+            _ => None,
+        }
+    }
+
+    /// What of it is trained.
+    pub(super) fn params(self, all: &mut Vec<&'a Param>) {
+        match self {
+            Part::Norm(norm) => {
+                all.extend([&norm.part.weight, &norm.part.bias].into_iter().flatten().filter_map(Values::trained));
+            }
+            Part::Linear(Named { part, .. }) => {
+                all.extend(part.weight.trained());
+                all.extend(part.bias.as_ref().and_then(Values::trained));
+                all.extend(part.lora.iter().flat_map(Lora::params));
+            }
+            Part::Matrix(matrix) => all.extend(matrix.part.trained()),
+        }
+    }
+}
+
+impl<'a> PartMut<'a> {
+    /// As [`Part::linear`].
+    pub(super) fn linear(self) -> Option<(&'a str, &'a mut Linear)> {
+        match self {
+            PartMut::Linear(Named { name, part }) => Some((name, part)),
+            _ => None,
+        }
+    }
+
+    /// As [`Part::params`].
+    pub(super) fn params(self, all: &mut Vec<&'a mut Param>) {
+        match self {
+            PartMut::Norm(Named { part: Norm { weight, bias, .. }, .. }) => {
+                all.extend([weight, bias].into_iter().flatten().filter_map(Values::trained_mut));
+            }
+            PartMut::Linear(Named { part: Linear { weight, bias, lora }, .. }) => {
+                all.extend(weight.trained_mut());
+                all.extend(bias.as_mut().and_then(Values::trained_mut));
+                all.extend(lora.iter_mut().flat_map(Lora::params_mut));
+            }
+            PartMut::Matrix(matrix) => all.extend(matrix.part.trained_mut()),
+        }
+    }
+}
