@@ -54,6 +54,16 @@ pub enum Error {
         /// Size of the vocabulary.
         vocabulary: usize,
     },
+    /// A setting of an op that has to be above 0 is not.
+    #[error("{op}: {what} has to be a number above 0, not {value}")]
+    NotPositive {
+        /// The op.
+        op: &'static str,
+        /// Which setting.
+        what: &'static str,
+        /// What it is.
+        value: f32,
+    },
     /// An op was asked to pass a gradient that it cannot.
     #[error("{op} has no gradient for {what}")]
     NoGradient {
@@ -62,6 +72,13 @@ pub enum Error {
         /// Which of its inputs.
         what: &'static str,
     },
+}
+
+impl Error {
+    /// `Ok` if `value` is above 0; infinity is.
+    pub(crate) fn if_not_positive(op: &'static str, what: &'static str, value: f32) -> Result<(), Self> {
+        if value > 0.0 { Ok(()) } else { Err(Error::NotPositive { op, what, value }) }
+    }
 }
 
 /// `Ok` if the two sizes are equal.

@@ -50,6 +50,26 @@ pub(crate) fn join_columns(parts: &[(&[f32], usize)], out: &mut [f32]) {
     });
 }
 
+/// The columns `range` of x, of `cols` columns in all.
+pub(crate) fn copy_columns(x: &[f32], cols: usize, range: Range<usize>, out: &mut [f32]) {
+    let tile = rows_per_task(cols);
+    out.par_chunks_mut(tile * range.len()).zip(x.par_chunks(tile * cols)).for_each(|(out, x)| {
+        for (out, x) in out.chunks_exact_mut(range.len()).zip(x.chunks_exact(cols)) {
+            out.copy_from_slice(&x[range.clone()]);
+        }
+    });
+}
+
+/// y added to the columns `range` of x, of `cols` columns in all.
+pub(crate) fn add_to_columns(x: &mut [f32], cols: usize, range: Range<usize>, y: &[f32]) {
+    let tile = rows_per_task(cols);
+    x.par_chunks_mut(tile * cols).zip(y.par_chunks(tile * range.len())).for_each(|(x, y)| {
+        for (x, y) in x.chunks_exact_mut(cols).zip(y.chunks_exact(range.len())) {
+            add_scaled_here(&mut x[range.clone()], y, 1.0);
+        }
+    });
+}
+
 /// Rows of x, each multiplied by `scale` element by element.
 pub(crate) fn scale_columns(x: &mut [f32], scale: &[f32]) {
     x.par_chunks_mut(rows_per_task(scale.len()) * scale.len()).for_each(|rows| scale_rows_here(rows, scale));

@@ -1,6 +1,7 @@
 //! The seam: every loop over numbers. Ops above it see tensors only; a GPU would be another set of these.
 
 pub(crate) mod attention;
+pub(crate) mod clamp;
 pub(crate) mod cross_entropy;
 pub(crate) mod elementwise;
 pub(crate) mod matmul;

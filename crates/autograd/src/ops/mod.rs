@@ -2,6 +2,7 @@
 
 mod add;
 mod attention;
+mod clamp;
 mod cross_entropy;
 mod dora;
 mod dropout;
@@ -11,10 +12,13 @@ mod merged;
 mod project;
 mod rms_norm;
 mod rope;
+mod scale;
+mod slice;
 mod swiglu;
 
 pub use add::add;
 pub use attention::{AttentionShape, attention};
+pub use clamp::clamp;
 pub use cross_entropy::{LossOutput, Targets, cross_entropy};
 pub use dropout::dropout;
 pub use embedding::embedding;
@@ -23,4 +27,6 @@ pub use merged::merged;
 pub use project::project;
 pub use rms_norm::rms_norm;
 pub use rope::{RopePairs, RopeTable, rope};
+pub use scale::scale;
+pub use slice::slice;
 pub use swiglu::swiglu;

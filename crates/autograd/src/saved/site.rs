@@ -32,6 +32,8 @@ pub enum Site {
     RowStats,
     /// Gradient of the loss with respect to the head's input (trained rows × C); always exact.
     LossGrad,
+    /// Which elements a clamp let pass, a bit each; always exact.
+    Clamped,
 }
 
 impl Site {
@@ -71,6 +73,7 @@ impl Site {
             Site::LoraXa => "lora_xa",
             Site::RowStats => "row_stats",
             Site::LossGrad => "loss_grad",
+            Site::Clamped => "clamped",
         }
     }
 }

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use loract_autograd::ops::{
-    AttentionShape, Linear, Lora, RopeTable, Targets, add, attention, cross_entropy, dropout, embedding, linear,
-    rms_norm, rope, swiglu,
+    AttentionShape, Linear, Lora, RopeTable, Targets, add, attention, clamp, cross_entropy, dropout, embedding, linear,
+    rms_norm, rope, scale, slice, swiglu,
 };
 use loract_autograd::{
     Category, Compress, Error, FactorType, Factored, Form, Grads, Memory, Param, Policy, Rank, Recompute, SavedKind,
@@ -92,6 +92,9 @@ pub enum Op {
     Attention { shape: AttentionShape, sequences: Arc<[Range<usize>]> },
     Swiglu,
     Add,
+    Slice { columns: Range<usize>, of: usize },
+    Scale { factor: f32 },
+    Clamp { limit: f32 },
     Dropout { probability: f32, mask: Vec<f64> },
     CrossEntropy { head: Weight, targets: Targets },
 }
@@ -113,6 +116,9 @@ impl Op {
                 let x = next();
                 add(tape, x, &next())
             }
+            Op::Slice { columns, .. } => slice(tape, &next(), columns.clone()),
+            Op::Scale { factor } => scale(tape, next(), *factor),
+            Op::Clamp { limit } => clamp(tape, next(), *limit),
             Op::Dropout { probability, .. } => dropout(tape, next(), *probability, 9),
             Op::CrossEntropy { head, targets } => Ok(cross_entropy(tape, next(), head, targets)?.loss),
         }
@@ -161,6 +167,11 @@ impl Op {
             }
             Op::Swiglu => oracle::swiglu(&next(), &next()),
             Op::Add => oracle::add(&next(), &next()),
+            Op::Slice { columns, of } => {
+                next().chunks_exact(*of).flat_map(|row| row[columns.clone()].to_vec()).collect()
+            }
+            Op::Scale { factor } => next().iter().map(|x| x * f64::from(*factor)).collect(),
+            Op::Clamp { limit } => next().iter().map(|x| x.clamp(-f64::from(*limit), f64::from(*limit))).collect(),
             Op::Dropout { mask, .. } => oracle::product(&next(), mask),
             Op::CrossEntropy { head, targets } => {
                 let x = next();

@@ -20,4 +20,5 @@ mod reported;
 mod saved;
 mod segments;
 mod sharing;
+mod simple;
 mod threads;

@@ -106,6 +106,9 @@ fn cases(thin: Option<usize>) -> Result<Vec<Case>> {
     }
     case("swiglu", 1, vec![input(m, n, 4), input(m, n, 5)], Op::Swiglu);
     case("add", 1, vec![input(m, n, 4), input(m, n, 5)], Op::Add);
+    case("slice", 1, vec![input(m, n, 4)], Op::Slice { columns: 3..20, of: n });
+    case("scale", 1, vec![input(m, n, 4)], Op::Scale { factor: -1.7 });
+    case("clamp", 1, vec![input(m, n, 4)], Op::Clamp { limit: 0.6 });
     case("dropout", 1, vec![input(m, n, 6)], Op::Dropout { probability: p, mask: dropout_mask(m, n, p)? });
     let positions: Vec<u32> = (0..40).chain(0..30).collect();
     let rope = Op::Rope { frequencies: vec![1.0, 0.1, 0.01, 0.003], positions: positions.into() };
@@ -201,6 +204,9 @@ fn no_rows_are_no_special_case() -> Result {
         ("rms_norm", vec![empty(8)], Op::RmsNorm { weight: trained_vector(&memory, 8) }),
         ("swiglu", vec![empty(8), empty(8)], Op::Swiglu),
         ("add", vec![empty(8), empty(8)], Op::Add),
+        ("slice", vec![empty(8)], Op::Slice { columns: 2..5, of: 8 }),
+        ("scale", vec![empty(8)], Op::Scale { factor: 2.0 }),
+        ("clamp", vec![empty(8)], Op::Clamp { limit: 0.5 }),
         ("rope", vec![empty(8)], Op::Rope { frequencies: vec![1.0; 4], positions: Vec::new().into() }),
         ("embedding", vec![], Op::Embedding { table: trained(&memory, 5, 8), ids: vec![] }),
     ] {
@@ -235,6 +241,9 @@ fn gradients_of_a_value_used_twice_add_up() -> Result {
         Op::Linear { layer: square(), mask: None },
         Op::RmsNorm { weight: trained_vector(&memory, n) },
         Op::Rope { frequencies: vec![0.5; 4], positions: (0..12).collect() },
+        Op::Slice { columns: 0..n, of: n },
+        Op::Scale { factor: 0.5 },
+        Op::Clamp { limit: 0.5 },
         Op::Dropout { probability: 0.5, mask: Vec::new() },
     ] {
         let case = Case { name: "alone", op, inputs: vec![x.clone()], terms: n };

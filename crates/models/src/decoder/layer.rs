@@ -80,7 +80,7 @@ impl Layer {
     /// What attention or MLP adds to the residual stream.
     fn leave<'m>(&'m self, tape: &mut Tape<'m>, y: Var, after: Option<&'m Named<Norm>>) -> Result<Var, Error> {
         let y = norm(tape, &y, after, &[Site::Norm])?;
-        if self.residual_scale == 1.0 { Ok(y) } else { ops::scale(tape, y, self.residual_scale) }
+        ops::scale(tape, y, self.residual_scale)
     }
 
     /// Its parts, norms first.

@@ -59,10 +59,8 @@ impl Decoder {
         }
         let rows = batch.rows_of(self.rope.tables(&self.config, positions));
         tape.set_layer(None);
-        let mut x = ops::embedding(tape, &self.embed_tokens, batch.ids())?;
-        if self.config.scales.embedding != 1.0 {
-            x = ops::scale(tape, x, self.config.scales.embedding)?;
-        }
+        let x = ops::embedding(tape, &self.embed_tokens, batch.ids())?;
+        let mut x = ops::scale(tape, x, self.config.scales.embedding)?;
         for (index, layer) in self.layers.iter().enumerate() {
             tape.set_layer(Some(index));
             let rows = rows.clone();

@@ -29,7 +29,7 @@ const SITES: [(&[&str], Group); 12] = [
     (&["ckpt_attn"], ("ckpt_attn", INK)),
     (&["ckpt_mlp"], ("ckpt_mlp", 10)),
     (&["ckpt_layer"], ("ckpt_layer", 11)),
-    (&["lora_xa", "row_stats", "loss_grad"], ("lora_xa, row_stats, loss_grad", 9)),
+    (&["lora_xa", "row_stats", "loss_grad", "clamped"], ("lora_xa, row_stats, loss_grad, clamped", 9)),
     (&["transient"], ("transient: values on their way, scratch", 8)),
 ];
 
