@@ -67,18 +67,29 @@ pub fn rms_norm(x: &[f64], weight: &[f64], eps: f64) -> Vec<f64> {
         .collect()
 }
 
-/// Rotary embedding of every head (D = 2·frequencies) of x (m×cols): features i and i + D/2 are a complex number, turned
-/// by position·frequency_i.
-pub fn rope(x: &[f64], cols: usize, frequencies: &[f64], positions: &[u32]) -> Vec<f64> {
+/// How heads turn.
+#[derive(Debug, Clone, Copy)]
+pub struct Turned {
+    /// D; two features for each frequency turn.
+    pub head_dim: usize,
+    /// Whether neighbours turn together, instead of a feature of the first half with one of the second.
+    pub neighbours: bool,
+    /// Multiplies what turns.
+    pub amplitude: f64,
+}
+
+/// Each head of x (m×`cols`) turned; row t by the angles `turns[t]`·frequency.
+pub fn rope(x: &[f64], cols: usize, frequencies: &[f64], turns: &[f64], heads: Turned) -> Vec<f64> {
     let half = frequencies.len();
     let mut y = x.to_vec();
-    for (row, &position) in positions.iter().enumerate() {
-        for head in (0..cols).step_by(2 * half) {
+    for (row, turn) in turns.iter().enumerate() {
+        for head in (0..cols).step_by(heads.head_dim) {
             for (i, frequency) in frequencies.iter().enumerate() {
-                let (sin, cos) = (f64::from(position) * frequency).sin_cos();
-                let (re, im) = (row * cols + head + i, row * cols + head + half + i);
-                y[re] = x[re] * cos - x[im] * sin;
-                y[im] = x[re] * sin + x[im] * cos;
+                let (sin, cos) = (turn * frequency).sin_cos();
+                let (re, im) = if heads.neighbours { (2 * i, 2 * i + 1) } else { (i, half + i) };
+                let (re, im) = (row * cols + head + re, row * cols + head + im);
+                y[re] = heads.amplitude * (x[re] * cos - x[im] * sin);
+                y[im] = heads.amplitude * (x[re] * sin + x[im] * cos);
             }
         }
     }

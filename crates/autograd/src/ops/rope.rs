@@ -69,12 +69,7 @@ pub fn rope(tape: &mut Tape<'_>, x: Var, table: &Arc<RopeTable>, positions: &Arc
     same(entered.op, "features left over by whole heads", cols.checked_rem(table.head_dim).unwrap_or(cols), 0)?;
     let last = positions.iter().copied().max().unwrap_or(0) as usize;
     if last >= table.rows && rows > 0 {
-        return Err(Error::Shape {
-            op: entered.op,
-            what: "position beyond the table",
-            left: last,
-            right: table.rows,
-        });
+        return Err(Error::Shape { op: entered.op, what: "position beyond the table", left: last, right: table.rows });
     }
     let node = Node { x: x.grad_id(), table: Arc::clone(table), positions: Arc::clone(positions) };
     let mut y = x.into_tensor().into_unique(tape.memory());

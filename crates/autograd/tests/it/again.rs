@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use loract_autograd::ops::{AttentionShape, Linear, RopeTable, add, attention, linear, rope, swiglu};
+use loract_autograd::ops::{AttentionShape, Linear, RopePairs, RopeTable, add, attention, linear, rope, swiglu};
 use loract_autograd::{Category, Form, Frozen, Grads, Memory, Policy, SavedKind, Site, Tape, Var, Weight};
 use loract_testkit::oracle;
 use loract_testkit::spectrum::{Spectrum, with_spectrum};
@@ -135,7 +135,7 @@ fn queries_keys_and_values_come_from_the_input_of_their_projections() -> Result 
     let memory = Memory::new();
     let shape = AttentionShape { heads: 4, kv_heads: 2, head_dim: 12, window: None };
     let sequences: Arc<[_]> = [0..20, 20..N].into();
-    let table = Arc::new(RopeTable::new(N, &[1.0, 0.5, 0.2, 0.1, 0.05, 0.02]));
+    let table = Arc::new(RopeTable::new(N, 12, RopePairs::Halves, &[&[1.0, 0.5, 0.2, 0.1, 0.05, 0.02]], 1.0));
     let positions: Arc<[u32]> = (0..20).chain(0..N as u32 - 20).collect();
     let stretch = Stretch {
         run: &|tape, layers, mut inputs| {

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use loract_autograd::ops::{
-    AttentionShape, Linear, RopeTable, Targets, add, attention, cross_entropy, embedding, linear, rms_norm, rope,
-    swiglu,
+    AttentionShape, Linear, RopePairs, RopeTable, Targets, add, attention, cross_entropy, embedding, linear, rms_norm,
+    rope, swiglu,
 };
 use loract_autograd::{
     Bytes, Category, DType, Frozen, Grads, History, Memory, Param, Peak, Policy, Site, SiteError, Tape, Values, Var,
@@ -122,7 +122,7 @@ impl Decoder {
             ids: (0..options.tokens as u32).map(|i| i * i % VOCABULARY as u32).collect(),
             positions: sequences.iter().flat_map(|s| 0..s.len() as u32).collect(),
             sequences: sequences.into(),
-            table: Arc::new(RopeTable::new(options.tokens, &[1.0, 0.3, 0.1, 0.03])),
+            table: Arc::new(RopeTable::new(options.tokens, 8, RopePairs::Halves, &[&[1.0, 0.3, 0.1, 0.03]], 1.0)),
         })
     }
 

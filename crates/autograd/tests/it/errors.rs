@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use loract_autograd::ops::{
-    AttentionShape, Linear, RopeTable, Targets, add, attention, cross_entropy, embedding, linear, project, rms_norm,
-    rope, swiglu,
+    AttentionShape, Linear, RopePairs, RopeTable, Targets, add, attention, cross_entropy, embedding, linear, project,
+    rms_norm, rope, swiglu,
 };
 use loract_autograd::{
     Category, Compress, Error, Frozen, Grads, Memory, Param, Policy, Rank, Recompute, Site, StepKey, Tape, Values, Var,
@@ -47,7 +47,7 @@ fn shapes_that_do_not_fit_are_named_with_both_sides() -> Result {
     let beyond = message(project(&mut still, &y, 3..5, &head));
     check(beyond, "project: end of the rows asked for against those there: 5 against 4");
 
-    let table = Arc::new(RopeTable::new(10, &[1.0, 0.1, 0.01]));
+    let table = Arc::new(RopeTable::new(10, 6, RopePairs::Halves, &[&[1.0, 0.1, 0.01]], 1.0));
     let mut turn = |x: &Var, positions: &[u32]| message(rope(t, x.clone(), &table, &positions.into()));
     check(turn(&x46, &[0, 1]), "rope: rows against positions: 4 against 2");
     check(turn(&x48, &[0, 1, 2, 3]), "rope: features left over by whole heads: 2 against 0");

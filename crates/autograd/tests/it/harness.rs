@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use loract_autograd::ops::{
-    AttentionShape, Linear, Lora, RopeTable, Targets, add, attention, clamp, cross_entropy, dropout, embedding, linear,
-    rms_norm, rope, scale, slice, swiglu,
+    AttentionShape, Linear, Lora, RopePairs, RopeTable, Targets, add, attention, clamp, cross_entropy, dropout,
+    embedding, linear, rms_norm, rope, scale, slice, swiglu,
 };
 use loract_autograd::{
     Category, Compress, Error, FactorType, Factored, Form, Grads, Memory, Param, Policy, Rank, Recompute, SavedKind,
@@ -88,7 +88,7 @@ pub enum Op {
     Embedding { table: Weight, ids: Vec<u32> },
     Linear { layer: Linear, mask: Option<Vec<f64>> },
     RmsNorm { weight: Values },
-    Rope { frequencies: Vec<f64>, positions: Arc<[u32]> },
+    Rope { frequencies: Vec<f64>, head_dim: usize, pairs: RopePairs, amplitude: f64, positions: Arc<[u32]> },
     Attention { shape: AttentionShape, sequences: Arc<[Range<usize>]> },
     Swiglu,
     Add,
@@ -100,6 +100,12 @@ pub enum Op {
 }
 
 impl Op {
+    /// Whole heads turned by halves.
+    pub fn rope(frequencies: Vec<f64>, positions: impl IntoIterator<Item = u32>) -> Self {
+        let (head_dim, positions) = (2 * frequencies.len(), positions.into_iter().collect());
+        Op::Rope { frequencies, head_dim, pairs: RopePairs::Halves, amplitude: 1.0, positions }
+    }
+
     pub fn run<'m>(&'m self, tape: &mut Tape<'m>, inputs: Vec<Var>) -> Result<Var> {
         let mut inputs = inputs.into_iter();
         let mut next = || inputs.next().expect("as many inputs as the op takes");
@@ -107,8 +113,12 @@ impl Op {
             Op::Embedding { table, ids } => embedding(tape, table, ids),
             Op::Linear { layer, .. } => linear(tape, &next(), layer, Site::AttnOut),
             Op::RmsNorm { weight } => rms_norm(tape, &next(), weight, EPS, &[Site::Norm]),
-            Op::Rope { frequencies, positions } => {
-                rope(tape, next(), &Arc::new(RopeTable::new(60, frequencies)), positions)
+            Op::Rope { frequencies, head_dim, pairs, amplitude, positions } => {
+                // Half of the rows are turned by the second set.
+                let twice: Vec<f64> = frequencies.iter().map(|frequency| 2.0 * frequency).collect();
+                let table = RopeTable::new(60, *head_dim, *pairs, &[frequencies, &twice], *amplitude);
+                let places = positions.iter().enumerate().map(|(i, &p)| p + 60 * (i as u32 % 2));
+                rope(tape, next(), &Arc::new(table), &places.collect())
             }
             Op::Attention { shape, sequences } => attention(tape, [next(), next(), next()], *shape, sequences),
             Op::Swiglu => swiglu(tape, next(), next()),
@@ -156,9 +166,14 @@ impl Op {
                 oracle::linear(&x, layer.weight.cols(), &w, bias.as_deref(), pair)
             }
             Op::RmsNorm { weight } => oracle::rms_norm(&next(), &vector(weight, &mut next), f64::from(EPS)),
-            Op::Rope { frequencies, positions } => {
+            Op::Rope { frequencies, head_dim, pairs, amplitude, positions } => {
                 let x = next();
-                oracle::rope(&x, x.len() / positions.len(), frequencies, positions)
+                let cols = x.len() / positions.len();
+                let turns = |i: usize| f64::from(positions[i]) * [1.0, 2.0][i % 2];
+                let turns: Vec<f64> = (0..positions.len()).map(turns).collect();
+                let neighbours = *pairs == RopePairs::Neighbours;
+                let heads = oracle::Turned { head_dim: *head_dim, neighbours, amplitude: *amplitude };
+                oracle::rope(&x, cols, frequencies, &turns, heads)
             }
             Op::Attention { shape, sequences } => {
                 let AttentionShape { heads, kv_heads, head_dim, window } = *shape;

@@ -134,11 +134,7 @@ fn what_earlier_tensors_left_in_memory_is_never_read() -> Result {
         ("rms_norm", norm(&model), vec![x(N, 2)]),
         ("swiglu", Op::Swiglu, vec![x(N, 3), x(N, 4)]),
         ("add", Op::Add, vec![x(N, 3), x(N, 4)]),
-        (
-            "rope",
-            Op::Rope { frequencies: vec![0.1; 4], positions: (0..M as u32).map(|i| i % 60).collect() },
-            vec![x(N, 5)],
-        ),
+        ("rope", Op::rope(vec![0.1; 4], (0..M as u32).map(|i| i % 60)), vec![x(N, 5)]),
         ("attention", attention, vec![x(32, 6), x(16, 7), x(16, 8)]),
         ("cross_entropy", cross_entropy, vec![x(N, 9)]),
     ] {

@@ -1,7 +1,7 @@
 //! Every op except attention: forward and gradients of all inputs and trained parameters against the oracle, with what
 //! it keeps in every form.
 
-use loract_autograd::ops::{Linear, Targets, add, dropout, linear};
+use loract_autograd::ops::{Linear, RopePairs, Targets, add, dropout, linear};
 use loract_autograd::{
     Bytes, Category, Compress, DType, Frozen, Grads, Memory, Param, Policy, Rank, SavedKind, Site, Tape, Values,
     Weight, to_bf16_bytes,
@@ -111,8 +111,14 @@ fn cases(thin: Option<usize>) -> Result<Vec<Case>> {
     case("clamp", 1, vec![input(m, n, 4)], Op::Clamp { limit: 0.6 });
     case("dropout", 1, vec![input(m, n, 6)], Op::Dropout { probability: p, mask: dropout_mask(m, n, p)? });
     let positions: Vec<u32> = (0..40).chain(0..30).collect();
-    let rope = Op::Rope { frequencies: vec![1.0, 0.1, 0.01, 0.003], positions: positions.into() };
-    case("rope", 2, vec![input(m, n, 7)], rope);
+    for (name, head_dim, pairs, amplitude) in [
+        ("rope", 8, RopePairs::Halves, 1.0),
+        ("rope of neighbours", 8, RopePairs::Neighbours, 1.3),
+        ("rope of a part", n, RopePairs::Halves, 0.7),
+    ] {
+        let (frequencies, positions) = (vec![1.0, 0.1, 0.01, 0.003], positions.clone().into());
+        case(name, 2, vec![input(m, n, 7)], Op::Rope { frequencies, head_dim, pairs, amplitude, positions });
+    }
     let ids = vec![3, 0, 3, 16, 5, 3];
     case("embedding trained", ids.len(), vec![], Op::Embedding { table: trained(memory, 17, 8), ids });
     // Rows 0, 2, 5–6 and 8 are not trained.
@@ -207,7 +213,7 @@ fn no_rows_are_no_special_case() -> Result {
         ("slice", vec![empty(8)], Op::Slice { columns: 2..5, of: 8 }),
         ("scale", vec![empty(8)], Op::Scale { factor: 2.0 }),
         ("clamp", vec![empty(8)], Op::Clamp { limit: 0.5 }),
-        ("rope", vec![empty(8)], Op::Rope { frequencies: vec![1.0; 4], positions: Vec::new().into() }),
+        ("rope", vec![empty(8)], Op::rope(vec![1.0; 4], [])),
         ("embedding", vec![], Op::Embedding { table: trained(&memory, 5, 8), ids: vec![] }),
     ] {
         let case = Case { name, op, inputs, terms: 0 };
@@ -240,7 +246,7 @@ fn gradients_of_a_value_used_twice_add_up() -> Result {
     for op in [
         Op::Linear { layer: square(), mask: None },
         Op::RmsNorm { weight: trained_vector(&memory, n) },
-        Op::Rope { frequencies: vec![0.5; 4], positions: (0..12).collect() },
+        Op::rope(vec![0.5; 4], 0..12),
         Op::Slice { columns: 0..n, of: n },
         Op::Scale { factor: 0.5 },
         Op::Clamp { limit: 0.5 },

@@ -36,7 +36,9 @@ pub enum ConfigError {
     )]
     RopeFactors { original_context: usize },
     /// The part of a head that turns is none, odd or more than the head.
-    #[error("partial_rotary_factor makes {rotated} of {head_dim} features of a head turn, expected an even number of 2 to {head_dim}")]
+    #[error(
+        "partial_rotary_factor makes {rotated} of {head_dim} features of a head turn, expected an even number of 2 to {head_dim}"
+    )]
     Rotated { rotated: usize, head_dim: usize },
     /// LongRoPE has a factor for each frequency.
     #[error("{key} lists {found} numbers, expected {expected}, one for each two features that turn")]
@@ -45,7 +47,9 @@ pub enum ConfigError {
     #[error("use_bidirectional_attention is true; supported: tokens that see those before them")]
     Bidirectional,
     /// StableLM's norms of heads.
-    #[error("qk_layernorm is true, which is not supported for stablelm; supported: false (as in StableLM 3B, StableLM 2 1.6B)")]
+    #[error(
+        "qk_layernorm is true, which is not supported for stablelm; supported: false (as in StableLM 3B, StableLM 2 1.6B)"
+    )]
     HeadNorms,
     /// The experts of a layer are none or too many.
     #[error("{key} is {size}, expected 1 to {most}")]

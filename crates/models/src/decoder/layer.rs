@@ -47,8 +47,7 @@ impl Layer {
                 ops::add(tape, x, &y)
             }
             Block::Parallel => {
-                let y =
-                    norm(tape, &x, self.norms.before_attention.as_ref(), &[Site::Norm, of_attention, of_mlp])?;
+                let y = norm(tape, &x, self.norms.before_attention.as_ref(), &[Site::Norm, of_attention, of_mlp])?;
                 let attended = self.attend(tape, y.clone(), rows)?;
                 let x = ops::add(tape, x, &attended)?;
                 drop(attended);

@@ -147,12 +147,10 @@ impl Builder<'_> {
         let full = format!("{}{name}", self.prefix);
         let weights = self.family.norm_weights;
         let offset = if weights == NormWeights::LessOne { 1.0 } else { 0.0 };
-        let weight = unless(weights == NormWeights::None, || {
-            self.source.vector(&format!("{full}.weight"), len, 1.0 - offset)
-        });
-        let bias = unless(weights != NormWeights::WeightAndBias, || {
-            self.source.vector(&format!("{full}.bias"), len, 0.0)
-        });
+        let weight =
+            unless(weights == NormWeights::None, || self.source.vector(&format!("{full}.weight"), len, 1.0 - offset));
+        let bias =
+            unless(weights != NormWeights::WeightAndBias, || self.source.vector(&format!("{full}.bias"), len, 0.0));
         let (kind, eps) = (self.family.norm, self.config.norm_eps);
         Some(Named { name: name.to_owned(), part: Norm { kind, width, eps, offset, weight: weight?, bias: bias? } })
     }
@@ -194,9 +192,7 @@ impl Builder<'_> {
                     .map(|(name, rows)| self.linear(name, rows, c, biased));
                 q.zip(k).zip(v).map(|((q, k), v)| Qkv::Apart(Box::new([q, k, v])))
             }
-            QkvNames::Fused(name) => {
-                self.linear(name, q + 2 * kv, c, biased).map(|one| Qkv::Fused(Box::new(one)))
-            }
+            QkvNames::Fused(name) => self.linear(name, q + 2 * kv, c, biased).map(|one| Qkv::Fused(Box::new(one))),
         };
         let o = self.linear(names.o, c, q, config.attention_bias == AttentionBias::All);
         let norms = self.family.head_norm;

@@ -20,7 +20,9 @@ pub(super) fn read(config: &Fields<'_>, keys: WindowKeys, layers: usize) -> Resu
     match keys {
         WindowKeys::Never => Ok(None),
         WindowKeys::Every { tokens: default } => Ok(everywhere(tokens(default)?)),
-        WindowKeys::EveryIfUsed { .. } | WindowKeys::UpperIfUsed { .. } if !config.flag("use_sliding_window")? => Ok(None),
+        WindowKeys::EveryIfUsed { .. } | WindowKeys::UpperIfUsed { .. } if !config.flag("use_sliding_window")? => {
+            Ok(None)
+        }
         WindowKeys::EveryIfUsed { tokens: default } => Ok(everywhere(tokens(Some(default))?)),
         WindowKeys::UpperIfUsed { tokens: default, full } => {
             let full = config.size("max_window_layers")?.unwrap_or(full);
