@@ -16,6 +16,12 @@ pub enum ConfigError {
          convert_hf_to_gguf.py converts)"
     )]
     NotAsGguf { found: super::ModelType },
+    /// A rope type that is not written as GGUF.
+    #[error(
+        "a rope of type yarn or longrope is not written as GGUF; written: default, linear, llama3 (`loract merge` makes a folder, \
+         which llama.cpp's convert_hf_to_gguf.py converts)"
+    )]
+    RopeNotAsGguf,
     /// A family that is not supported.
     #[error(
         "model_type {found} is not supported{}; supported: {}",
@@ -51,6 +57,9 @@ pub enum ConfigError {
         "qk_layernorm is true, which is not supported for stablelm; supported: false (as in StableLM 3B, StableLM 2 1.6B)"
     )]
     HeadNorms,
+    /// A mixture of experts in a GGUF file.
+    #[error("{experts} experts a layer, which are not read from GGUF files yet; use the safetensors version of the model")]
+    GgufExperts { experts: u64 },
     /// The experts of a layer are none or too many.
     #[error("{key} is {size}, expected 1 to {most}")]
     Experts { key: &'static str, size: usize, most: usize },

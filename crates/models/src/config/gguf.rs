@@ -1,6 +1,8 @@
 //! The configuration in a GGUF file of architecture `llama`.
 
-use super::{AttentionBias, ConfigError, DecoderConfig, HeadNorm, ModelType, RopeScaling, SlidingWindow, head_dim};
+use super::{
+    AttentionBias, ConfigError, DecoderConfig, HeadNorm, Layers, ModelType, Rope, RopeScaling, Scales, SlidingWindow, head_dim,
+};
 use crate::error::Error;
 use crate::weights::gguf::{Gguf, GgufError, Metadata};
 
@@ -122,7 +124,7 @@ impl Keys {
 
     fn config(self, rope: RopeScaling, vocab_size: usize) -> Result<DecoderConfig, ConfigError> {
         if self.experts > 0 {
-            return Err(ConfigError::Experts { experts: self.experts });
+            return Err(ConfigError::GgufExperts { experts: self.experts });
         }
         let head_dim = match self.key_length {
             Some(dim) => dim,
@@ -131,11 +133,10 @@ impl Keys {
         if let Some(value) = self.value_length.filter(|&value| value != head_dim) {
             return Err(ConfigError::ValueWidth { key: head_dim, value });
         }
-        if let Some(rotated) = self.rotated.filter(|&rotated| rotated != head_dim) {
-            return Err(ConfigError::PartialRotary { key: "llama.rope.dimension_count", found: rotated as f64 });
-        }
+        let model_type = ModelType::Llama;
+        let family = model_type.family();
         Ok(DecoderConfig {
-            model_type: ModelType::Llama,
+            model_type,
             hidden_size: self.hidden_size,
             layers: self.layers,
             heads: self.heads,
@@ -144,14 +145,22 @@ impl Keys {
             intermediate_size: self.intermediate_size,
             vocab_size,
             context: self.context,
-            rope_theta: self.rope_theta,
-            rope,
-            rms_eps: self.rms_eps as f32,
+            activation: family.activation.1,
+            rope: Rope { theta: self.rope_theta, rotated: self.rotated.unwrap_or(head_dim), scaling: rope },
+            local_rope: None,
+            turned: Layers::All,
+            block: family.block,
+            norm_eps: self.rms_eps as f32,
             tied: false,
             attention_bias: AttentionBias::None,
             head_norm: HeadNorm::None,
             mlp_bias: false,
             sliding_window: self.sliding_window.map(SlidingWindow::everywhere),
+            clip_qkv: None,
+            scales: Scales::of_heads(head_dim),
+            attention_softcap: None,
+            logit_softcap: None,
+            experts: None,
             bos: self.bos,
             eos: self.eos,
         })

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::config::{ConfigError, DecoderConfig, ModelType, RopeScaling, SlidingWindow};
+use crate::config::{ConfigError, DecoderConfig, ModelType, Rope, RopeScaling, SlidingWindow};
 use crate::error::Error;
 use crate::source::{CONFIG, ModelSource, TOKENIZER, TOKENIZER_CONFIG, token_in};
 use crate::weights::gguf::Gguf;
@@ -102,6 +102,9 @@ impl About {
 /// # Errors
 /// [`ConfigError::NotAsGguf`] of another.
 pub(super) fn sayable(config: &DecoderConfig) -> Result<(), ConfigError> {
+    if let RopeScaling::Yarn { .. } | RopeScaling::Long { .. } = config.rope.scaling {
+        return Err(ConfigError::RopeNotAsGguf);
+    }
     match config.model_type {
         ModelType::Llama | ModelType::Mistral => Ok(()),
         found => Err(ConfigError::NotAsGguf { found }),
@@ -119,13 +122,13 @@ fn hyper_parameters(config: &DecoderConfig, entries: &mut Entries) {
         ("attention.head_count_kv", config.kv_heads),
         ("attention.key_length", config.head_dim),
         ("attention.value_length", config.head_dim),
-        ("rope.dimension_count", config.head_dim),
+        ("rope.dimension_count", config.rope.rotated),
         ("vocab_size", config.vocab_size),
     ];
     let mut floats =
-        vec![("rope.freq_base", config.rope_theta as f32), ("attention.layer_norm_rms_epsilon", config.rms_eps)];
+        vec![("rope.freq_base", config.rope.theta as f32), ("attention.layer_norm_rms_epsilon", config.norm_eps)];
     sizes.extend(config.sliding_window.as_ref().map(|window| ("attention.sliding_window", window.tokens)));
-    match config.rope {
+    match config.rope.scaling {
         RopeScaling::None => {}
         RopeScaling::Linear { factor } => {
             entries.set("llama.rope.scaling.type", Entry::Text("linear".to_owned()));
@@ -135,6 +138,8 @@ fn hyper_parameters(config: &DecoderConfig, entries: &mut Entries) {
         RopeScaling::Llama3 { original_context, .. } => {
             sizes.push(("rope.scaling.original_context_length", original_context));
         }
+        // Refused by `sayable`.
+        RopeScaling::Yarn { .. } | RopeScaling::Long { .. } => {}
     }
     for (key, size) in sizes {
         // Sizes of a configuration have been checked to fit.
@@ -147,8 +152,8 @@ fn hyper_parameters(config: &DecoderConfig, entries: &mut Entries) {
 
 /// What llama.cpp's converter writes for Llama 3.1 and later: by what each inverse frequency is divided.
 fn rope_factors(config: &DecoderConfig) -> Option<Vec<f32>> {
-    let RopeScaling::Llama3 { .. } = config.rope else { return None };
-    let half = config.head_dim / 2;
-    let inverse = |i: usize| config.rope_theta.powf(-(i as f64) / half as f64);
-    Some((0..half).map(|i| config.rope.divisor(inverse(i)) as f32).collect())
+    let Rope { theta, rotated, scaling: scaling @ RopeScaling::Llama3 { .. } } = &config.rope else { return None };
+    let half = rotated / 2;
+    let inverse = |i: usize| theta.powf(-(i as f64) / half as f64);
+    Some((0..half).map(|i| scaling.divisor(inverse(i)) as f32).collect())
 }

@@ -56,7 +56,7 @@ impl DecoderConfig {
             "max_position_embeddings": self.context,
             "rope_theta": self.rope.theta,
             "rope_scaling": rope::written(&self.rope.scaling),
-            "partial_rotary_factor": self.rope.rotated as f64 / self.head_dim as f64,
+            "partial_rotary_factor": part(self.rope.rotated, self.head_dim),
             "tie_word_embeddings": self.tied,
             "sliding_window": self.sliding_window.as_ref().map(|window| window.tokens),
             "use_sliding_window": self.sliding_window.is_some(),
@@ -143,6 +143,12 @@ impl DecoderConfig {
         (family.read)(config, &mut read)?;
         read.checked()
     }
+}
+
+/// The part of a head that gives `rotated` again when it is cut off to a whole number.
+fn part(rotated: usize, head_dim: usize) -> f64 {
+    let part = rotated as f64 / head_dim as f64;
+    if (head_dim as f64 * part) as usize == rotated { part } else { part.next_up() }
 }
 
 /// Transformers' words for activations (`ACT2FN`); the first of each is what we write.
