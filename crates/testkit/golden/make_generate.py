@@ -7,7 +7,8 @@ make_golden.py makes, and the probabilities that it draws from.
   generate/greedy.json    for each case and for base model and adapter: prompt, greedy
                           tokens up to the models' context, with and without a
                           repetition penalty, and the least margin between the
-                          two largest logits of a step (rounding is about 1e-6)
+                          two largest logits of a step (rounding is about 1e-6; a case
+                          of families.py with less than LEAST_MARGIN takes another seed)
   generate/sampling.json  logits, text so far, settings, and the probability of
                           every token after Transformers' own logits processors
 """
@@ -29,8 +30,11 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
+from families import FAMILIES
+from make_golden import CASES
+
 HERE = Path(__file__).resolve().parent
-CASES = ["llama-tied", "llama-untied", "llama3-rope", "mistral-window", "qwen2", "qwen3"]
+LEAST_MARGIN = 1e-3
 PROMPT = [5, 17, 42, 8, 23]
 CONTEXT = 64
 
@@ -57,13 +61,18 @@ def main():
     torch.set_num_threads(1)
     out = HERE / "generate"
     out.mkdir(exist_ok=True)
-    found = {}
+    lines = []
     for case in CASES:
         model = AutoModelForCausalLM.from_pretrained(HERE / case, dtype=torch.float32).eval()
         of_base = {str(p): greedy(model, p) for p in (1.0, 1.3)}
         model = PeftModel.from_pretrained(model, HERE / case / "adapter").eval()
-        found[case] = {"base": of_base, "adapter": {str(p): greedy(model, p) for p in (1.0, 1.3)}}
-    (out / "greedy.json").write_text(json.dumps({"prompt": PROMPT, "cases": found}) + "\n")
+        of_adapter = {str(p): greedy(model, p) for p in (1.0, 1.3)}
+        least = min(run["margin"] for run in [*of_base.values(), *of_adapter.values()])
+        print(f"{case}: least margin {least:.1e}")
+        assert case not in FAMILIES or least >= LEAST_MARGIN, case
+        lines.append(f'{json.dumps(case)}: {json.dumps({"base": of_base, "adapter": of_adapter})}')
+    cases = ",\n".join(lines)
+    (out / "greedy.json").write_text(f'{{"prompt": {json.dumps(PROMPT)}, "cases": {{\n{cases}\n}}}}\n')
 
     torch.manual_seed(0)
     rows = []

@@ -1,6 +1,7 @@
 """Make the golden cases that the Rust tests compare against: tiny random base
 models (save_pretrained), a PEFT LoRA adapter, token rows, and what torch +
-transformers + peft compute from them in f32 on one CPU thread.
+transformers + peft compute from them in f32 on one CPU thread. The cases of
+Llama and its nearest relatives are here, those of other families in families.py.
 
     pip install -r requirements.txt
     python make_golden.py              # all cases
@@ -10,14 +11,16 @@ Versions: torch 2.15.0, transformers 5.24.0, peft 0.21.2, safetensors 0.8.0.
 Each case folder, written next to this script, holds:
 
   config.json, *.safetensors   base model, stored in the case's dtype
-  adapter/                     PEFT adapter: r 4, alpha 12, seven projections
+  adapter/                     PEFT adapter of every linear map but the head: r 4
+                               (families.py: r 2), alpha 3 r
   rows.jsonl                   {"input_ids", "labels"}; labels line up with
                                input_ids (the loss shifts by one), -100 is not
                                trained, no "labels" means labels = input_ids
-  golden.json                  losses and gradient norms (see `case`)
+  golden.json                  losses and gradient norms (see `make`)
   golden.safetensors           logits.0, base_logits.0: row 0 with/without adapter
                                grad.KEY:  gradient of the loss over rows 0..3
-                               steps.KEY: adapter after ten AdamW steps
+                               steps.KEY: adapter after ten AdamW steps (cases with
+                               `steps`, as the numbers of the steps in golden.json)
   adapter-rslora/, -dora/,     (llama-tied) adapters of other kinds, as PEFT saves them;
   -modules/                    the last has modules_to_save, one of them the tied head
   variants.json, .safetensors  (llama-tied) for rslora, dora, fa (the plain adapter with
@@ -42,11 +45,12 @@ import torch
 import torch.nn.functional as F
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+
+from families import FAMILIES, LLAMA, Case, rope
 
 HERE = Path(__file__).resolve().parent
-PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-RANK, ALPHA = 4, 12
+ALPHA_BY_RANK = 3
 LENGTHS = [20, 6, 13, 9, 17, 8, 11, 16, 7, 19, 10, 14]
 GRAD_ROWS, STEPS, BATCH_ROWS = 4, 10, 2
 ADAMW = dict(lr=1e-2, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
@@ -64,14 +68,14 @@ SHAPE = dict(
 )
 
 
-def rope(theta, **scaling):
-    return {"rope_parameters": {"rope_type": "default", "rope_theta": theta, **scaling}}
+def llama(seed, config, dtype, save_args={}):
+    """A case of the first kind: Llama and its nearest relatives, rank 4, with ten steps."""
+    return Case(seed, config, dtype, save_args, rank=4, steps=True)
 
 
-# name -> (seed, config, dtype on disk, save_pretrained arguments)
 CASES = {
-    "llama-tied": (1, LlamaConfig(**SHAPE, **rope(50000.0), tie_word_embeddings=True), torch.float32, {}),
-    "llama-untied": (
+    "llama-tied": llama(1, LlamaConfig(**SHAPE, **rope(50000.0), tie_word_embeddings=True), torch.float32),
+    "llama-untied": llama(
         2,
         LlamaConfig(
             **{**SHAPE, "num_key_value_heads": 1, "rms_norm_eps": 1e-4},
@@ -84,7 +88,7 @@ CASES = {
         torch.float32,
         {"max_shard_size": "40KB"},
     ),
-    "llama3-rope": (
+    "llama3-rope": llama(
         3,
         LlamaConfig(
             **SHAPE,
@@ -99,15 +103,13 @@ CASES = {
             tie_word_embeddings=False,
         ),
         torch.bfloat16,
-        {},
     ),
-    "mistral-window": (
+    "mistral-window": llama(
         4,
         MistralConfig(**SHAPE, **rope(50000.0), sliding_window=5, tie_word_embeddings=False),
         torch.float16,
-        {},
     ),
-    "qwen2": (
+    "qwen2": llama(
         5,
         Qwen2Config(
             **SHAPE,
@@ -120,31 +122,45 @@ CASES = {
             eos_token_id=2,
         ),
         torch.float32,
-        {},
     ),
-    "qwen3": (
+    "qwen3": llama(
         6,
         Qwen3Config(
             **SHAPE, **rope(50000.0), head_dim=12, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2
         ),
         torch.float32,
-        {},
     ),
+    **FAMILIES,
 }
 
 
-def save_base(folder, seed, config, dtype, save_args):
-    """A random base model: norms in 0.5..1.5, biases off 0, the rest N(0, 0.3)."""
-    gen = torch.Generator().manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+def save_base(folder, case):
+    """A random base model: norms in 0.5..1.5 (Gemma keeps what is added to 1), biases off 0, the rest N(0, 0.3)."""
+    gen = torch.Generator().manual_seed(case.seed)
+    model = AutoModelForCausalLM.from_config(case.config, dtype=torch.float32)
+    norms = (-0.5, 0.5) if case.config.model_type.startswith("gemma") else (0.5, 1.5)
     with torch.no_grad():
         for name, p in model.named_parameters():
             if name.endswith("norm.weight"):
-                p.uniform_(0.5, 1.5, generator=gen)
+                p.uniform_(*norms, generator=gen)
             else:
                 p.normal_(0.0, 0.3, generator=gen)
-    model.to(dtype).save_pretrained(folder, **save_args)
+    model.to(case.dtype).save_pretrained(folder, **case.save_args)
     (folder / "generation_config.json").unlink(missing_ok=True)
+    if case.older is not None:
+        write_older_config(folder / "config.json", case)
+
+
+def write_older_config(path, case):
+    """Some keys of config.json as checkpoints older than Transformers 5 have them; it must read the same from them."""
+    config = {**json.loads(path.read_text()), **case.older}
+    config = {key: value for key, value in config.items() if key not in case.older or value is not None}
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    again = AutoConfig.from_pretrained(path.parent)
+    found, want = again.rope_parameters, case.config.rope_parameters
+    found = {key: value for key, value in found.items() if key != "type"}  # the older name of rope_type, which is there too
+    assert found == want, f"{found}, not {want}"
+    assert getattr(again, "layer_types", None) == getattr(case.config, "layer_types", None)
 
 
 def load_base(folder):
@@ -153,14 +169,14 @@ def load_base(folder):
     return model.eval()
 
 
-def add_adapter(base, folder, seed, kind="", targets=PROJECTIONS, **settings):
+def add_adapter(base, folder, seed, kind="", targets=LLAMA, rank=4, **settings):
     """A random LoRA adapter (A and B both non-zero), saved in PEFT's format. A DoRA magnitude is off its first value, as
     are modules that are trained as a whole."""
     gen = torch.Generator().manual_seed(100 + seed)
     base.name_or_path = folder.name  # what PEFT writes as base_model_name_or_path
     config = LoraConfig(
-        r=RANK,
-        lora_alpha=ALPHA,
+        r=rank,
+        lora_alpha=ALPHA_BY_RANK * rank,
         lora_dropout=0.0,
         target_modules=targets,
         task_type="CAUSAL_LM",
@@ -254,13 +270,13 @@ def variants(folder, seed, rows):
     (folder / "variants.json").write_text(json.dumps(numbers, indent=2, sort_keys=True) + "\n")
 
 
-def case(name):
-    seed, config, dtype, save_args = CASES[name]
+def make(name):
+    case = CASES[name]
     folder = HERE / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    save_base(folder, seed, config, dtype, save_args)
-    rows = make_rows(folder, seed, config.vocab_size)
+    save_base(folder, case)
+    rows = make_rows(folder, case.seed, case.config.vocab_size)
     base = load_base(folder)
 
     if name == "llama-tied":
@@ -268,9 +284,9 @@ def case(name):
         save_file({n: p.grad for n, p in base.named_parameters()}, folder / "fullgrad.safetensors")
         base.zero_grad(set_to_none=True)
 
-    model = add_adapter(base, folder, seed).eval()
+    model = add_adapter(base, folder, case.seed, targets=case.targets, rank=case.rank).eval()
     if name == "llama-tied":
-        variants(folder, seed, rows)
+        variants(folder, case.seed, rows)
     tensors, golden = {}, {}
     with torch.no_grad():
         tensors["logits.0"] = logits(model, rows[0]).clone()
@@ -283,8 +299,20 @@ def case(name):
     params = lora(model)
     golden["loss"] = loss(model, rows[:GRAD_ROWS], backward=True)
     for key, p in params.items():
+        assert p.grad.any(), key
         tensors[f"grad.{key}"] = p.grad.clone()
+    assert all(2 < golden[key] < 8 for key in ("loss", "base_loss", "file_loss")), golden
+    if case.steps:
+        ten_steps(model, params, rows, tensors, golden)
 
+    save_file(tensors, folder / "golden.safetensors")
+    (folder / "golden.json").write_text(json.dumps(golden, indent=2, sort_keys=True) + "\n")
+    size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+    print(f"{name}: {size} bytes, loss {golden['loss']:.4f}, base {golden['base_loss']:.4f}")
+
+
+def ten_steps(model, params, rows, tensors, golden):
+    """Ten AdamW steps of the adapter."""
     opt = torch.optim.AdamW(params.values(), **ADAMW)
     golden["step_losses"], golden["grad_norms"] = [], []
     for step in range(STEPS):
@@ -298,14 +326,10 @@ def case(name):
         tensors[f"steps.{key}"] = p.detach().clone()
 
     golden.update(ADAMW, max_grad_norm=MAX_GRAD_NORM, batch_rows=BATCH_ROWS)
-    save_file(tensors, folder / "golden.safetensors")
-    (folder / "golden.json").write_text(json.dumps(golden, indent=2, sort_keys=True) + "\n")
-    size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
-    print(f"{name}: {size} bytes, loss {golden['loss']:.4f}, base {golden['base_loss']:.4f}")
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     for name in sys.argv[1:] or CASES:
-        case(name)
+        make(name)
