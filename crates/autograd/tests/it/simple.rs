@@ -74,7 +74,8 @@ fn a_factor_of_one_is_no_op() -> Result {
 fn a_clamp_keeps_a_bit_an_element() -> Result {
     let memory = Memory::new();
     let mut x = Matrix::random(M, N, 3);
-    let special = [1.0, -1.0, 1.0 + f32::EPSILON, -1.0 - f32::EPSILON, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -0.0];
+    let special =
+        [1.0, -1.0, 1.0 + f32::EPSILON, -1.0 - f32::EPSILON, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -0.0];
     x.numbers[..special.len()].copy_from_slice(&special);
     let dy: Vec<f32> = random(M * N, 4);
     let [y, dx] = through(&memory, &x, &dy, |tape, x| {

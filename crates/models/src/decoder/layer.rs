@@ -1,6 +1,6 @@
 //! One decoder layer: attention and a gated MLP, each behind an RMSNorm.
 
-use loract_autograd::ops::{self, AttentionShape, Linear, Lora};
+use loract_autograd::ops::{self, Activation, AttentionShape, Linear, Lora};
 use loract_autograd::{Error, Param, Site, Tape, Values, Var};
 
 use super::batch::RowsOf;
@@ -90,7 +90,7 @@ impl Layer {
         let gate = ops::linear(tape, &y, &self.gate_proj, Site::MlpIn)?;
         let up = ops::linear(tape, &y, &self.up_proj, Site::MlpIn)?;
         drop(y);
-        let h = ops::swiglu(tape, gate, up)?;
+        let h = ops::gated(tape, Activation::Silu, gate, up)?;
         tape.closes(&[Site::CkptMlp, Site::CkptLayer]);
         ops::linear(tape, &h, &self.down_proj, Site::MlpOut)
     }
