@@ -138,9 +138,53 @@ pub fn attention(q: &[f64], k: &[f64], v: &[f64], shape: Heads, sequences: &[Ran
     o
 }
 
+/// The error function: 2/√π·e^(−x²)·Σ 2ⁿ·x^(2n+1)/(1·3⋯(2n+1)), a series of terms of one sign; 1 beyond 6, to f64.
+pub fn erf(x: f64) -> f64 {
+    if x.abs() > 6.0 {
+        return x.signum();
+    }
+    let (mut term, mut sum, mut odd) = (x, 0.0, 1.0);
+    while term.abs() > 1e-17 * sum.abs() {
+        sum += term;
+        odd += 2.0;
+        term *= 2.0 * x * x / odd;
+    }
+    std::f64::consts::FRAC_2_SQRT_PI * (-x * x).exp() * sum
+}
+
+/// x·σ(x).
+pub fn silu(x: f64) -> f64 {
+    x / (1.0 + (-x).exp())
+}
+
+/// x·Φ(x).
+pub fn gelu(x: f64) -> f64 {
+    x * (1.0 + erf(x / 2f64.sqrt())) / 2.0
+}
+
+/// GELU's approximation by tanh.
+pub fn gelu_tanh(x: f64) -> f64 {
+    x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh()) / 2.0
+}
+
+/// x·σ(1.702·x).
+pub fn quick_gelu(x: f64) -> f64 {
+    x / (1.0 + (-1.702 * x).exp())
+}
+
+/// The larger of x and 0.
+pub fn relu(x: f64) -> f64 {
+    x.max(0.0)
+}
+
+/// f(gate)·up.
+pub fn gated(f: impl Fn(f64) -> f64, gate: &[f64], up: &[f64]) -> Vec<f64> {
+    gate.iter().zip(up).map(|(&g, u)| f(g) * u).collect()
+}
+
 /// gate·σ(gate)·up.
 pub fn swiglu(gate: &[f64], up: &[f64]) -> Vec<f64> {
-    gate.iter().zip(up).map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect()
+    gated(silu, gate, up)
 }
 
 /// x + y.
@@ -205,6 +249,12 @@ mod tests {
         assert_eq!(embedding(&[1.0, 2.0], 1, &[1, 0, 1]), [2.0, 1.0, 2.0]);
         let quarter = rope(&[1.0, 0.0], 2, &[std::f64::consts::FRAC_PI_2], &[1]);
         assert!(quarter[0].abs() < 1e-15 && quarter[1] == 1.0);
+        for (x, want) in
+            [(0.5, 0.520_499_877_813_046_5), (-1.0, -0.842_700_792_949_714_9), (2.0, 0.995_322_265_018_952_7)]
+        {
+            assert!((erf(x) - want).abs() < 1e-15, "{x}");
+        }
+        assert_eq!((erf(0.0), erf(f64::INFINITY), erf(7.0)), (0.0, 1.0, 1.0));
         // Two keys with scores 0 and ln 3: weights 1/4 and 3/4.
         let shape = Heads { heads: 1, kv_heads: 1, head_dim: 1, window: None };
         let o = attention(&[0.0, 1.0], &[0.0, 3f64.ln()], &[4.0, 8.0], shape, std::slice::from_ref(&(0..2)));

@@ -1,5 +1,6 @@
 //! The seam: every loop over numbers. Ops above it see tensors only; a GPU would be another set of these.
 
+pub(crate) mod activation;
 pub(crate) mod attention;
 pub(crate) mod clamp;
 pub(crate) mod cross_entropy;
@@ -11,5 +12,4 @@ pub(crate) mod rms_norm;
 pub(crate) mod rope;
 pub(crate) mod scratch;
 pub(crate) mod simd;
-pub(crate) mod swiglu;
 pub(crate) mod widen;

@@ -1,5 +1,6 @@
 //! The ops, one a file: forward, what it saves, backward.
 
+mod activation;
 mod add;
 mod attention;
 mod clamp;
@@ -14,8 +15,8 @@ mod rms_norm;
 mod rope;
 mod scale;
 mod slice;
-mod swiglu;
 
+pub use activation::{activate, gated};
 pub use add::add;
 pub use attention::{AttentionShape, attention};
 pub use clamp::clamp;
@@ -29,4 +30,5 @@ pub use rms_norm::rms_norm;
 pub use rope::{RopePairs, RopeTable, rope};
 pub use scale::scale;
 pub use slice::slice;
-pub use swiglu::swiglu;
+
+pub use crate::kernels::activation::Activation;

@@ -33,7 +33,7 @@ use std::sync::{Arc, Weak};
 
 use loract_linalg::Accum;
 
-use crate::kernels;
+use crate::kernels::{self, activation::Activation};
 use crate::ledger::Category;
 use crate::profile::{self, Part};
 use crate::tensor::{Memory, Tensor};
@@ -125,8 +125,8 @@ impl Drop for Saved {
 enum Source {
     /// X, or X·diag(w) where `column_scale` is w (the output of a norm whose x̂ is saved).
     Kept { saved: Arc<Saved>, column_scale: Option<Tensor> },
-    /// silu(gate)·up, computed again.
-    SwiGlu { gate: Arc<Saved>, up: Arc<Saved> },
+    /// f(X)·up, or f(X), computed again.
+    Activated { activation: Activation, x: Arc<Saved>, up: Option<Arc<Saved>> },
 }
 
 /// A handle to something saved. Handles to one tensor share it; the last one frees it.
@@ -137,7 +137,7 @@ pub struct SavedRef(Source);
 #[derive(Debug)]
 pub(crate) enum WeakRef {
     Kept { saved: Weak<Saved>, column_scale: Option<Tensor> },
-    SwiGlu { gate: Weak<Saved>, up: Weak<Saved> },
+    Activated { activation: Activation, x: Weak<Saved>, up: Option<Weak<Saved>> },
 }
 
 impl WeakRef {
@@ -146,7 +146,14 @@ impl WeakRef {
             WeakRef::Kept { saved, column_scale } => {
                 Source::Kept { saved: saved.upgrade()?, column_scale: column_scale.clone() }
             }
-            WeakRef::SwiGlu { gate, up } => Source::SwiGlu { gate: gate.upgrade()?, up: up.upgrade()? },
+            WeakRef::Activated { activation, x, up } => Source::Activated {
+                activation: *activation,
+                x: x.upgrade()?,
+                up: match up {
+                    None => None,
+                    Some(up) => Some(up.upgrade()?),
+                },
+            },
         }))
     }
 }
@@ -156,12 +163,19 @@ impl SavedRef {
         SavedRef(Source::Kept { saved: Arc::new(saved), column_scale: None })
     }
 
-    /// silu(gate)·up; `None` if one of them is itself computed again.
-    pub(crate) fn swiglu(gate: &SavedRef, up: &SavedRef) -> Option<Self> {
-        match (&gate.0, &up.0) {
-            (Source::Kept { saved: gate, column_scale: None }, Source::Kept { saved: up, column_scale: None }) => {
-                Some(SavedRef(Source::SwiGlu { gate: Arc::clone(gate), up: Arc::clone(up) }))
-            }
+    /// f(x)·up, or f(x); `None` if one of them is not kept as it is but follows from something else.
+    pub(crate) fn activated(activation: Activation, x: &SavedRef, up: Option<&SavedRef>) -> Option<Self> {
+        let up = match up {
+            None => None,
+            Some(up) => Some(Arc::clone(up.plain()?)),
+        };
+        Some(SavedRef(Source::Activated { activation, x: Arc::clone(x.plain()?), up }))
+    }
+
+    /// What is kept, if that are the numbers themselves.
+    fn plain(&self) -> Option<&Arc<Saved>> {
+        match &self.0 {
+            Source::Kept { saved, column_scale: None } => Some(saved),
             _ => None,
         }
     }
@@ -181,14 +195,18 @@ impl SavedRef {
             Source::Kept { saved, column_scale } => {
                 WeakRef::Kept { saved: Arc::downgrade(saved), column_scale: column_scale.clone() }
             }
-            Source::SwiGlu { gate, up } => WeakRef::SwiGlu { gate: Arc::downgrade(gate), up: Arc::downgrade(up) },
+            Source::Activated { activation, x, up } => WeakRef::Activated {
+                activation: *activation,
+                x: Arc::downgrade(x),
+                up: up.as_ref().map(Arc::downgrade),
+            },
         }
     }
 
     fn first(&self) -> &Saved {
         match &self.0 {
             Source::Kept { saved, .. } => saved,
-            Source::SwiGlu { gate, .. } => gate,
+            Source::Activated { x, .. } => x,
         }
     }
 
@@ -219,8 +237,13 @@ impl SavedRef {
                 Arc::ptr_eq(saved, s)
                     && column_scale.as_ref().map(Tensor::buffer_id) == c.as_ref().map(Tensor::buffer_id)
             }
-            (Source::SwiGlu { gate, up }, Source::SwiGlu { gate: g, up: u }) => {
-                Arc::ptr_eq(gate, g) && Arc::ptr_eq(up, u)
+            (
+                Source::Activated { activation, x, up },
+                Source::Activated { activation: other, x: other_x, up: other_up },
+            ) => {
+                activation == other
+                    && Arc::ptr_eq(x, other_x)
+                    && up.as_ref().map(Arc::as_ptr) == other_up.as_ref().map(Arc::as_ptr)
             }
             _ => false,
         }
@@ -228,14 +251,14 @@ impl SavedRef {
 
     /// Whether it is computed again from other tensors.
     pub(crate) fn is_computed(&self) -> bool {
-        matches!(self.0, Source::SwiGlu { .. })
+        matches!(self.0, Source::Activated { .. })
     }
 
     /// Its scale, if it is a norm's output.
     pub(crate) fn column_scale(&self) -> Option<&Tensor> {
         match &self.0 {
             Source::Kept { column_scale, .. } => column_scale.as_ref(),
-            Source::SwiGlu { .. } => None,
+            Source::Activated { .. } => None,
         }
     }
 
@@ -298,7 +321,7 @@ impl SavedRef {
                     c.get().left_mul(d, out, accum, memory);
                 }
             },
-            Source::SwiGlu { .. } => {
+            Source::Activated { .. } => {
                 let _span = profile::span(Part::Read(Site::MlpOut));
                 let tiles = self.tiles();
                 let fill = |rows, out: &mut [f32]| tiles.fill(rows, out);
@@ -311,7 +334,9 @@ impl SavedRef {
     pub(crate) fn tiles(&self) -> Tiles<'_> {
         match &self.0 {
             Source::Kept { saved, column_scale } => Tiles::of(saved, column_scale.as_ref()),
-            Source::SwiGlu { gate, up } => Tiles::swiglu(Tiles::of(gate, None), Tiles::of(up, None)),
+            Source::Activated { activation, x, up } => {
+                Tiles::activated(*activation, Tiles::of(x, None), up.as_ref().map(|up| Tiles::of(up, None)))
+            }
         }
     }
 }

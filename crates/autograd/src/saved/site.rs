@@ -14,7 +14,7 @@ pub enum Site {
     AttnOut,
     /// Input of gate and up (m×C).
     MlpIn,
-    /// Inputs of the activation: gate and up (m×F each).
+    /// Inputs of the activation: gate and up (m×F each), or one without a gate.
     ActFn,
     /// Input of the down projection (m×F).
     MlpOut,

@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use super::Saved;
 use super::compressed::TileSource;
-use crate::kernels::{elementwise, scratch, swiglu};
+use crate::kernels::activation::{self, Activation};
+use crate::kernels::{elementwise, scratch};
 use crate::tensor::Tensor;
 
-/// Rows of X, X·diag(w) or silu(gate)·up, in place where they are dense already.
+/// Rows of X, X·diag(w), f(X) or f(X)·up, in place where they are dense already.
 pub(crate) enum Tiles<'a> {
     /// Already dense.
     Dense {
@@ -30,10 +31,12 @@ pub(crate) enum Tiles<'a> {
         /// w.
         scale: &'a [f32],
     },
-    /// silu(gate)·up.
-    SwiGlu {
-        /// Of gate and of up.
-        inputs: Box<[Tiles<'a>; 2]>,
+    /// f(X)·up, or f(X).
+    Activated {
+        /// f.
+        activation: Activation,
+        /// Of X, and of up.
+        inputs: Box<(Tiles<'a>, Option<Tiles<'a>>)>,
     },
 }
 
@@ -49,8 +52,8 @@ impl<'a> Tiles<'a> {
         }
     }
 
-    pub(super) fn swiglu(gate: Self, up: Self) -> Self {
-        Tiles::SwiGlu { inputs: Box::new([gate, up]) }
+    pub(super) fn activated(activation: Activation, x: Self, up: Option<Self>) -> Self {
+        Tiles::Activated { activation, inputs: Box::new((x, up)) }
     }
 
     /// n.
@@ -58,7 +61,7 @@ impl<'a> Tiles<'a> {
         match self {
             Tiles::Dense { cols, .. } | Tiles::Compressed { cols, .. } => *cols,
             Tiles::Scaled { scale, .. } => scale.len(),
-            Tiles::SwiGlu { inputs } => inputs[0].cols(),
+            Tiles::Activated { inputs, .. } => inputs.0.cols(),
         }
     }
 
@@ -81,13 +84,16 @@ impl<'a> Tiles<'a> {
                 tiles.fill(rows, out);
                 elementwise::scale_rows_here(out, scale);
             }
-            Tiles::SwiGlu { inputs } => {
-                let [gate, up] = &**inputs;
-                scratch::with(2 * out.len(), |buffer| {
+            Tiles::Activated { activation, inputs } => match &**inputs {
+                (x, None) => scratch::with(out.len(), |buffer| {
+                    activation::forward_here(*activation, x.get(rows, buffer), out);
+                }),
+                (gate, Some(up)) => scratch::with(2 * out.len(), |buffer| {
                     let (first, second) = buffer.split_at_mut(out.len());
-                    swiglu::forward_here(gate.get(rows.clone(), first), up.get(rows, second), out);
-                });
-            }
+                    let (gate, up) = (gate.get(rows.clone(), first), up.get(rows, second));
+                    activation::gated_forward_here(*activation, gate, up, out);
+                }),
+            },
         }
     }
 }

@@ -5,8 +5,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use loract_autograd::ops::{
+<<<<<<< HEAD
     AttentionShape, Linear, RopePairs, RopeTable, Targets, add, attention, cross_entropy, embedding, linear, rms_norm,
     rope, swiglu,
+=======
+    Activation, AttentionShape, Linear, RopeTable, Targets, add, attention, cross_entropy, embedding, gated, linear,
+    rms_norm, rope,
+>>>>>>> a1b3a092581b5e0898a3f64657ea426561300b4d
 };
 use loract_autograd::{
     Bytes, Category, DType, Frozen, Grads, History, Memory, Param, Peak, Policy, Site, SiteError, Tape, Values, Var,
@@ -158,7 +163,7 @@ impl Decoder {
         let [.., gate, up, down] = &layer.linears;
         let (gate, up) = (linear(tape, &y, gate, Site::MlpIn)?, linear(tape, &y, up, Site::MlpIn)?);
         drop(y);
-        let h = swiglu(tape, gate, up)?;
+        let h = gated(tape, Activation::Silu, gate, up)?;
         if self.options.closes {
             tape.closes(&[Site::CkptMlp, Site::CkptLayer]);
         }

@@ -3,8 +3,13 @@
 use std::sync::Arc;
 
 use loract_autograd::ops::{
+<<<<<<< HEAD
     AttentionShape, Linear, RopePairs, RopeTable, Targets, add, attention, cross_entropy, embedding, linear, project,
     rms_norm, rope, swiglu,
+=======
+    Activation, AttentionShape, Linear, RopeTable, Targets, add, attention, cross_entropy, embedding, gated, linear,
+    project, rms_norm, rope,
+>>>>>>> a1b3a092581b5e0898a3f64657ea426561300b4d
 };
 use loract_autograd::{
     Category, Compress, Error, Frozen, Grads, Memory, Param, Policy, Rank, Recompute, Site, StepKey, Tape, Values, Var,
@@ -37,8 +42,8 @@ fn shapes_that_do_not_fit_are_named_with_both_sides() -> Result {
 
     check(message(add(t, x46.clone(), &x36)), "add: rows: 4 against 3");
     check(message(add(t, x46.clone(), &x48)), "add: features: 6 against 8");
-    check(message(swiglu(t, x46.clone(), x36.clone())), "swiglu: rows of gate and up: 4 against 3");
-    check(message(swiglu(t, x46.clone(), x48.clone())), "swiglu: features of gate and up: 6 against 8");
+    check(message(gated(t, Activation::Silu, x46.clone(), x36.clone())), "gated: rows of gate and up: 4 against 3");
+    check(message(gated(t, Activation::Silu, x46.clone(), x48.clone())), "gated: features of gate and up: 6 against 8");
     check(message(rms_norm(t, &x46, &weight, EPS, &[Site::Norm])), "rms_norm: features against weight: 6 against 5");
 
     let head = frozen(memory, 3, 6)?;
@@ -160,8 +165,8 @@ fn non_finite_activations_name_site_and_layer() -> Result {
     type Run<'m> = &'m dyn Fn(&mut Tape<'m>, Var, Var) -> Result<Var>;
     let linear: Run<'_> = &|t, x, _| linear(t, &x, &layer, Site::MlpOut);
     let rms_norm: Run<'_> = &|t, x, _| rms_norm(t, &x, &norm, EPS, &[Site::Norm, Site::MlpIn]);
-    let gate: Run<'_> = &|t, x, good| swiglu(t, x, good);
-    let up: Run<'_> = &|t, x, good| swiglu(t, good, x);
+    let gate: Run<'_> = &|t, x, good| gated(t, Activation::Silu, x, good);
+    let up: Run<'_> = &|t, x, good| gated(t, Activation::Silu, good, x);
     let segment: Run<'_> = &|t, x, _| t.segment(Site::CkptLayer, x, Box::new(|_, x| Ok(x)));
     // In the norm, one NaN makes its whole row NaN: the first feature is named.
     for (site, col, run) in [

@@ -1,6 +1,6 @@
 //! Whatever the form, gradients are those of the op at the activations that the form rebuilds, and tend to the exact ones.
 
-use loract_autograd::ops::{AttentionShape, Linear, add, linear};
+use loract_autograd::ops::{Activation, AttentionShape, Linear, add, linear};
 use loract_autograd::{Category, Form, Frozen, Grads, Memory, Policy, Site, Tape, Values, Weight};
 use loract_testkit::oracle;
 use loract_testkit::spectrum::{Spectrum, with_spectrum};
@@ -38,7 +38,8 @@ fn cases(m: usize) -> Result<Vec<(Case, Site)>> {
         ("linear", linear(0.0)?, vec![input(N, 1)], Site::AttnOut),
         ("linear with dropout", linear(0.3)?, vec![input(N, 1)], Site::AttnOut),
         ("rms_norm", norm, vec![input(N, 2)], Site::Norm),
-        ("swiglu", Op::Swiglu, vec![input(N, 3), input(N, 4)], Site::ActFn),
+        ("swiglu", Op::Gated(Activation::Silu), vec![input(N, 3), input(N, 4)], Site::ActFn),
+        ("gelu", Op::Activate(Activation::Gelu), vec![input(N, 3)], Site::ActFn),
         ("attention", attention, vec![input(N, 5), input(N / 2, 6), input(N / 2, 7)], Site::AttnQkv),
     ]
     .into_iter()

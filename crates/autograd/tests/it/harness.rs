@@ -5,8 +5,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use loract_autograd::ops::{
+<<<<<<< HEAD
     AttentionShape, Linear, Lora, RopePairs, RopeTable, Targets, add, attention, clamp, cross_entropy, dropout,
     embedding, linear, rms_norm, rope, scale, slice, swiglu,
+=======
+    Activation, AttentionShape, Linear, Lora, RopeTable, Targets, activate, add, attention, clamp, cross_entropy,
+    dropout, embedding, gated, linear, rms_norm, rope, scale, slice,
+>>>>>>> a1b3a092581b5e0898a3f64657ea426561300b4d
 };
 use loract_autograd::{
     Category, Compress, Error, FactorType, Factored, Form, Grads, Memory, Param, Policy, Rank, Recompute, SavedKind,
@@ -90,7 +95,8 @@ pub enum Op {
     RmsNorm { weight: Values },
     Rope { frequencies: Vec<f64>, head_dim: usize, pairs: RopePairs, amplitude: f64, positions: Arc<[u32]> },
     Attention { shape: AttentionShape, sequences: Arc<[Range<usize>]> },
-    Swiglu,
+    Gated(Activation),
+    Activate(Activation),
     Add,
     Slice { columns: Range<usize>, of: usize },
     Scale { factor: f32 },
@@ -121,7 +127,8 @@ impl Op {
                 rope(tape, next(), &Arc::new(table), &places.collect())
             }
             Op::Attention { shape, sequences } => attention(tape, [next(), next(), next()], *shape, sequences),
-            Op::Swiglu => swiglu(tape, next(), next()),
+            Op::Gated(activation) => gated(tape, *activation, next(), next()),
+            Op::Activate(activation) => activate(tape, *activation, next()),
             Op::Add => {
                 let x = next();
                 add(tape, x, &next())
@@ -180,7 +187,8 @@ impl Op {
                 let heads = oracle::Heads { heads, kv_heads, head_dim, window };
                 oracle::attention(&next(), &next(), &next(), heads, sequences)
             }
-            Op::Swiglu => oracle::swiglu(&next(), &next()),
+            Op::Gated(activation) => oracle::gated(function(*activation), &next(), &next()),
+            Op::Activate(activation) => next().into_iter().map(function(*activation)).collect(),
             Op::Add => oracle::add(&next(), &next()),
             Op::Slice { columns, of } => {
                 next().chunks_exact(*of).flat_map(|row| row[columns.clone()].to_vec()).collect()
@@ -201,9 +209,20 @@ impl Op {
     pub fn keeps_compressible(&self) -> bool {
         match self {
             Op::Linear { layer, .. } => layer.lora.is_some() || layer.weight.trained().is_some(),
-            Op::RmsNorm { .. } | Op::Swiglu => true,
+            Op::RmsNorm { .. } | Op::Gated(_) | Op::Activate(_) => true,
             _ => false,
         }
+    }
+}
+
+/// What an activation is by definition.
+fn function(activation: Activation) -> fn(f64) -> f64 {
+    match activation {
+        Activation::Silu => oracle::silu,
+        Activation::Gelu => oracle::gelu,
+        Activation::GeluTanh => oracle::gelu_tanh,
+        Activation::QuickGelu => oracle::quick_gelu,
+        Activation::Relu => oracle::relu,
     }
 }
 

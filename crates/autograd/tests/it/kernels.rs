@@ -1,7 +1,7 @@
 //! Sizes beyond one panel of a widened weight, one chunk of logits, one tile of rows, one buffer of the pool: too large for
 //! differences, so checked by linearity and against smaller runs.
 
-use loract_autograd::ops::{AttentionShape, Linear, Targets, cross_entropy};
+use loract_autograd::ops::{Activation, AttentionShape, Linear, Targets, cross_entropy};
 use loract_autograd::{
     Bytes, Category, Compress, DType, Frozen, Grads, Memory, Policy, Rank, StepKey, Tape, Values, Weight, to_bf16_bytes,
 };
@@ -86,7 +86,8 @@ fn many_rows_equal_the_same_rows_in_parts() -> Result {
     for (name, op, inputs) in [
         ("linear", all_trained(&memory, 0.0), vec![x(1)]),
         ("rms_norm", norm(&memory), vec![x(2)]),
-        ("swiglu", Op::Swiglu, vec![x(3), x(4)]),
+        ("swiglu", Op::Gated(Activation::Silu), vec![x(3), x(4)]),
+        ("gelu", Op::Activate(Activation::Gelu), vec![x(3)]),
         ("add", Op::Add, vec![x(3), x(4)]),
     ] {
         let count = inputs.len();
@@ -132,7 +133,10 @@ fn what_earlier_tensors_left_in_memory_is_never_read() -> Result {
         ("linear", all_trained(&model, 0.0), vec![x(N, 1)]),
         ("linear dropout", all_trained(&model, 0.2), vec![x(N, 1)]),
         ("rms_norm", norm(&model), vec![x(N, 2)]),
-        ("swiglu", Op::Swiglu, vec![x(N, 3), x(N, 4)]),
+        ("swiglu", Op::Gated(Activation::Silu), vec![x(N, 3), x(N, 4)]),
+        ("gelu", Op::Activate(Activation::Gelu), vec![x(N, 3)]),
+        ("slice", Op::Slice { columns: 0..N, of: N }, vec![x(N, 3)]),
+        ("clamp", Op::Clamp { limit: 0.5 }, vec![x(N, 3)]),
         ("add", Op::Add, vec![x(N, 3), x(N, 4)]),
         ("rope", Op::rope(vec![0.1; 4], (0..M as u32).map(|i| i % 60)), vec![x(N, 5)]),
         ("attention", attention, vec![x(32, 6), x(16, 7), x(16, 8)]),

@@ -1,7 +1,11 @@
 //! Every op except attention: forward and gradients of all inputs and trained parameters against the oracle, with what
 //! it keeps in every form.
 
+<<<<<<< HEAD
 use loract_autograd::ops::{Linear, RopePairs, Targets, add, dropout, linear};
+=======
+use loract_autograd::ops::{Activation, Linear, Targets, add, dropout, linear};
+>>>>>>> a1b3a092581b5e0898a3f64657ea426561300b4d
 use loract_autograd::{
     Bytes, Category, Compress, DType, Frozen, Grads, Memory, Param, Policy, Rank, SavedKind, Site, Tape, Values,
     Weight, to_bf16_bytes,
@@ -104,7 +108,16 @@ fn cases(thin: Option<usize>) -> Result<Vec<Case>> {
         // Each head has a factor of its own, so that x̂ is of a higher rank than x.
         case("rms_norm of heads", 4 * m, vec![input(m, 32, 3)], Op::RmsNorm { weight: trained_vector(memory, 8) });
     }
-    case("swiglu", 1, vec![input(m, n, 4), input(m, n, 5)], Op::Swiglu);
+    for (gated, alone, activation) in [
+        ("swiglu", "silu", Activation::Silu),
+        ("geglu", "gelu", Activation::Gelu),
+        ("geglu by tanh", "gelu by tanh", Activation::GeluTanh),
+        ("quick geglu", "quick gelu", Activation::QuickGelu),
+        ("reglu", "relu", Activation::Relu),
+    ] {
+        case(gated, 1, vec![input(m, n, 4), input(m, n, 5)], Op::Gated(activation));
+        case(alone, 1, vec![input(m, n, 4)], Op::Activate(activation));
+    }
     case("add", 1, vec![input(m, n, 4), input(m, n, 5)], Op::Add);
     case("slice", 1, vec![input(m, n, 4)], Op::Slice { columns: 3..20, of: n });
     case("scale", 1, vec![input(m, n, 4)], Op::Scale { factor: -1.7 });
@@ -208,7 +221,8 @@ fn no_rows_are_no_special_case() -> Result {
     for (name, inputs, op) in [
         ("linear", vec![empty(32)], Op::Linear { layer, mask: None }),
         ("rms_norm", vec![empty(8)], Op::RmsNorm { weight: trained_vector(&memory, 8) }),
-        ("swiglu", vec![empty(8), empty(8)], Op::Swiglu),
+        ("swiglu", vec![empty(8), empty(8)], Op::Gated(Activation::Silu)),
+        ("gelu", vec![empty(8)], Op::Activate(Activation::Gelu)),
         ("add", vec![empty(8), empty(8)], Op::Add),
         ("slice", vec![empty(8)], Op::Slice { columns: 2..5, of: 8 }),
         ("scale", vec![empty(8)], Op::Scale { factor: 2.0 }),

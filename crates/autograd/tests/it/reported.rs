@@ -1,6 +1,6 @@
 //! What is told of a compressed tensor: how closely it was kept, how many bytes it takes, and that it was broken.
 
-use loract_autograd::ops::{AttentionShape, Linear, attention, linear, swiglu};
+use loract_autograd::ops::{Activation, AttentionShape, Linear, attention, gated, linear};
 use loract_autograd::{
     Category, Error, FactorType, Form, Frozen, Grads, Memory, Rank, Recompute, SavedKind, Site, StepKey, Tape, Values,
     Var, Weight,
@@ -144,8 +144,8 @@ fn the_site_and_layer_of_a_broken_number_are_named() -> Result {
     let sequences = std::iter::once(0..m).collect();
     type Run<'m> = &'m dyn Fn(&mut Tape<'m>, Var, [Var; 2]) -> Result<Var>;
     let out: Run<'_> = &|t, x, _| linear(t, &x, &layer, Site::AttnOut);
-    let gate: Run<'_> = &|t, x, [good, _]| swiglu(t, x, good);
-    let up: Run<'_> = &|t, x, [good, _]| swiglu(t, good, x);
+    let gate: Run<'_> = &|t, x, [good, _]| gated(t, Activation::Silu, x, good);
+    let up: Run<'_> = &|t, x, [good, _]| gated(t, Activation::Silu, good, x);
     let q: Run<'_> = &|t, x, [k, v]| attention(t, [x, k, v], shape, &sequences);
     let v: Run<'_> = &|t, x, [q, k]| attention(t, [q, k, x], shape, &sequences);
     let x_hat: Run<'_> = &|t, x, _| loract_autograd::ops::rms_norm(t, &x, &norm, EPS, &[Site::Norm, Site::AttnIn]);

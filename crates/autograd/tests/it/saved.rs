@@ -1,7 +1,7 @@
 //! Compression that loses something (k below the rank): gradients are those of the rebuilt activation, and nothing else
 //! changes; the same key gives the same bits.
 
-use loract_autograd::ops::{Linear, add, linear, rms_norm, swiglu};
+use loract_autograd::ops::{Activation, Linear, add, gated, linear, rms_norm};
 use loract_autograd::{
     Category, Compress, Frozen, Grads, Memory, Param, Policy, Rank, Site, StepKey, Tape, Values, Weight,
 };
@@ -125,7 +125,7 @@ fn swiglu_uses_the_rebuilt_gate_and_up() -> Result {
     let probes = [probe(&memory), probe(&memory)];
     let (mut tape, mut grads) = (Tape::new(&memory, compressed(Compress::Rqb, Rank::Count(K)), KEY), Grads::new());
     let [gate, up] = inputs.each_ref().map(|x| tape.input(x.tensor(&memory), true));
-    let mut out = swiglu(&mut tape, gate.clone(), up.clone())?;
+    let mut out = gated(&mut tape, Activation::Silu, gate.clone(), up.clone())?;
     for (x, probe) in [&gate, &up].into_iter().zip(&probes) {
         let z = linear(&mut tape, x, probe, Site::ActFn)?;
         out = add(&mut tape, out, &z)?;
@@ -151,7 +151,7 @@ fn two_saves_at_one_site_draw_other_samples() -> Result {
     let (x, probes) = (Matrix::random(N, N, 3), [probe(&memory), probe(&memory)]);
     let (mut tape, mut grads) = (Tape::new(&memory, compressed(Compress::Rqb, Rank::Count(K)), KEY), Grads::new());
     let pair = [(); 2].map(|()| tape.input(x.tensor(&memory), true));
-    let mut out = swiglu(&mut tape, pair[0].clone(), pair[1].clone())?;
+    let mut out = gated(&mut tape, Activation::Silu, pair[0].clone(), pair[1].clone())?;
     for (x, probe) in pair.iter().zip(&probes) {
         let z = linear(&mut tape, x, probe, Site::ActFn)?;
         out = add(&mut tape, out, &z)?;
@@ -200,7 +200,7 @@ fn the_same_key_gives_the_same_bits_and_another_other_factors() -> Result {
         ("linear", linear(0.0)?, vec![x(1)]),
         ("linear dropout", linear(0.4)?, vec![x(1)]),
         ("rms_norm", Op::RmsNorm { weight: Values::Trained(param(&memory, "w", 1, N, 2)) }, vec![x(2)]),
-        ("swiglu", Op::Swiglu, vec![x(3), x(4)]),
+        ("swiglu", Op::Gated(Activation::Silu), vec![x(3), x(4)]),
     ] {
         let case = Case { name, op, inputs, terms: 60 };
         let dy = random(case.inputs[0].rows * if name.starts_with("linear") { 10 } else { N }, 6);

@@ -1,6 +1,6 @@
 //! Recomputed segments: the same forward and the same gradients as when everything is kept, for less memory.
 
-use loract_autograd::ops::{Linear, add, dropout, linear, rms_norm, swiglu};
+use loract_autograd::ops::{Activation, Linear, add, dropout, gated, linear, rms_norm};
 use loract_autograd::{
     Category, Compress, Frozen, Grads, Memory, Param, Phase, Policy, Rank, Recompute, SavedKind, Site, Tape, Values,
     Var, Weight,
@@ -40,7 +40,7 @@ impl Block {
     fn mlp<'m>(&'m self, tape: &mut Tape<'m>, h: &Var) -> Result<Var> {
         let gate = linear(tape, h, &self.gate, Site::MlpIn)?;
         let up = linear(tape, h, &self.up, Site::MlpIn)?;
-        let a = swiglu(tape, gate, up)?;
+        let a = gated(tape, Activation::Silu, gate, up)?;
         let y = linear(tape, &a, &self.down, Site::MlpOut)?;
         dropout(tape, y, 0.2, 13)
     }

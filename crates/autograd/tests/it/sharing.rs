@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use loract_autograd::ops::{Activation, Linear, attention, cross_entropy, gated, linear, rms_norm};
 use loract_autograd::ops::{AttentionShape, Targets, add, dropout};
-use loract_autograd::ops::{Linear, attention, cross_entropy, linear, rms_norm, swiglu};
 use loract_autograd::{
     Category, Compress, Frozen, Grads, Memory, Policy, Rank, Recompute, SavedKind, Site, StepKey, Tape, Values, Var,
     Weight,
@@ -69,7 +69,7 @@ fn a_layer_keeps_what_is_counted_by_hand() -> Result {
         let x = add(&mut tape, x, &y)?;
         let h = rms_norm(&mut tape, &x, &norm, EPS, &[Site::Norm, Site::MlpIn])?;
         let (g, u) = (linear(&mut tape, &h, &gate, Site::MlpIn)?, linear(&mut tape, &h, &up, Site::MlpIn)?);
-        let a = swiglu(&mut tape, g, u)?;
+        let a = gated(&mut tape, Activation::Silu, g, u)?;
         let z = linear(&mut tape, &a, &down, Site::MlpOut)?;
         drop((a, h, y));
         let want = BTreeMap::from([
@@ -132,7 +132,11 @@ fn each_tensor_is_kept_once_and_only_if_needed() -> Result {
             },
             [dense + 2 * xa, factors + 2 * xa],
         ),
-        ("gate and up that are one tensor", |t, x, _| swiglu(t, x.clone(), x.clone()), [dense, factors]),
+        (
+            "gate and up that are one tensor",
+            |t, x, _| gated(t, Activation::Silu, x.clone(), x.clone()),
+            [dense, factors],
+        ),
         (
             "a norm whose consumer is not compressed",
             |t, x, m| rms_norm(t, x, &m.norm, EPS, &[Site::Norm, Site::LossGrad]),
@@ -187,7 +191,7 @@ fn nothing_is_kept_below_the_first_trained_layer() -> Result {
     let h = rms_norm(&mut tape, &x, &norm, EPS, &[Site::Norm, Site::AttnIn])?;
     let h = linear(&mut tape, &h, &frozen, Site::AttnIn)?;
     let h = dropout(&mut tape, h, 0.1, 1)?;
-    let h = swiglu(&mut tape, h.clone(), h)?;
+    let h = gated(&mut tape, Activation::Silu, h.clone(), h)?;
     assert_eq!(memory.ledger().saved_bytes(), 0);
     let y = linear(&mut tape, &h, &trained, Site::AttnOut)?;
     let dy = memory.tensor(M, N, random(M * N, 4), Category::Transient);

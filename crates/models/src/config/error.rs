@@ -23,11 +23,7 @@ pub enum ConfigError {
     )]
     RopeNotAsGguf,
     /// A family that is not supported.
-    #[error(
-        "model_type {found} is not supported{}; supported: {}",
-        super::family::closest(found).map(|name| format!(" (the closest that is: {name})")).unwrap_or_default(),
-        super::family::supported()
-    )]
+    #[error("model_type {found} is not supported{}", super::family::instead_of(found))]
     ModelType { found: String },
     /// An activation that is not supported.
     #[error("{key} {found} is not supported; supported: {known}")]

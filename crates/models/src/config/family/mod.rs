@@ -2,6 +2,8 @@
 //! modelling code always does. A family is a file here, which says how it differs from Llama (or another), and a line in the list
 //! below.
 
+mod others;
+
 use std::fmt;
 
 use loract_autograd::ops::{Activation, NormKind, RopePairs};
@@ -294,14 +296,14 @@ pub enum HeadNorm {
     QueryKey,
 }
 
-/// The names of all, for messages.
-pub(super) fn supported() -> String {
+/// For messages: what is known of a `model_type` that is not supported, and the names of those that are.
+pub(super) fn instead_of(name: &str) -> String {
     let names: Vec<_> = ModelType::ALL.iter().map(|one| one.family().name).collect();
-    names.join(", ")
+    format!("{}; supported: {}", others::about(name), names.join(", "))
 }
 
 /// The name that is most like `name`, if one is: words of other models often differ by a digit or a suffix.
-pub(super) fn closest(name: &str) -> Option<&'static str> {
+fn closest(name: &str) -> Option<&'static str> {
     let names = ModelType::ALL.iter().map(|one| one.family().name);
     let (distance, closest) = names.map(|known| (distance(name, known), known)).min()?;
     (distance <= name.len().max(closest.len()) / 2).then_some(closest)
