@@ -3,12 +3,22 @@
 use std::error::Error;
 use std::path::Path;
 
+use loract_autograd::ops::Activation;
 use loract_models::{
-    AttentionBias, DecoderConfig, HeadNorm, ModelType, RopeScaling, SlidingWindow, WindowLayers, read_config,
+    AttentionBias, Block, DecoderConfig, HeadNorm, Layers, ModelType, Rope, RopeScaling, Scales, SlidingWindow, read_config,
 };
-use loract_testkit::golden::folder;
+use loract_testkit::golden::{DECODERS, folder};
 
 type Outcome = Result<(), Box<dyn Error>>;
+
+fn turned(theta: f64, rotated: usize, scaling: RopeScaling) -> Rope {
+    Rope { theta, rotated, scaling }
+}
+
+/// What 1/√D is for heads of 12 features.
+fn of_heads_of_12() -> Scales {
+    Scales { attention: 12f32.sqrt().recip(), ..llama_tied().scales }
+}
 
 fn llama_tied() -> DecoderConfig {
     DecoderConfig {
@@ -21,14 +31,22 @@ fn llama_tied() -> DecoderConfig {
         intermediate_size: 48,
         vocab_size: 64,
         context: 64,
-        rope_theta: 50000.0,
-        rope: RopeScaling::None,
-        rms_eps: 1e-3,
+        activation: Activation::Silu,
+        rope: turned(50000.0, 8, RopeScaling::None),
+        local_rope: None,
+        turned: Layers::All,
+        block: Block::Sequential,
+        norm_eps: 1e-3,
         tied: true,
         attention_bias: AttentionBias::None,
         head_norm: HeadNorm::None,
         mlp_bias: false,
         sliding_window: None,
+        clip_qkv: None,
+        scales: Scales { embedding: 1.0, residual: 1.0, attention: 8f32.sqrt().recip(), logits: 1.0 },
+        attention_softcap: None,
+        logit_softcap: None,
+        experts: None,
         bos: Some(1),
         eos: vec![2],
     }
@@ -40,8 +58,9 @@ fn golden_configurations() -> Outcome {
     let untied = DecoderConfig {
         kv_heads: 1,
         head_dim: 12,
-        rope_theta: 500.0,
-        rms_eps: 1e-4,
+        rope: turned(500.0, 12, RopeScaling::None),
+        norm_eps: 1e-4,
+        scales: of_heads_of_12(),
         tied: false,
         attention_bias: AttentionBias::All,
         mlp_bias: true,
@@ -58,19 +77,21 @@ fn golden_configurations() -> Outcome {
     assert_eq!(read_config(&folder("llama-untied"))?, untied);
     assert_eq!(
         read_config(&folder("llama3-rope"))?,
-        DecoderConfig { rope, rope_theta: 50.0, tied: false, ..llama_tied() }
+        DecoderConfig { rope: turned(50.0, 8, rope), tied: false, ..llama_tied() }
     );
     assert_eq!(read_config(&folder("mistral-window"))?, mistral);
     let qwen2 = DecoderConfig {
         model_type: ModelType::Qwen2,
         attention_bias: AttentionBias::Qkv,
-        sliding_window: Some(SlidingWindow { tokens: 5, layers: WindowLayers::Listed(vec![false, true]) }),
+        sliding_window: Some(SlidingWindow { tokens: 5, layers: Layers::Listed(vec![false, true]) }),
         ..llama_tied()
     };
     assert_eq!(read_config(&folder("qwen2"))?, qwen2);
     let qwen3 = DecoderConfig {
         model_type: ModelType::Qwen3,
         head_dim: 12,
+        rope: turned(50000.0, 12, RopeScaling::None),
+        scales: of_heads_of_12(),
         head_norm: HeadNorm::QueryKey,
         tied: false,
         ..llama_tied()
@@ -81,11 +102,9 @@ fn golden_configurations() -> Outcome {
 
 #[test]
 fn a_configuration_written_and_read_again_is_the_same() -> Outcome {
-    let linear = DecoderConfig { rope: RopeScaling::Linear { factor: 4.0 }, ..llama_tied() };
-    let several = DecoderConfig { eos: vec![2, 7], bos: None, rms_eps: 1e-5, ..llama_tied() };
-    let others = ["llama-tied", "llama-untied", "llama3-rope", "mistral-window", "qwen2", "qwen3"];
-    let others = others.map(|name| read_config(&folder(name))).into_iter().collect::<Result<Vec<_>, _>>()?;
-    for config in others.into_iter().chain([linear, several]) {
+    let several = DecoderConfig { eos: vec![2, 7], bos: None, norm_eps: 1e-5, ..llama_tied() };
+    let others = DECODERS.map(|name| read_config(&folder(name))).into_iter().collect::<Result<Vec<_>, _>>()?;
+    for config in others.into_iter().chain([several]) {
         let text = serde_json::Value::Object(config.to_json()).to_string();
         assert_eq!(DecoderConfig::from_json(Path::new("config.json"), &text, None)?, config);
     }
@@ -114,10 +133,11 @@ fn parse(text: &str, generation: Option<&str>) -> Result<DecoderConfig, String> 
 #[test]
 fn keys_of_transformers_4() -> Outcome {
     let config = parse(OLD, Some(r#"{"eos_token_id": [3, 9]}"#))?;
-    assert_eq!((config.rope_theta, config.kv_heads, config.head_dim, config.context), (500000.0, 4, 8, 2048));
-    assert_eq!((config.rope, config.tied, config.eos), (RopeScaling::None, false, vec![2, 3, 9]));
+    assert_eq!((config.kv_heads, config.head_dim, config.context), (4, 8, 2048));
+    let plain = turned(500000.0, 8, RopeScaling::None);
+    assert_eq!((config.rope, config.tied, config.eos), (plain, false, vec![2, 3, 9]));
     let linear = changed(r#""rope_scaling": null"#, r#""rope_scaling": {"type": "linear", "factor": 4.0}"#)?;
-    assert_eq!(linear.rope, RopeScaling::Linear { factor: 4.0 });
+    assert_eq!(linear.rope.scaling, RopeScaling::Linear { factor: 4.0 });
     let llama3 = changed(
         r#""rope_scaling": null"#,
         r#""rope_scaling": {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -125,7 +145,7 @@ fn keys_of_transformers_4() -> Outcome {
     )?;
     let want =
         RopeScaling::Llama3 { factor: 32.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 8192 };
-    assert_eq!(llama3.rope, want);
+    assert_eq!(llama3.rope.scaling, want);
     let window = |text: &str| {
         changed(r#""model_type": "llama""#, text).map(|c| (c.sliding_window.map(|w| w.tokens), c.kv_heads))
     };
@@ -140,16 +160,26 @@ fn what_is_refused_is_named() {
         (
             r#""model_type": "llama""#,
             r#""model_type": "mamba""#,
-            "model_type mamba is not supported; supported: llama, mistral, qwen2, qwen3",
+            "model_type mamba is not supported; missing: state-space layers; supported: llama, mistral, mixtral, qwen2, ",
         ),
-        (r#""hidden_act": "silu""#, r#""hidden_act": "gelu""#, "hidden_act gelu is not supported; supported: silu"),
+        (r#""model_type": "llama""#, r#""model_type": "lama""#, "lama is not supported; nearest by name: llama; supported: "),
+        (r#""hidden_act": "silu""#, r#""hidden_act": "relu""#, "hidden_act relu is not supported; supported: silu, "),
         (
             r#""rope_scaling": null"#,
-            r#""rope_scaling": {"type": "yarn", "factor": 2}"#,
-            "rope type yarn is not supported; supported: default, linear, llama3",
+            r#""rope_scaling": {"type": "dynamic", "factor": 2}"#,
+            "rope type dynamic is not supported; supported: default, linear, llama3, yarn, longrope",
         ),
         (r#""rope_scaling": null"#, r#""rope_scaling": {"type": "linear"}"#, "factor is missing; it has no default"),
-        (r#""rope_scaling": null"#, r#""partial_rotary_factor": 0.5"#, "partial_rotary_factor is 0.5"),
+        (
+            r#""rope_scaling": null"#,
+            r#""partial_rotary_factor": 0.4"#,
+            "partial_rotary_factor makes 3 of 8 features of a head turn, expected an even number of 2 to 8",
+        ),
+        (
+            r#""rope_scaling": null"#,
+            r#""rope_scaling": {"type": "longrope", "short_factor": [1], "long_factor": [1, 1, 1, 1]}"#,
+            "short_factor lists 1 numbers, expected 4, one for each two features that turn",
+        ),
         (r#""hidden_size": 32"#, r#""hidden_size": "wide""#, "hidden_size is \"wide\", expected a whole number"),
         (r#""hidden_size": 32"#, r#""hidden_size": -1"#, "hidden_size is -1, expected a whole number"),
         (r#""hidden_size": 32,"#, "", "hidden_size is missing"),

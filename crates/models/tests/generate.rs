@@ -2,12 +2,11 @@
 
 use loract_autograd::{KvCache, Memory};
 use loract_models::{Decoder, Error, Generator, ModelSource, Row, Sampling, TokenBatch, adapter};
-use loract_testkit::golden::{folder, json, relative_error};
+use loract_testkit::golden::{DECODERS, folder, json, relative_error};
 use serde_json::Value;
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
-const CASES: [&str; 6] = ["llama-tied", "llama-untied", "llama3-rope", "mistral-window", "qwen2", "qwen3"];
 
 fn open(memory: &Memory, case: &str, adapter_in: Option<&str>) -> Outcome<Decoder> {
     let source = ModelSource::open(&folder(case))?;
@@ -27,7 +26,7 @@ fn greedy_tokens_equal_those_of_transformers_to_the_end_of_the_context() -> Outc
     let golden = json(&folder("generate").join("greedy.json"));
     let prompt = tokens(&golden["prompt"]);
     let memory = Memory::new();
-    for case in CASES {
+    for case in DECODERS {
         for (key, adapter_in) in [("base", None), ("adapter", Some("adapter"))] {
             let decoder = open(&memory, case, adapter_in)?;
             for (penalty, word) in [(1.0, "1.0"), (1.3, "1.3")] {
@@ -47,7 +46,7 @@ fn greedy_tokens_equal_those_of_transformers_to_the_end_of_the_context() -> Outc
 
 #[test]
 fn a_cached_token_equals_the_whole_text() -> Outcome {
-    for case in CASES {
+    for case in DECODERS {
         for adapter_in in [None, Some("adapter")] {
             let memory = Memory::new();
             let decoder = open(&memory, case, adapter_in)?;

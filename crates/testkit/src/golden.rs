@@ -3,6 +3,50 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+/// Every decoder of `make_golden.py` and `families.py`.
+pub const DECODERS: [&str; 26] = [
+    "llama-tied",
+    "llama-untied",
+    "llama-linear",
+    "llama-yarn",
+    "llama3-rope",
+    "mistral-window",
+    "qwen2",
+    "qwen3",
+    "gemma",
+    "gemma2",
+    "gemma3",
+    "phi",
+    "phi3",
+    "phi3-longrope",
+    "olmo",
+    "olmo2",
+    "granite",
+    "cohere",
+    "cohere2",
+    "glm",
+    "glm4",
+    "helium",
+    "smollm3",
+    "stablelm",
+    "stablelm-sequential",
+    "starcoder2",
+];
+
+/// Those of them of which ten steps are known.
+pub const STEPPED: [&str; 10] = [
+    "llama-tied",
+    "llama-untied",
+    "llama3-rope",
+    "mistral-window",
+    "qwen2",
+    "qwen3",
+    "gemma2",
+    "phi",
+    "olmo2",
+    "cohere",
+];
+
 /// The folder of a golden case.
 pub fn folder(case: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(case)

@@ -1,9 +1,10 @@
 //! Numbers of PyTorch, Transformers and PEFT, through the command line.
 
+use loract_testkit::golden::{DECODERS, STEPPED};
+
 use crate::damage::Tensors;
 use crate::harness::{Anyhow, Place, golden};
 
-const CASES: [&str; 6] = ["llama-tied", "llama-untied", "llama3-rope", "mistral-window", "qwen2", "qwen3"];
 /// f32 on both sides, in another order of sums, over ten steps.
 const TOLERANCE: f64 = 1e-4;
 /// The optimiser of `make_golden.py`.
@@ -12,7 +13,7 @@ const AS_GOLDEN: &str =
 
 #[test]
 fn ten_steps_are_those_of_peft() -> Anyhow {
-    for case in CASES {
+    for case in STEPPED {
         let place = Place::with(case)?;
         place.trained(AS_GOLDEN)?;
         let want: serde_json::Value = serde_json::from_slice(&std::fs::read(golden(case).join("golden.json"))?)?;
@@ -39,7 +40,7 @@ fn ten_steps_are_those_of_peft() -> Anyhow {
 
 #[test]
 fn eval_prints_one_object_with_the_golden_loss() -> Anyhow {
-    for case in CASES {
+    for case in DECODERS {
         let place = Place::with(case)?;
         let got = place.eval("--model model --adapter adapter --data rows.jsonl")?;
         let want: serde_json::Value = serde_json::from_slice(&std::fs::read(golden(case).join("golden.json"))?)?;
