@@ -1,6 +1,6 @@
 //! Making a decoder: from stored weights, strictly; or with random weights, all trained.
 
-use loract_autograd::ops::{AttentionShape, Linear};
+use loract_autograd::ops::{AttentionShape, Linear, Mask};
 use loract_autograd::{Bytes, DType, Frozen, Memory, Param, Rng, Values, Weight, to_bf16_bytes};
 
 use super::rope::RopeCache;
@@ -151,10 +151,8 @@ fn build_layer(config: &DecoderConfig, index: usize, source: &mut dyn Tensors) -
         up_proj: up_proj?,
         down_proj: down_proj?,
         attention: AttentionShape {
-            heads: config.heads,
-            kv_heads: config.kv_heads,
-            head_dim: config.head_dim,
-            window: config.window(index),
+            mask: Mask::Causal { window: config.window(index) },
+            ..AttentionShape::causal(config.heads, config.kv_heads, config.head_dim)
         },
         rms_eps: config.rms_eps,
     })
