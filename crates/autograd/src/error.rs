@@ -54,8 +54,8 @@ pub enum Error {
         /// Size of the vocabulary.
         vocabulary: usize,
     },
-    /// A setting of an op that has to be above 0 is not.
-    #[error("{op}: {what} has to be a number above 0, not {value}")]
+    /// A setting of an op that has to be above 0, and finite, is not.
+    #[error("{op}: {what} has to be a finite number above 0, not {value}")]
     NotPositive {
         /// The op.
         op: &'static str,
@@ -75,9 +75,9 @@ pub enum Error {
 }
 
 impl Error {
-    /// `Ok` if `value` is above 0; infinity is.
+    /// `Ok` if `value` is above 0 and finite.
     pub(crate) fn if_not_positive(op: &'static str, what: &'static str, value: f32) -> Result<(), Self> {
-        if value > 0.0 { Ok(()) } else { Err(Error::NotPositive { op, what, value }) }
+        if value > 0.0 && value.is_finite() { Ok(()) } else { Err(Error::NotPositive { op, what, value }) }
     }
 }
 

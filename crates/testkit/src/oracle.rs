@@ -105,30 +105,44 @@ pub struct Heads {
     pub kv_heads: usize,
     /// D.
     pub head_dim: usize,
-    /// A query sees this many keys at most, itself included.
-    pub window: Option<usize>,
+    /// Multiplies q·k.
+    pub scale: f64,
+    /// Scores s become cap·tanh(s/cap).
+    pub softcap: Option<f64>,
 }
 
-/// Causal softmax attention within each of `sequences` (row ranges), m×H·D.
-pub fn attention(q: &[f64], k: &[f64], v: &[f64], shape: Heads, sequences: &[Range<usize>]) -> Vec<f64> {
-    let Heads { heads, kv_heads, head_dim: d, window } = shape;
+impl Heads {
+    /// Scale 1/√D, no cap.
+    pub fn plain(heads: usize, kv_heads: usize, head_dim: usize) -> Self {
+        Self { heads, kv_heads, head_dim, scale: 1.0 / (head_dim as f64).sqrt(), softcap: None }
+    }
+}
+
+/// Softmax attention within each of `sequences` (row ranges), m×H·D; row i sees row j if `sees(i, j)`.
+pub fn attention(
+    [q, k, v]: [&[f64]; 3],
+    shape: Heads,
+    sees: impl Fn(usize, usize) -> bool,
+    sequences: &[Range<usize>],
+) -> Vec<f64> {
+    let Heads { heads, kv_heads, head_dim: d, scale, softcap } = shape;
     let mut o = vec![0.0; q.len()];
     let at = |row: usize, heads: usize, head: usize| (row * heads + head) * d..(row * heads + head + 1) * d;
     for sequence in sequences {
         for row in sequence.clone() {
-            let first = window.map_or(sequence.start, |w| sequence.start.max((row + 1).saturating_sub(w)));
+            let seen: Vec<usize> = sequence.clone().filter(|&key| sees(row, key)).collect();
             for head in 0..heads {
                 let kv_head = head * kv_heads / heads;
-                let score = |key: usize| {
-                    let dot: f64 =
-                        q[at(row, heads, head)].iter().zip(&k[at(key, kv_heads, kv_head)]).map(|(q, k)| q * k).sum();
-                    dot / (d as f64).sqrt()
+                let score = |&key: &usize| {
+                    let (q, k) = (&q[at(row, heads, head)], &k[at(key, kv_heads, kv_head)]);
+                    let score = scale * q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>();
+                    softcap.map_or(score, |cap| cap * (score / cap).tanh())
                 };
-                let scores: Vec<f64> = (first..=row).map(score).collect();
+                let scores: Vec<f64> = seen.iter().map(score).collect();
                 let most = scores.iter().copied().fold(f64::MIN, f64::max);
                 let weights: Vec<f64> = scores.iter().map(|s| (s - most).exp()).collect();
                 let sum: f64 = weights.iter().sum();
-                for (key, weight) in (first..=row).zip(&weights) {
+                for (&key, weight) in seen.iter().zip(&weights) {
                     let v = &v[at(key, kv_heads, kv_head)];
                     o[at(row, heads, head)].iter_mut().zip(v).for_each(|(o, v)| *o += weight / sum * v);
                 }
@@ -256,9 +270,12 @@ mod tests {
         }
         assert_eq!((erf(0.0), erf(f64::INFINITY), erf(7.0)), (0.0, 1.0, 1.0));
         // Two keys with scores 0 and ln 3: weights 1/4 and 3/4.
-        let shape = Heads { heads: 1, kv_heads: 1, head_dim: 1, window: None };
-        let o = attention(&[0.0, 1.0], &[0.0, 3f64.ln()], &[4.0, 8.0], shape, std::slice::from_ref(&(0..2)));
+        let inputs = [&[0.0, 1.0][..], &[0.0, 3f64.ln()], &[4.0, 8.0]];
+        let o = attention(inputs, Heads::plain(1, 1, 1), |i, j| j <= i, std::slice::from_ref(&(0..2)));
         assert!((o[0] - 4.0).abs() < 1e-14 && (o[1] - 7.0).abs() < 1e-14);
+        // The first query's scores are both 0 and it sees both keys.
+        let o = attention(inputs, Heads::plain(1, 1, 1), |_, _| true, std::slice::from_ref(&(0..2)));
+        assert!((o[0] - 6.0).abs() < 1e-14 && (o[1] - 7.0).abs() < 1e-14);
         assert!((cross_entropy(&[1.0], 1, &[0.0, 3f64.ln()], &[0], &[0])[0] - 4f64.ln()).abs() < 1e-14);
         let slope = central_differences(&[2.0, 3.0], |x| x[0] * x[0] * x[1]);
         assert!((slope[0] - 12.0).abs() < 1e-8 && (slope[1] - 4.0).abs() < 1e-8);

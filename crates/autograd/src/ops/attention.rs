@@ -1,4 +1,4 @@
-//! Causal grouped-query attention: o (m×H·D) from q (m×H·D), k and v (m×H_kv·D).
+//! Grouped-query attention, causal or not: o (m×H·D) from q (m×H·D), k and v (m×H_kv·D).
 //!
 //! Saves q, k, v at `attn_qkv`; neither a T×T matrix nor the output nor the rows' log-sum-exp, which come from the
 //! scores' block in backward.
@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::{Error, same};
-use crate::kernels::attention::{self as kernel, Inputs, Layout};
+use crate::kernels::attention::{self as kernel, Inputs, Layout, Mask};
 use crate::ledger::Category;
 use crate::saved::{SavedRef, Site};
 use crate::tape::{Backprop, Backward, Tape, Var, VarId};
@@ -22,11 +22,21 @@ pub struct AttentionShape {
     pub kv_heads: usize,
     /// D.
     pub head_dim: usize,
-    /// A query sees at most this many keys, itself included; `None` = all before it.
-    pub window: Option<usize>,
+    /// Multiplies q·k; 1/√D in most families.
+    pub scale: f32,
+    /// If given, scores s become cap·tanh(s/cap) before softmax (Gemma 2).
+    pub softcap: Option<f32>,
+    /// Which keys a query sees.
+    pub mask: Mask,
 }
 
 impl AttentionShape {
+    /// As in most families: scale 1/√D, no cap, each token sees itself and all before it.
+    pub fn causal(heads: usize, kv_heads: usize, head_dim: usize) -> Self {
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        Self { heads, kv_heads, head_dim, scale, softcap: None, mask: Mask::Causal { window: None } }
+    }
+
     fn layout<'a>(&self, sequences: &'a [Range<usize>], past: usize) -> Layout<'a> {
         Layout {
             sequences,
@@ -34,8 +44,9 @@ impl AttentionShape {
             heads: self.heads,
             kv_heads: self.kv_heads,
             head_dim: self.head_dim,
-            window: self.window,
-            scale: 1.0 / (self.head_dim as f32).sqrt(),
+            mask: self.mask,
+            scale: self.scale,
+            softcap: self.softcap,
         }
     }
 }
@@ -47,11 +58,11 @@ struct Node {
     saved: [SavedRef; 3],
 }
 
-/// softmax(q·kᵀ/√D, causal within each sequence)·v, m×H·D. `sequences` are the row ranges of the micro-batch's
+/// softmax(scale·q·kᵀ, capped, masked within each sequence)·v, m×H·D. `sequences` are the row ranges of the micro-batch's
 /// sequences, end to end. On a tape of [`Tape::generation`] there is one, which goes on from the tokens of the cache.
 ///
 /// # Errors
-/// [`Error::Shape`] if shapes, heads or sequences do not fit.
+/// [`Error::Shape`] if shapes, heads or sequences do not fit; [`Error::NotPositive`] for a cap that is none.
 pub fn attention(
     tape: &mut Tape<'_>,
     [q, k, v]: [Var; 3],
@@ -64,8 +75,11 @@ pub fn attention(
     if shape.kv_heads == 0 {
         return wrong("heads against key/value heads", shape.heads, 0);
     }
-    if shape.window == Some(0) {
+    if shape.mask == (Mask::Causal { window: Some(0) }) {
         return wrong("window against the smallest", 0, 1);
+    }
+    if let Some(cap) = shape.softcap {
+        Error::if_not_positive(entered.op, "cap of the scores", cap)?;
     }
     same(entered.op, "heads left over by key/value heads", shape.heads % shape.kv_heads, 0)?;
     same(entered.op, "features of q", q.tensor().cols(), shape.heads * shape.head_dim)?;

@@ -18,7 +18,7 @@ struct Node {
 /// gradient.
 ///
 /// # Errors
-/// [`Error::NotPositive`] if `limit` is not above 0; [`Error::NoGradient`] behind [`Tape::closes`], where there is no x to
+/// [`Error::NotPositive`] if `limit` is not above 0 and finite; [`Error::NoGradient`] behind [`Tape::closes`], where there is no x to
 /// compare.
 pub fn clamp(tape: &mut Tape<'_>, x: Var, limit: f32) -> Result<Var, Error> {
     let entered = tape.enter("clamp", x.needs_grad());

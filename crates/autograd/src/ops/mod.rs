@@ -32,3 +32,4 @@ pub use scale::scale;
 pub use slice::slice;
 
 pub use crate::kernels::activation::Activation;
+pub use crate::kernels::attention::Mask;

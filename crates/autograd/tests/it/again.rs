@@ -2,13 +2,9 @@
 
 use std::sync::Arc;
 
-<<<<<<< HEAD
-use loract_autograd::ops::{AttentionShape, Linear, RopePairs, RopeTable, add, attention, linear, rope, swiglu};
-=======
 use loract_autograd::ops::{
-    Activation, AttentionShape, Linear, RopeTable, activate, add, attention, gated, linear, rope,
+    Activation, AttentionShape, Linear, Mask, RopePairs, RopeTable, activate, add, attention, gated, linear, rope,
 };
->>>>>>> a1b3a092581b5e0898a3f64657ea426561300b4d
 use loract_autograd::{Category, Form, Frozen, Grads, Memory, Policy, SavedKind, Site, Tape, Var, Weight};
 use loract_testkit::oracle;
 use loract_testkit::spectrum::{Spectrum, with_spectrum};
@@ -152,7 +148,7 @@ fn elsewhere_it_is_kept_exactly() -> Result {
 #[test]
 fn queries_keys_and_values_come_from_the_input_of_their_projections() -> Result {
     let memory = Memory::new();
-    let shape = AttentionShape { heads: 4, kv_heads: 2, head_dim: 12, window: None };
+    let shape = AttentionShape::causal(4, 2, 12);
     let sequences: Arc<[_]> = [0..20, 20..N].into();
     let table = Arc::new(RopeTable::new(N, 12, RopePairs::Halves, &[&[1.0, 0.5, 0.2, 0.1, 0.05, 0.02]], 1.0));
     let positions: Arc<[u32]> = (0..20).chain(0..N as u32 - 20).collect();

@@ -1,18 +1,26 @@
-//! Attention: grouped heads, ragged sequences, sliding windows, sequences longer than a block of 64 rows.
+//! Attention: grouped heads, ragged sequences, sliding windows, capped scores, tokens that see all others, sequences longer
+//! than a block of 64 rows, and tokens that follow those of a cache.
 
 use std::ops::Range;
 
-use loract_autograd::Policy;
-use loract_autograd::ops::AttentionShape;
+use loract_autograd::ops::{AttentionShape, Mask, attention};
+use loract_autograd::{Category, KvCache, Memory, Policy, Tape};
 
 use crate::harness::{Case, KEY, Matrix, Op, Result, assert_close, random};
 
-fn case(
-    name: &'static str,
-    (heads, kv_heads, head_dim): (usize, usize, usize),
-    window: Option<usize>,
-    lengths: &[usize],
-) -> Case {
+/// Heads, key/value heads, features of a head.
+type Sizes = (usize, usize, usize);
+
+fn case(name: &'static str, sizes: Sizes, window: Option<usize>, lengths: &[usize]) -> Case {
+    case_of(name, AttentionShape { mask: Mask::Causal { window }, ..plain(sizes) }, lengths)
+}
+
+fn plain((heads, kv_heads, head_dim): Sizes) -> AttentionShape {
+    AttentionShape::causal(heads, kv_heads, head_dim)
+}
+
+fn case_of(name: &'static str, shape: AttentionShape, lengths: &[usize]) -> Case {
+    let AttentionShape { heads, kv_heads, head_dim, .. } = shape;
     let mut end = 0;
     let sequences: Vec<Range<usize>> = lengths
         .iter()
@@ -21,7 +29,6 @@ fn case(
             end - len..end
         })
         .collect();
-    let shape = AttentionShape { heads, kv_heads, head_dim, window };
     let input = |heads, seed| Matrix::random(end, heads * head_dim, seed);
     let inputs = vec![input(heads, 1), input(kv_heads, 2), input(kv_heads, 3)];
     // Sums over keys seen, over features, and for k and v over the queries of a group's heads.
@@ -70,11 +77,115 @@ fn several_blocks_with_a_window_across_them() -> Result {
     Ok(())
 }
 
+#[test]
+fn every_token_sees_every_other_of_its_sequence() -> Result {
+    let of_all = |sizes| AttentionShape { mask: Mask::None, ..plain(sizes) };
+    for case in [
+        case_of("all: one row", of_all((2, 1, 4)), &[1]),
+        case_of("all: grouped heads, ragged", of_all((6, 2, 4)), &[5, 1, 12, 3]),
+        case_of("all: several blocks", of_all((2, 1, 2)), &[5, 131]),
+        case_of("all: whole blocks", of_all((1, 1, 2)), &[64, 128]),
+    ] {
+        check(&case)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn another_scale_than_that_of_the_width() -> Result {
+    check(&case_of("scale", AttentionShape { scale: 0.3, ..plain((4, 2, 4)) }, &[7, 3]))
+}
+
+#[test]
+fn scores_are_capped_before_the_mask() -> Result {
+    for (mask, sizes, lengths) in [
+        (Mask::Causal { window: None }, (6, 2, 4), &[5, 1, 12, 3][..]),
+        (Mask::Causal { window: Some(3) }, (4, 2, 4), &[2, 11, 5]),
+        (Mask::None, (4, 2, 4), &[2, 11, 5]),
+        (Mask::Causal { window: Some(70) }, (2, 1, 2), &[3, 131, 1, 20]),
+        (Mask::None, (2, 1, 2), &[70, 3]),
+    ] {
+        for cap in [0.5, 4.0] {
+            let shape = AttentionShape { softcap: Some(cap), mask, scale: 1.2, ..plain(sizes) };
+            check(&case_of("capped", shape, lengths))?;
+        }
+    }
+    Ok(())
+}
+
+/// Queries of zeros give every key that is seen the same weight, capped or not: the output is a mean of values.
+#[test]
+fn equal_scores_give_the_mean() -> Result {
+    let lengths = [80, 1, 30];
+    for (mask, softcap) in [(Mask::None, None), (Mask::None, Some(2.0)), (Mask::Causal { window: Some(9) }, Some(2.0))]
+    {
+        let mut case = case_of("mean", AttentionShape { softcap, mask, ..plain((2, 1, 3)) }, &lengths);
+        case.inputs[0].numbers.fill(0.0);
+        let output = case.run(Policy::exact(), KEY, &random(111 * 6, 1), false)?.output;
+        let v = &case.inputs[2].numbers;
+        let mut start = 0;
+        for len in lengths {
+            for row in start..start + len {
+                let seen = match mask {
+                    Mask::None => start..start + len,
+                    Mask::Causal { .. } => (row + 1).saturating_sub(9).max(start)..row + 1,
+                };
+                for (at, &o) in output[row * 6..(row + 1) * 6].iter().enumerate() {
+                    let sum: f64 = seen.clone().map(|key| f64::from(v[key * 3 + at % 3])).sum();
+                    let off = (f64::from(o) - sum / seen.len() as f64).abs();
+                    assert!(off <= 100.0 * f64::from(f32::EPSILON), "row {row}: off by {off:e}");
+                }
+            }
+            start += len;
+        }
+    }
+    Ok(())
+}
+
+/// Tokens one by one, or some at a time, after those of a cache see what they would see in a whole sequence.
+#[test]
+fn tokens_after_those_of_a_cache() -> Result {
+    const TOKENS: usize = 90;
+    for (softcap, window) in [(None, None), (Some(1.5), None), (Some(1.5), Some(20)), (None, Some(70))] {
+        let shape = AttentionShape { softcap, mask: Mask::Causal { window }, ..plain((4, 2, 4)) };
+        let case = case_of("whole", shape, &[TOKENS]);
+        let whole = case.op.oracle(&case.args());
+        let (memory, mut cache) = (Memory::new(), KvCache::new());
+        let (mut output, mut start) = (Vec::new(), 0);
+        for count in [70, 1, 1, 10, 1, 7] {
+            let mut tape = Tape::generation(&memory, &mut cache);
+            let inputs: Vec<_> = case
+                .inputs
+                .iter()
+                .map(|x| {
+                    let rows = x.numbers[start * x.cols..(start + count) * x.cols].to_vec();
+                    tape.input(memory.tensor(count, x.cols, rows, Category::Transient), false)
+                })
+                .collect();
+            let inputs = inputs.try_into().expect("q, k and v");
+            let o = attention(&mut tape, inputs, shape, &std::iter::once(0..count).collect())?;
+            output.extend(o.tensor().to_vec());
+            start += count;
+        }
+        assert_eq!(start, TOKENS);
+        assert_close(&format!("cache, {softcap:?}, {window:?}"), &[output], &[whole], case.tolerance());
+    }
+    Ok(())
+}
+
 /// Each sequence as if it were alone: no row sees another sequence.
 #[test]
 fn sequences_do_not_see_each_other() -> Result {
+    let windowed = AttentionShape { mask: Mask::Causal { window: Some(66) }, ..plain((4, 2, 4)) };
+    for shape in [windowed, AttentionShape { mask: Mask::None, softcap: Some(1.0), ..windowed }] {
+        alone_and_together(shape)?;
+    }
+    Ok(())
+}
+
+fn alone_and_together(shape: AttentionShape) -> Result {
     let lengths = [70, 3, 90];
-    let together = case("together", (4, 2, 4), Some(66), &lengths);
+    let together = case_of("together", shape, &lengths);
     let dy = random(163 * 16, 8);
     let all = together.run(Policy::exact(), KEY, &dy, false)?;
     let mut start = 0;
@@ -83,7 +194,7 @@ fn sequences_do_not_see_each_other() -> Result {
             let cols = numbers.len() / 163;
             numbers[start * cols..(start + len) * cols].to_vec()
         };
-        let mut alone = case("alone", (4, 2, 4), Some(66), &[len]);
+        let mut alone = case_of("alone", shape, &[len]);
         for (alone, input) in alone.inputs.iter_mut().zip(&together.inputs) {
             alone.numbers = rows(&input.numbers);
         }

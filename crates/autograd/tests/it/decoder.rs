@@ -5,13 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use loract_autograd::ops::{
-<<<<<<< HEAD
-    AttentionShape, Linear, RopePairs, RopeTable, Targets, add, attention, cross_entropy, embedding, linear, rms_norm,
-    rope, swiglu,
-=======
-    Activation, AttentionShape, Linear, RopeTable, Targets, add, attention, cross_entropy, embedding, gated, linear,
-    rms_norm, rope,
->>>>>>> a1b3a092581b5e0898a3f64657ea426561300b4d
+    Activation, AttentionShape, Linear, Mask, RopePairs, RopeTable, Targets, add, attention, cross_entropy, embedding, gated,
+    linear, rms_norm, rope,
 };
 use loract_autograd::{
     Bytes, Category, DType, Frozen, Grads, History, Memory, Param, Peak, Policy, Site, SiteError, Tape, Values, Var,
@@ -24,7 +19,10 @@ use crate::harness::{EPS, KEY, Result, lora, param, random};
 pub const WIDTH: usize = 32;
 /// F.
 pub const HIDDEN: usize = 72;
-const HEADS: AttentionShape = AttentionShape { heads: 4, kv_heads: 2, head_dim: 8, window: None };
+const HEADS: usize = 4;
+const KV_HEADS: usize = 2;
+/// Features of a head.
+const D: usize = 8;
 const VOCABULARY: usize = 50;
 /// r.
 const RANK: usize = 3;
@@ -104,7 +102,7 @@ impl Decoder {
         };
         let layer = |at: u64| -> Result<Layer> {
             let norms = [20, 21].map(|seed| Values::Trained(param(memory, "norm", 1, WIDTH, seed + at)));
-            let (q, kv) = (HEADS.heads * HEADS.head_dim, HEADS.kv_heads * HEADS.head_dim);
+            let (q, kv) = (HEADS * D, KV_HEADS * D);
             let (c, f) = (WIDTH, HIDDEN);
             let sizes = [(q, c, 1), (kv, c, 2), (kv, c, 3), (c, q, 4), (f, c, 5), (f, c, 6), (c, f, 7)];
             let linears = sizes.map(|(outputs, inputs, tag)| -> Result<Linear> {
@@ -150,7 +148,7 @@ impl Decoder {
             drop(y);
             let q = rope(tape, q, &self.table, &self.positions)?;
             let k = rope(tape, k, &self.table, &self.positions)?;
-            attention(tape, [q, k, v], HEADS, &self.sequences)
+            attention(tape, [q, k, v], AttentionShape::causal(HEADS, KV_HEADS, D), &self.sequences)
         };
         let y = tape.segment(Site::AttnQkv, y, Box::new(heads))?;
         if self.options.closes {

@@ -3,13 +3,8 @@
 use std::sync::Arc;
 
 use loract_autograd::ops::{
-<<<<<<< HEAD
-    AttentionShape, Linear, RopePairs, RopeTable, Targets, add, attention, cross_entropy, embedding, linear, project,
-    rms_norm, rope, swiglu,
-=======
-    Activation, AttentionShape, Linear, RopeTable, Targets, add, attention, cross_entropy, embedding, gated, linear,
-    project, rms_norm, rope,
->>>>>>> a1b3a092581b5e0898a3f64657ea426561300b4d
+    Activation, AttentionShape, Linear, Mask, RopePairs, RopeTable, Targets, add, attention, cross_entropy, embedding,
+    gated, linear, project, rms_norm, rope,
 };
 use loract_autograd::{
     Category, Compress, Error, Frozen, Grads, Memory, Param, Policy, Rank, Recompute, Site, StepKey, Tape, Values, Var,
@@ -107,10 +102,11 @@ struct Attention {
 fn attention_that_does_not_fit_is_named() {
     let memory = &Memory::new();
     type Change = fn(&mut Attention);
-    let changes: [(&str, Change); 10] = [
+    let changes: [(&str, Change); 11] = [
         ("heads left over by key/value heads: 1 against 0", |a| a.shape.kv_heads = 3),
         ("heads against key/value heads: 4 against 0", |a| a.shape.kv_heads = 0),
-        ("window against the smallest: 0 against 1", |a| a.shape.window = Some(0)),
+        ("window against the smallest: 0 against 1", |a| a.shape.mask = Mask::Causal { window: Some(0) }),
+        ("cap of the scores has to be a finite number above 0, not 0", |a| a.shape.softcap = Some(0.0)),
         ("features of q: 9 against 12", |a| a.inputs[0] = (5, 9)),
         ("features of k or v: 12 against 6", |a| a.inputs[1] = (5, 12)),
         ("rows of k or v: 4 against 5", |a| a.inputs[2] = (4, 6)),
@@ -120,7 +116,7 @@ fn attention_that_does_not_fit_is_named() {
         ("end of a sequence against its start: 2 against 2", |a| a.sequences = vec![(0, 2), (2, 2), (2, 5)]),
     ];
     for (want, change) in changes {
-        let shape = AttentionShape { heads: 4, kv_heads: 2, head_dim: 3, window: None };
+        let shape = AttentionShape::causal(4, 2, 3);
         let mut case = Attention { shape, inputs: [(5, 12), (5, 6), (5, 6)], sequences: vec![(0, 5)] };
         change(&mut case);
         let mut tape = Tape::new(memory, Policy::exact(), StepKey::default());

@@ -1,6 +1,8 @@
 //! Whatever the form, gradients are those of the op at the activations that the form rebuilds, and tend to the exact ones.
 
-use loract_autograd::ops::{Activation, AttentionShape, Linear, add, linear};
+use std::sync::Arc;
+
+use loract_autograd::ops::{Activation, AttentionShape, Linear, Mask, add, linear};
 use loract_autograd::{Category, Form, Frozen, Grads, Memory, Policy, Site, Tape, Values, Weight};
 use loract_testkit::oracle;
 use loract_testkit::spectrum::{Spectrum, with_spectrum};
@@ -10,7 +12,8 @@ use crate::kept::{form, forms, keep, probe, saved, seen};
 
 /// Rows, and columns of outputs, so that an orthogonal dy shows everything.
 const N: usize = 48;
-const SHAPE: AttentionShape = AttentionShape { heads: 4, kv_heads: 2, head_dim: 12, window: None };
+/// Features of a head of attention, which has 4 heads of q and 2 of k and v.
+const D: usize = 12;
 
 /// Numbers of order 1 whose spectrum falls.
 fn falling(rows: usize, cols: usize, seed: u64) -> Matrix {
@@ -31,8 +34,10 @@ fn cases(m: usize) -> Result<Vec<(Case, Site)>> {
     let input = |cols, seed| falling(m, cols, seed);
     let linear = |dropout| -> Result<Op> { Ok(Op::Linear { layer: layer(dropout)?, mask: None }) };
     let norm = Op::RmsNorm { weight: Values::Trained(param(memory, "weight", 1, N, 2)) };
-    let sequences = [0..m / 3, m / 3..m].into();
-    let attention = Op::Attention { shape: SHAPE, sequences };
+    let sequences: Arc<[_]> = [0..m / 3, m / 3..m].into();
+    let attention = |shape| Op::Attention { shape, sequences: Arc::clone(&sequences) };
+    let capped = AttentionShape { softcap: Some(0.7), mask: Mask::None, ..AttentionShape::causal(4, 2, D) };
+    let qkv = || vec![input(N, 5), input(N / 2, 6), input(N / 2, 7)];
     let terms = m + N;
     Ok([
         ("linear", linear(0.0)?, vec![input(N, 1)], Site::AttnOut),
@@ -40,7 +45,8 @@ fn cases(m: usize) -> Result<Vec<(Case, Site)>> {
         ("rms_norm", norm, vec![input(N, 2)], Site::Norm),
         ("swiglu", Op::Gated(Activation::Silu), vec![input(N, 3), input(N, 4)], Site::ActFn),
         ("gelu", Op::Activate(Activation::Gelu), vec![input(N, 3)], Site::ActFn),
-        ("attention", attention, vec![input(N, 5), input(N / 2, 6), input(N / 2, 7)], Site::AttnQkv),
+        ("attention", attention(AttentionShape::causal(4, 2, D)), qkv(), Site::AttnQkv),
+        ("attention, capped, of all", attention(capped), qkv(), Site::AttnQkv),
     ]
     .into_iter()
     .map(|(name, op, inputs, site)| (Case { name, op, inputs, terms }, site))
@@ -176,7 +182,7 @@ fn approximate_queries_and_keys_leave_rows_of_p_a_distribution() -> Result {
     let [q, _, v] = &case.inputs[..] else { unreachable!("q, k, v") };
     // A row of dS = P·(dP − ΣP·dP) sums to 0 up to the rounding of sums of N numbers of the size of dP = dy·vᵀ, and is
     // multiplied by q. Quantised numbers are up to twice as large.
-    let d = SHAPE.head_dim as f64;
+    let d = D as f64;
     let bound = (N * N) as f64
         * 4.0
         * f64::from(f32::EPSILON)
@@ -193,8 +199,8 @@ fn approximate_queries_and_keys_leave_rows_of_p_a_distribution() -> Result {
             let (of_v, of_dy) = (sums(&wide(&got[2]), N / 2, rows.clone()), sums(&wide(&dy), N, rows));
             // Heads 0 and 1 share the first key head.
             for (at, got) in of_v.iter().enumerate() {
-                let first = at / SHAPE.head_dim * 2 * SHAPE.head_dim + at % SHAPE.head_dim;
-                let want = of_dy[first] + of_dy[first + SHAPE.head_dim];
+                let first = at / D * 2 * D + at % D;
+                let want = of_dy[first] + of_dy[first + D];
                 assert!((got - want).abs() <= bound, "{words}: {got} against {want}");
             }
         }

@@ -5,13 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use loract_autograd::ops::{
-<<<<<<< HEAD
-    AttentionShape, Linear, Lora, RopePairs, RopeTable, Targets, add, attention, clamp, cross_entropy, dropout,
-    embedding, linear, rms_norm, rope, scale, slice, swiglu,
-=======
-    Activation, AttentionShape, Linear, Lora, RopeTable, Targets, activate, add, attention, clamp, cross_entropy,
-    dropout, embedding, gated, linear, rms_norm, rope, scale, slice,
->>>>>>> a1b3a092581b5e0898a3f64657ea426561300b4d
+    Activation, AttentionShape, Linear, Lora, Mask, RopePairs, RopeTable, Targets, activate, add, attention, clamp,
+    cross_entropy, dropout, embedding, gated, linear, rms_norm, rope, scale, slice,
 };
 use loract_autograd::{
     Category, Compress, Error, FactorType, Factored, Form, Grads, Memory, Param, Policy, Rank, Recompute, SavedKind,
@@ -183,9 +178,14 @@ impl Op {
                 oracle::rope(&x, cols, frequencies, &turns, heads)
             }
             Op::Attention { shape, sequences } => {
-                let AttentionShape { heads, kv_heads, head_dim, window } = *shape;
-                let heads = oracle::Heads { heads, kv_heads, head_dim, window };
-                oracle::attention(&next(), &next(), &next(), heads, sequences)
+                let AttentionShape { heads, kv_heads, head_dim, scale, softcap, mask } = *shape;
+                let (scale, softcap) = (f64::from(scale), softcap.map(f64::from));
+                let heads = oracle::Heads { heads, kv_heads, head_dim, scale, softcap };
+                let sees = |query: usize, key: usize| match mask {
+                    Mask::None => true,
+                    Mask::Causal { window } => key <= query && window.is_none_or(|window| query - key < window),
+                };
+                oracle::attention([&next(), &next(), &next()], heads, sees, sequences)
             }
             Op::Gated(activation) => oracle::gated(function(*activation), &next(), &next()),
             Op::Activate(activation) => next().into_iter().map(function(*activation)).collect(),

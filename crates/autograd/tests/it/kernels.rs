@@ -1,7 +1,7 @@
 //! Sizes beyond one panel of a widened weight, one chunk of logits, one tile of rows, one buffer of the pool: too large for
 //! differences, so checked by linearity and against smaller runs.
 
-use loract_autograd::ops::{Activation, AttentionShape, Linear, Targets, cross_entropy};
+use loract_autograd::ops::{Activation, AttentionShape, Linear, Mask, Targets, cross_entropy};
 use loract_autograd::{
     Bytes, Category, Compress, DType, Frozen, Grads, Memory, Policy, Rank, StepKey, Tape, Values, Weight, to_bf16_bytes,
 };
@@ -125,7 +125,11 @@ fn many_rows_equal_the_same_rows_in_parts() -> Result {
 fn what_earlier_tensors_left_in_memory_is_never_read() -> Result {
     let model = Memory::new();
     let x = |cols, seed| Matrix::random(M, cols, seed);
-    let shape = AttentionShape { heads: 8, kv_heads: 4, head_dim: 4, window: Some(100) };
+    let shape = AttentionShape {
+        softcap: Some(2.0),
+        mask: Mask::Causal { window: Some(100) },
+        ..AttentionShape::causal(8, 4, 4)
+    };
     let attention = Op::Attention { shape, sequences: [0..250, 250..M].into() };
     let targets = Targets { rows: (0..M as u32).step_by(2).collect(), tokens: (0..300).map(|i| i % 128).collect() };
     let cross_entropy = Op::CrossEntropy { head: Weight::Trained(param(&model, "head", 128, N, 4)), targets };

@@ -1,11 +1,7 @@
 //! Every op except attention: forward and gradients of all inputs and trained parameters against the oracle, with what
 //! it keeps in every form.
 
-<<<<<<< HEAD
-use loract_autograd::ops::{Linear, RopePairs, Targets, add, dropout, linear};
-=======
-use loract_autograd::ops::{Activation, Linear, Targets, add, dropout, linear};
->>>>>>> a1b3a092581b5e0898a3f64657ea426561300b4d
+use loract_autograd::ops::{Activation, Linear, RopePairs, Targets, add, dropout, linear};
 use loract_autograd::{
     Bytes, Category, Compress, DType, Frozen, Grads, Memory, Param, Policy, Rank, SavedKind, Site, Tape, Values,
     Weight, to_bf16_bytes,

@@ -140,7 +140,7 @@ fn the_site_and_layer_of_a_broken_number_are_named() -> Result {
     let weight = Weight::Frozen(Frozen::from_f32(memory, n, n, &random(n * n, 1))?);
     let layer = Linear { weight, bias: None, lora: Some(lora(memory, n, n, 2, 0.1)) };
     let norm = Values::frozen(memory, random(n, 2));
-    let shape = AttentionShape { heads: 2, kv_heads: 2, head_dim: 16, window: None };
+    let shape = AttentionShape::causal(2, 2, 16);
     let sequences = std::iter::once(0..m).collect();
     type Run<'m> = &'m dyn Fn(&mut Tape<'m>, Var, [Var; 2]) -> Result<Var>;
     let out: Run<'_> = &|t, x, _| linear(t, &x, &layer, Site::AttnOut);

@@ -48,7 +48,7 @@ fn a_layer_keeps_what_is_counted_by_hand() -> Result {
     let [q, k, v] = [N, N / 2, N / 2].map(|out| with_lora(&memory, out, N));
     let (q, k, v, o) = (q?, k?, v?, with_lora(&memory, N, N)?);
     let (gate, up, down) = (with_lora(&memory, f, N)?, with_lora(&memory, f, N)?, with_lora(&memory, N, f)?);
-    let shape = AttentionShape { heads: 4, kv_heads: 2, head_dim: 4, window: None };
+    let shape = AttentionShape::causal(4, 2, 4);
     let sequences = std::iter::once(0..M).collect();
     let dense = |cols| 4 * M * cols;
     let factors = |cols| 4 * K * (M + cols);

@@ -130,7 +130,7 @@ fn what_does_not_fit_is_named() -> Result {
     let mut message = |columns| slice(&mut tape, &x, columns).err().map(|e| e.to_string());
     assert_eq!(message(4..7).as_deref(), Some("slice: end of the columns against those there: 7 against 6"));
     assert_eq!(message(3..3).as_deref(), Some("slice: end of the columns against their start: 3 against 3"));
-    for limit in [0.0, -1.0, f32::NAN] {
+    for limit in [0.0, -1.0, f32::NAN, f32::INFINITY] {
         match clamp(&mut tape, x.clone(), limit) {
             Err(Error::NotPositive { op: "clamp", what: "limit", value }) => {
                 assert_eq!(value.to_bits(), limit.to_bits());
@@ -139,6 +139,6 @@ fn what_does_not_fit_is_named() -> Result {
         }
     }
     let error = clamp(&mut tape, x, -1.0).err().map(|e| e.to_string());
-    assert_eq!(error.as_deref(), Some("clamp: limit has to be a number above 0, not -1"));
+    assert_eq!(error.as_deref(), Some("clamp: limit has to be a finite number above 0, not -1"));
     Ok(())
 }

@@ -122,7 +122,7 @@ fn the_matrices_are_those_of_the_model() -> Anyhow {
         sequences.push(start..start + row["input_ids"].as_array().ok_or("ids")?.len());
     }
     assert_eq!(told["tokens"], sequences[4].end);
-    let heads = Heads { heads: 4, kv_heads: 2, head_dim: WIDTH / 4, window: None };
+    let heads = Heads::plain(4, 2, WIDTH / 4);
     for layer in 0..2 {
         let of = |site: &str| matrices.get(&format!("layer{layer}.{site}")).ok_or(format!("no layer{layer}.{site}"));
         let normed = |x_hat: &[f64], norm: &str| -> Anyhow<Vec<f64>> {
@@ -140,7 +140,7 @@ fn the_matrices_are_those_of_the_model() -> Anyhow {
         let v = oracle::linear(&into_attention, WIDTH, &weight(layer, "self_attn.v_proj")?, None, None);
         assert_eq!(of("attn_qkv.k")?.len(), sequences[4].end * KV);
         equal("v", of("attn_qkv.v")?, &v);
-        let o = oracle::attention(of("attn_qkv.q")?, of("attn_qkv.k")?, &v, heads, &sequences);
+        let o = oracle::attention([of("attn_qkv.q")?, of("attn_qkv.k")?, &v], heads, |i, j| j <= i, &sequences);
         equal("attention's output", of("attn_out")?, &o);
         let into_mlp = normed(of("norm.mlp")?, "post_attention_layernorm")?;
         for (site, name) in [("act_fn.gate", "mlp.gate_proj"), ("act_fn.up", "mlp.up_proj")] {
