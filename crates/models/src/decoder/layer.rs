@@ -5,6 +5,7 @@ use loract_autograd::{Error, Site, Tape, Var};
 
 use super::attention::Attention;
 use super::batch::RowsOf;
+use super::experts::Experts;
 use super::mlp::Mlp;
 use super::parts::{Named, Part, PartMut};
 use crate::config::Block;
@@ -15,9 +16,18 @@ pub struct Layer {
     pub(super) block: Block,
     pub(super) norms: LayerNorms,
     pub(super) attention: Attention,
-    pub(super) mlp: Mlp,
+    pub(super) mlp: FeedForward,
     /// What attention and MLP add is multiplied by this.
     pub(super) residual_scale: f32,
+}
+
+/// What follows attention.
+#[derive(Debug)]
+pub(super) enum FeedForward {
+    /// An MLP.
+    Dense(Mlp),
+    /// Several, of which each token takes a few.
+    Experts(Experts),
 }
 
 /// The norms of a layer, each 1×C; which there are, the family knows.
@@ -70,7 +80,10 @@ impl Layer {
     fn feed_forward<'m>(&'m self, tape: &mut Tape<'m>, y: Var) -> Result<Var, Error> {
         let after = self.norms.after_mlp.as_ref();
         let mlp = move |tape: &mut Tape<'m>, y| {
-            let y = self.mlp.forward(tape, y, after.is_none())?;
+            let y = match &self.mlp {
+                FeedForward::Dense(mlp) => mlp.forward(tape, y, after.is_none())?,
+                FeedForward::Experts(experts) => experts.forward(tape, y, after.is_none())?,
+            };
             self.leave(tape, y, after)
         };
         tape.segment(Site::CkptMlp, y, Box::new(mlp))
@@ -88,7 +101,10 @@ impl Layer {
         let norms = [before_attention, after_attention, before_mlp, after_mlp];
         let mut all: Vec<_> = norms.into_iter().flatten().map(Part::Norm).collect();
         self.attention.parts(&mut all);
-        self.mlp.parts(&mut all);
+        match &self.mlp {
+            FeedForward::Dense(mlp) => mlp.parts(&mut all),
+            FeedForward::Experts(experts) => experts.parts(&mut all),
+        }
         all
     }
 
@@ -98,7 +114,10 @@ impl Layer {
         let norms = [before_attention, after_attention, before_mlp, after_mlp];
         let mut all: Vec<_> = norms.into_iter().flatten().map(PartMut::Norm).collect();
         self.attention.parts_mut(&mut all);
-        self.mlp.parts_mut(&mut all);
+        match &mut self.mlp {
+            FeedForward::Dense(mlp) => mlp.parts_mut(&mut all),
+            FeedForward::Experts(experts) => experts.parts_mut(&mut all),
+        }
         all
     }
 }

@@ -1,16 +1,17 @@
 //! Making a decoder: from stored weights, strictly; or with random weights, all trained.
 
-use loract_autograd::ops::{AttentionShape, Linear, Mask, Norm, NormKind};
+use loract_autograd::ops::{AttentionShape, Linear, Mask, Norm, Shares};
 use loract_autograd::{Bytes, DType, Frozen, Memory, Param, Rng, Values, Weight, to_bf16_bytes};
 
 use super::attention::{Attention, Qkv, Turn};
-use super::layer::LayerNorms;
+use super::experts::{Expert, Experts};
+use super::layer::{FeedForward, LayerNorms};
 use super::mlp::{Inner, Mlp};
 use super::parts::Named;
 use super::rope::RopeCache;
 use super::{Decoder, Layer, layer_name};
 use crate::config::family::{Family, MlpNames, NormWeights, Over, QkvNames};
-use crate::config::{AttentionBias, Block, DecoderConfig, HeadNorm};
+use crate::config::{self, AttentionBias, Block, DecoderConfig, ExpertWeights, HeadNorm};
 use crate::error::Error;
 use crate::weights::{Checked, Weights};
 
@@ -122,7 +123,7 @@ fn build_layer(config: &DecoderConfig, index: usize, source: &mut dyn Tensors) -
     let mut builder = Builder { config, family: config.model_type.family(), source, prefix };
     let norms = builder.layer_norms();
     let attention = builder.attention(index);
-    let mlp = builder.mlp();
+    let mlp = builder.feed_forward(index);
     Some(Layer {
         block: config.block,
         norms: norms?,
@@ -223,6 +224,36 @@ impl Builder<'_> {
                 (true, Some(_), Some(_)) => Turn::Local,
                 _ => Turn::Global,
             },
+        })
+    }
+
+    fn feed_forward(&mut self, index: usize) -> Option<FeedForward> {
+        match self.config.experts.as_ref().filter(|experts| experts.layers.has(index)) {
+            None => self.mlp().map(FeedForward::Dense),
+            Some(experts) => self.experts(experts).map(FeedForward::Experts),
+        }
+    }
+
+    fn experts(&mut self, config: &config::Experts) -> Option<Experts> {
+        let (c, f, names) = (self.config.hidden_size, config.width, self.family.experts);
+        let router = self.linear(names.router, config.count, c, false);
+        let experts: Vec<_> = (0..config.count)
+            .map(|number| {
+                let [gate, up, down] = [(names.parts[0], f, c), (names.parts[1], f, c), (names.parts[2], c, f)].map(
+                    |(part, rows, cols)| self.linear(&format!("{}.{number}.{part}", names.experts), rows, cols, false),
+                );
+                Some(Expert { gate: gate?, up: up?, down: down? })
+            })
+            .collect();
+        Some(Experts {
+            router: router?,
+            experts: experts.into_iter().collect::<Option<_>>()?,
+            chosen: config.chosen,
+            shares: match config.weights {
+                ExpertWeights::Probabilities => Shares::OfAll,
+                ExpertWeights::SumToOne => Shares::OfChosen,
+            },
+            activation: self.config.activation,
         })
     }
 

@@ -6,6 +6,7 @@
 
 mod attention;
 mod batch;
+mod experts;
 mod export;
 mod layer;
 mod load;

@@ -1,7 +1,7 @@
 //! The parts of a layer, with their names in the checkpoint: what is listed, trained, adapted and written.
 
 use loract_autograd::ops::{Linear, Lora, Norm};
-use loract_autograd::{Param, Values, Weight};
+use loract_autograd::{Param, Values};
 
 /// A part with its name within the layer.
 #[derive(Debug)]
@@ -17,8 +17,8 @@ pub(super) enum Part<'a> {
     Norm(&'a Named<Norm>),
     /// Can have a LoRA pair.
     Linear(&'a Named<Linear>),
-    /// A matrix that has none: a router.
-    Matrix(&'a Named<Weight>),
+    /// Has none.
+    Router(&'a Named<Linear>),
 }
 
 /// A part of a layer, to change.
@@ -26,7 +26,7 @@ pub(super) enum Part<'a> {
 pub(super) enum PartMut<'a> {
     Norm(&'a mut Named<Norm>),
     Linear(&'a mut Named<Linear>),
-    Matrix(&'a mut Named<Weight>),
+    Router(&'a mut Named<Linear>),
 }
 
 impl<'a> Part<'a> {
@@ -44,12 +44,11 @@ impl<'a> Part<'a> {
             Part::Norm(norm) => {
                 all.extend([&norm.part.weight, &norm.part.bias].into_iter().flatten().filter_map(Values::trained));
             }
-            Part::Linear(Named { part, .. }) => {
+            Part::Linear(Named { part, .. }) | Part::Router(Named { part, .. }) => {
                 all.extend(part.weight.trained());
                 all.extend(part.bias.as_ref().and_then(Values::trained));
                 all.extend(part.lora.iter().flat_map(Lora::params));
             }
-            Part::Matrix(matrix) => all.extend(matrix.part.trained()),
         }
     }
 }
@@ -69,12 +68,12 @@ impl<'a> PartMut<'a> {
             PartMut::Norm(Named { part: Norm { weight, bias, .. }, .. }) => {
                 all.extend([weight, bias].into_iter().flatten().filter_map(Values::trained_mut));
             }
-            PartMut::Linear(Named { part: Linear { weight, bias, lora }, .. }) => {
+            PartMut::Linear(Named { part, .. }) | PartMut::Router(Named { part, .. }) => {
+                let Linear { weight, bias, lora } = part;
                 all.extend(weight.trained_mut());
                 all.extend(bias.as_mut().and_then(Values::trained_mut));
                 all.extend(lora.iter_mut().flat_map(Lora::params_mut));
             }
-            PartMut::Matrix(matrix) => all.extend(matrix.part.trained_mut()),
         }
     }
 }

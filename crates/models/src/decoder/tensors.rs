@@ -168,10 +168,9 @@ fn list<'a>(part: Part<'a>, prefix: &str, all: &mut Vec<(String, TensorRef<'a>)>
             };
             (name, weight.as_ref().map(heads), bias.as_ref().map(heads))
         }
-        Part::Linear(Named { name, part }) => {
+        Part::Linear(Named { name, part }) | Part::Router(Named { name, part }) => {
             (name, Some(TensorRef::Matrix(&part.weight)), part.bias.as_ref().map(TensorRef::Vector))
         }
-        Part::Matrix(Named { name, part }) => (name, Some(TensorRef::Matrix(part)), None),
     };
     let name = format!("{prefix}{name}");
     all.extend(weight.map(|weight| (weight_of(&name), weight)));
@@ -184,10 +183,10 @@ fn list_mut<'a>(part: PartMut<'a>, prefix: &str, all: &mut Vec<(String, TensorMu
         PartMut::Norm(Named { name, part: Norm { weight, bias, .. } }) => {
             (name, weight.as_mut().map(TensorMut::Vector), bias.as_mut())
         }
-        PartMut::Linear(Named { name, part: Linear { weight, bias, .. } }) => {
+        PartMut::Linear(Named { name, part }) | PartMut::Router(Named { name, part }) => {
+            let Linear { weight, bias, .. } = part;
             (name, Some(TensorMut::Matrix(weight)), bias.as_mut())
         }
-        PartMut::Matrix(Named { name, part }) => (name, Some(TensorMut::Matrix(part)), None),
     };
     let name = format!("{prefix}{name}");
     all.extend(weight.map(|weight| (weight_of(&name), weight)));

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 pub(crate) use fields::Fields;
 
 use super::family::{AttentionBiasKey, When};
-use super::{AttentionBias, Block, ConfigError, DecoderConfig, HeadNorm, Layers, ModelType, Scales, head_dim};
+use super::{AttentionBias, ConfigError, DecoderConfig, HeadNorm, Layers, ModelType, Scales, head_dim};
 use crate::error::Error;
 
 impl DecoderConfig {
