@@ -72,6 +72,11 @@ def older_rope(theta, **more):
     return {"rope_parameters": None, "rope_theta": theta, **more}
 
 
+def mixture(experts_key, intermediate_key="intermediate_size"):
+    """Four experts, of which every token takes two."""
+    return {**SMALL, **RMS, intermediate_key: 20, experts_key: 4, "num_experts_per_tok": 2}
+
+
 def gemma(seed, config_class, older=None, steps=False, shape=SMALL, **more):
     return Case(seed, config_class(**shape, **RMS, head_dim=8, **more), older=older, steps=steps)
 
@@ -208,4 +213,17 @@ FAMILIES = {
         Starcoder2Config(**SMALL, norm_epsilon=1e-3, **rope(50.0), sliding_window=5),
         targets=ATTENTION + ["c_fc", "c_proj"],
     ),
+    "mixtral": Case(30, MixtralConfig(**mixture("num_local_experts"), **rope(50.0)), targets=MIXTRAL),
+    # The first layer is dense.
+    "qwen3-moe": Case(
+        31,
+        Qwen3MoeConfig(
+            **mixture("num_experts", "moe_intermediate_size"),
+            **rope(50.0),
+            head_dim=8,
+            norm_topk_prob=True,
+            mlp_only_layers=[0],
+        ),
+    ),
+    "olmoe": Case(35, OlmoeConfig(**mixture("num_experts"), **rope(50.0), norm_topk_prob=False)),
 }

@@ -30,6 +30,7 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
+from experts import checkpoint_names, is_mixture, split
 from families import FAMILIES
 from make_golden import CASES
 
@@ -65,7 +66,10 @@ def main():
     for case in CASES:
         model = AutoModelForCausalLM.from_pretrained(HERE / case, dtype=torch.float32).eval()
         of_base = {str(p): greedy(model, p) for p in (1.0, 1.3)}
-        model = PeftModel.from_pretrained(model, HERE / case / "adapter").eval()
+        if is_mixture(model.config):
+            model = split(model)
+        with checkpoint_names():
+            model = PeftModel.from_pretrained(model, HERE / case / "adapter").eval()
         of_adapter = {str(p): greedy(model, p) for p in (1.0, 1.3)}
         least = min(run["margin"] for run in [*of_base.values(), *of_adapter.values()])
         print(f"{case}: least margin {least:.1e}")

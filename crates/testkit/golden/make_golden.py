@@ -21,6 +21,9 @@ Each case folder, written next to this script, holds:
                                grad.KEY:  gradient of the loss over rows 0..3
                                steps.KEY: adapter after ten AdamW steps (cases with
                                `steps`, as the numbers of the steps in golden.json)
+                               idle.grad.KEY: (mixtures) gradient of the loss over the
+                               last row, on which some experts of every layer have no
+                               tokens; theirs are not there. idle_loss in golden.json
   adapter-rslora/, -dora/,     (llama-tied) adapters of other kinds, as PEFT saves them;
   -modules/                    the last has modules_to_save, one of them the tied head
   variants.json, .safetensors  (llama-tied) for rslora, dora, fa (the plain adapter with
@@ -47,6 +50,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
+from experts import checkpoint_names, chosen_by_layer, is_mixture, split
 from families import FAMILIES, LLAMA, Case, rope
 
 HERE = Path(__file__).resolve().parent
@@ -169,6 +173,15 @@ def load_base(folder):
     return model.eval()
 
 
+def load_split(folder, ids):
+    """A mixture with a module for every expert; it must compute what Transformers' own does."""
+    whole, model = load_base(folder), split(load_base(folder))
+    ids = torch.tensor([ids])
+    with torch.no_grad():
+        torch.testing.assert_close(model(input_ids=ids).logits, whole(input_ids=ids).logits, rtol=1e-5, atol=1e-5)
+    return model
+
+
 def add_adapter(base, folder, seed, kind="", targets=LLAMA, rank=4, **settings):
     """A random LoRA adapter (A and B both non-zero), saved in PEFT's format. A DoRA magnitude is off its first value, as
     are modules that are trained as a whole."""
@@ -209,7 +222,7 @@ def lora(model):
     return {names[n]: p for n, p in model.named_parameters() if n in names}
 
 
-def make_rows(folder, seed, vocab):
+def make_rows(seed, vocab):
     """Rows with masked prompts and masked tokens in the middle; row 2 has no labels."""
     gen = torch.Generator().manual_seed(200 + seed)
     rows = []
@@ -223,8 +236,33 @@ def make_rows(folder, seed, vocab):
         if i == 2:
             del row["labels"]
         rows.append(row)
-    (folder / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     return rows
+
+
+def idle_row(model, seed, vocab):
+    """A row on whose tokens some expert of every layer has nothing to do, with and without the adapter."""
+    gen = torch.Generator().manual_seed(300 + seed)
+    while True:
+        ids = torch.randint(vocab, (4,), generator=gen).tolist()
+        chosen, _ = chosen_by_layer(model, ids)
+        with model.disable_adapter():
+            of_base, _ = chosen_by_layer(model, ids)
+        if all(len(layer.unique()) < model.config.num_experts for layer in chosen + of_base):
+            return {"input_ids": ids, "labels": list(ids)}
+
+
+def check_conversion(folder, model, row):
+    """What PEFT makes of the adapter's file for Transformers' own experts must compute the same. (Of a dense layer among
+    sparse ones PEFT 0.21 leaves the pairs out, as it takes their names for those of experts.)"""
+    converted = PeftModel.from_pretrained(load_base(folder), folder / "adapter").eval()
+    with torch.no_grad():
+        torch.testing.assert_close(logits(model, row), logits(converted, row), rtol=1e-5, atol=1e-5)
+
+
+def check_choices(model, rows):
+    """No choice of experts may hang on rounding."""
+    margins = [chosen_by_layer(model, row["input_ids"])[1] for row in rows]
+    assert min(margins) >= 1e-4, min(margins)
 
 
 def logits(model, row):
@@ -276,15 +314,23 @@ def make(name):
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     save_base(folder, case)
-    rows = make_rows(folder, case.seed, case.config.vocab_size)
-    base = load_base(folder)
+    rows = make_rows(case.seed, case.config.vocab_size)
+    mixture = is_mixture(case.config)
+    base = load_split(folder, rows[0]["input_ids"]) if mixture else load_base(folder)
 
     if name == "llama-tied":
         loss(base, rows[:GRAD_ROWS], backward=True)
         save_file({n: p.grad for n, p in base.named_parameters()}, folder / "fullgrad.safetensors")
         base.zero_grad(set_to_none=True)
 
-    model = add_adapter(base, folder, case.seed, targets=case.targets, rank=case.rank).eval()
+    with checkpoint_names():
+        model = add_adapter(base, folder, case.seed, targets=case.targets, rank=case.rank).eval()
+    if mixture:
+        rows.append(idle_row(model, case.seed, case.config.vocab_size))
+        check_choices(model, rows)
+        if not getattr(case.config, "mlp_only_layers", None):
+            check_conversion(folder, model, rows[0])
+    (folder / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     if name == "llama-tied":
         variants(folder, case.seed, rows)
     tensors, golden = {}, {}
@@ -293,6 +339,8 @@ def make(name):
         golden["file_loss"] = loss(model, rows)
         golden["file_tokens"] = tokens(rows)
         with model.disable_adapter():
+            if mixture:
+                check_choices(model, rows)
             tensors["base_logits.0"] = logits(model, rows[0]).clone()
             golden["base_loss"] = loss(model, rows[:GRAD_ROWS])
 
@@ -302,6 +350,10 @@ def make(name):
         assert p.grad.any(), key
         tensors[f"grad.{key}"] = p.grad.clone()
     assert all(2 < golden[key] < 8 for key in ("loss", "base_loss", "file_loss")), golden
+    if mixture:
+        model.zero_grad(set_to_none=True)
+        golden["idle_loss"] = loss(model, rows[-1:], backward=True)
+        tensors.update({f"idle.grad.{key}": p.grad.clone() for key, p in params.items() if p.grad is not None})
     if case.steps:
         ten_steps(model, params, rows, tensors, golden)
 
