@@ -11,7 +11,7 @@ pub fn widen_all(mut weights: Weights) {
     for name in weights.remaining() {
         let shape = weights.get(&name).map(|stored| stored.shape.clone()).unwrap_or_default();
         match shape[..] {
-            [len] => drop(weights.take_vector(&name, len)),
+            [len] => drop(weights.take_vector(&name, &[len])),
             [rows, cols] => {
                 let matrix = weights.take_matrix(&memory, &name, rows, cols);
                 drop(matrix.map(|matrix| matrix.to_f32()));

@@ -163,7 +163,7 @@ pub fn load(memory: &Memory, decoder: &mut Decoder, folder: &Path) -> Result<Lor
         }
         if config.magnitude == Magnitude::Trained {
             let name = peft_magnitude(&layer);
-            let taken = weights.take_vector(&name, outputs);
+            let taken = weights.take_vector(&name, &[outputs]);
             note(name, taken)?;
         }
     }

@@ -18,7 +18,7 @@ fn assert_same(mut weights: Weights, want: &Tensors) -> Outcome {
     let memory = Memory::new();
     for (name, (shape, numbers)) in want {
         let got = match shape[..] {
-            [len] => weights.take_vector(name, len)?,
+            [len] => weights.take_vector(name, &[len])?,
             [rows, cols] => weights.take_matrix(&memory, name, rows, cols)?.to_f32(),
             _ => return Err(format!("{name}: {shape:?}").into()),
         };
@@ -60,7 +60,7 @@ fn half_precision_is_kept_and_counted_as_stored() -> Outcome {
         let head = weights.take_matrix(&memory, "lm_head.weight", 64, 32)?;
         assert_eq!(memory.ledger().live_in(Category::FrozenWeights), 64 * 32 * 2);
         assert!(head.to_f32().iter().all(|x| x.is_finite()) && head.to_f32().iter().any(|&x| x != 0.0));
-        let norm = weights.take_vector("model.norm.weight", 32)?;
+        let norm = weights.take_vector("model.norm.weight", &[32])?;
         assert!(norm.iter().all(|x| (0.49..1.51).contains(x)), "{norm:?}");
     }
     Ok(())
@@ -71,7 +71,7 @@ fn every_mismatch_is_reported_at_once() -> Outcome {
     let mut checked = Checked::new(safetensors::open_folder(&folder("llama-tied"))?, &Memory::new());
     assert!(checked.matrix("model.embed_tokens.weight", 64, 33).is_none());
     assert!(checked.matrix("lm_head.weight", 64, 32).is_none());
-    assert!(checked.vector("model.norm.weight", 32).is_some());
+    assert!(checked.vector("model.norm.weight", &[32]).is_some());
     let message = checked.finish(&["*.rotary_emb.inv_freq"]).err().map(|e| e.to_string()).unwrap_or_default();
     for part in [
         "llama-tied do not fit the configuration: 1 missing (lm_head.weight); 1 of a wrong shape \

@@ -20,7 +20,7 @@ trait Tensors {
     /// A rows×cols matrix; `None` if it could not be had (the source reports why at the end).
     fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Option<Weight>;
     /// A norm's weight or a bias; a new one is `start` everywhere.
-    fn vector(&mut self, name: &str, len: usize, start: f32) -> Option<Values>;
+    fn vector(&mut self, name: &str, shape: &[usize], start: f32) -> Option<Values>;
 }
 
 /// Stored tensors, frozen.
@@ -33,8 +33,8 @@ impl Tensors for FromFile<'_> {
     fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Option<Weight> {
         self.checked.matrix(name, rows, cols).map(Weight::Frozen)
     }
-    fn vector(&mut self, name: &str, len: usize, _: f32) -> Option<Values> {
-        self.checked.vector(name, len).map(|numbers| Values::frozen(self.memory, numbers))
+    fn vector(&mut self, name: &str, shape: &[usize], _: f32) -> Option<Values> {
+        self.checked.vector(name, shape).map(|numbers| Values::frozen(self.memory, numbers))
     }
 }
 
@@ -55,7 +55,8 @@ impl Tensors for FromSeed<'_> {
         }
         Some(Weight::Trained(Param::new(self.memory, name, rows, cols, numbers)))
     }
-    fn vector(&mut self, name: &str, len: usize, start: f32) -> Option<Values> {
+    fn vector(&mut self, name: &str, shape: &[usize], start: f32) -> Option<Values> {
+        let len = shape.iter().product();
         let numbers = vec![start; len];
         Some(match self.frozen {
             true => Values::frozen(self.memory, numbers),
@@ -99,9 +100,9 @@ fn build(config: DecoderConfig, source: &mut dyn Tensors) -> Option<Decoder> {
     let embed_tokens = source.matrix("model.embed_tokens.weight", v, c);
     let layers: Vec<_> = (0..config.layers).map(|index| build_layer(&config, index, source)).collect();
     let mut whole = Builder { config: &config, family, source, prefix: String::new() };
-    let norm = whole.norm(family.final_norm, c, c);
+    let norm = whole.norm(family.final_norm, c, &[c]);
     let lm_head = unless(config.tied, || whole.source.matrix("lm_head.weight", v, c));
-    let head_bias = unless(!family.head_bias, || whole.source.vector("lm_head.bias", v, 0.0));
+    let head_bias = unless(!family.head_bias, || whole.source.vector("lm_head.bias", &[v], 0.0));
     Some(Decoder {
         embed_tokens: embed_tokens?,
         layers: layers.into_iter().collect::<Option<_>>()?,
@@ -143,15 +144,15 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// A norm over `width` features at a time, with weights for `len`.
-    fn norm(&mut self, name: &str, width: usize, len: usize) -> Option<Named<Norm>> {
+    /// A norm over `width` features at a time, with weights of this shape.
+    fn norm(&mut self, name: &str, width: usize, shape: &[usize]) -> Option<Named<Norm>> {
         let full = format!("{}{name}", self.prefix);
         let weights = self.family.norm_weights;
         let offset = if weights == NormWeights::LessOne { 1.0 } else { 0.0 };
         let weight =
-            unless(weights == NormWeights::None, || self.source.vector(&format!("{full}.weight"), len, 1.0 - offset));
+            unless(weights == NormWeights::None, || self.source.vector(&format!("{full}.weight"), shape, 1.0 - offset));
         let bias =
-            unless(weights != NormWeights::WeightAndBias, || self.source.vector(&format!("{full}.bias"), len, 0.0));
+            unless(weights != NormWeights::WeightAndBias, || self.source.vector(&format!("{full}.bias"), shape, 0.0));
         let (kind, eps) = (self.family.norm, self.config.norm_eps);
         Some(Named { name: name.to_owned(), part: Norm { kind, width, eps, offset, weight: weight?, bias: bias? } })
     }
@@ -159,7 +160,7 @@ impl Builder<'_> {
     fn linear(&mut self, name: &str, rows: usize, cols: usize, biased: bool) -> Option<Named<Linear>> {
         let full = format!("{}{name}", self.prefix);
         let weight = self.source.matrix(&format!("{full}.weight"), rows, cols);
-        let bias = unless(!biased, || self.source.vector(&format!("{full}.bias"), rows, 0.0));
+        let bias = unless(!biased, || self.source.vector(&format!("{full}.bias"), &[rows], 0.0));
         Some(Named { name: name.to_owned(), part: Linear { weight: weight?, bias: bias?, lora: None } })
     }
 
@@ -169,7 +170,7 @@ impl Builder<'_> {
         let before_mlp = names.before_mlp.filter(|_| self.config.block == Block::Sequential);
         let mut norm = |name: Option<&str>| match name {
             None => Some(None),
-            Some(name) => self.norm(name, c, c).map(Some),
+            Some(name) => self.norm(name, c, &[c]).map(Some),
         };
         let (before_attention, after_attention) = (norm(names.before_attention), norm(names.after_attention));
         let (before_mlp, after_mlp) = (norm(before_mlp), norm(names.after_mlp));
@@ -199,9 +200,9 @@ impl Builder<'_> {
         let norms = self.family.head_norm;
         let head_norms = unless(config.head_norm == HeadNorm::None, || {
             let [q, k] = [(norms.names[0], q), (norms.names[1], kv)].map(|(name, row)| match norms.over {
-                Over::Head => self.norm(name, d, d),
-                Over::OwnHead => self.norm(name, d, row),
-                Over::Row => self.norm(name, row, row),
+                Over::Head => self.norm(name, d, &[d]),
+                Over::OwnHead => self.norm(name, d, &[row / d, d]),
+                Over::Row => self.norm(name, row, &[row]),
             });
             Some([q?, k?])
         });

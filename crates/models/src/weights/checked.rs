@@ -32,9 +32,9 @@ impl Checked {
         self.note(name, taken)
     }
 
-    /// Takes a vector, widened to f32; `None` if that is noted as a mismatch.
-    pub fn vector(&mut self, name: &str, len: usize) -> Option<Vec<f32>> {
-        let taken = self.weights.take_vector(name, len);
+    /// Takes the numbers of a tensor of this shape, widened to f32; `None` if that is noted as a mismatch.
+    pub fn vector(&mut self, name: &str, shape: &[usize]) -> Option<Vec<f32>> {
+        let taken = self.weights.take_vector(name, shape);
         self.note(name, taken)
     }
 

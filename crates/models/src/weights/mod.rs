@@ -164,16 +164,18 @@ impl Weights {
         match tensor {
             // The numbers leave the frozen form at once, so its bytes are counted nowhere.
             TensorRef::Matrix(w) => Ok(self.take_matrix(&Memory::new(), name, w.rows(), w.cols())?.to_f32()),
-            TensorRef::Vector(values) | TensorRef::Heads(values, _) => self.take_vector(name, values.value().cols()),
+            TensorRef::Vector(values) => self.take_vector(name, &[values.value().cols()]),
+            TensorRef::Heads(values, width) => self.take_vector(name, &[values.value().cols() / width, width]),
         }
     }
 
-    /// Takes the vector `name` of `len` numbers, widened to f32.
+    /// Takes the numbers of `name`, which must have this shape, widened to f32.
     ///
     /// # Errors
     /// As [`Self::take_matrix`].
-    pub fn take_vector(&mut self, name: &str, len: usize) -> Result<Vec<f32>, Error> {
-        let mut stored = self.take(name, &[len])?;
+    pub fn take_vector(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+        let len = shape.iter().product();
+        let mut stored = self.take(name, shape)?;
         let order = std::mem::replace(&mut stored.order, RowOrder::AsIs).stored_rows(len);
         // The numbers leave the frozen form at once, so its bytes are counted nowhere.
         let numbers = stored.frozen(&Memory::new(), 1, len)?.to_f32();
@@ -224,7 +226,7 @@ mod tests {
             file: Path::new("m").into(),
         };
         weights.insert("bias".to_owned(), stored)?;
-        assert_eq!(weights.take_vector("bias", 6)?, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        assert_eq!(weights.take_vector("bias", &[6])?, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
         Ok(())
     }
 }

@@ -173,7 +173,7 @@ impl Gguf {
         let len = info.shape.first().copied().unwrap_or(0);
         let mut one = Weights::new(&self.path);
         one.insert(info.name.clone(), self.stored(info, &file)?)?;
-        Ok(Some(one.take_vector(names::ROPE_FACTORS, len)?))
+        Ok(Some(one.take_vector(names::ROPE_FACTORS, &[len])?))
     }
 }
 
