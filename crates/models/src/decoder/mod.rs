@@ -15,7 +15,7 @@ pub use batch::{Row, TokenBatch};
 pub use export::MODEL_FILE;
 pub use layer::Layer;
 
-use loract_autograd::ops::{self, Linear, LossOutput};
+use loract_autograd::ops::{self, Head, Linear, LossOutput};
 use loract_autograd::{KvCache, Memory, Param, Site, Tape, Tensor, Values, Var, Weight};
 
 use crate::config::DecoderConfig;
@@ -105,8 +105,8 @@ impl Decoder {
         Ok(ops::project(tape, &hidden, rows - 1..rows, self.head())?.tensor().clone())
     }
 
-    fn head(&self) -> &Weight {
-        self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
+    fn head(&self) -> Head<'_> {
+        Head::plain(self.lm_head.as_ref().unwrap_or(&self.embed_tokens))
     }
 
     /// Every linear layer with its name in the checkpoint, in order (`model.layers.0.self_attn.q_proj`, …).
