@@ -211,11 +211,31 @@ pub fn product(x: &[f64], y: &[f64]) -> Vec<f64> {
     x.iter().zip(y).map(|(x, y)| x * y).collect()
 }
 
-/// −log softmax(x_row·headᵀ) at token, of each (row, token); x is m×cols, the head V×cols.
-pub fn cross_entropy(x: &[f64], cols: usize, head: &[f64], rows: &[u32], tokens: &[u32]) -> Vec<f64> {
+/// A head: W (V×C), b (1×V), what multiplies both, and the cap.
+#[derive(Debug, Clone, Copy)]
+pub struct Head<'a> {
+    /// W.
+    pub weight: &'a [f64],
+    /// b.
+    pub bias: Option<&'a [f64]>,
+    /// Multiplies x·Wᵀ + b.
+    pub scale: f64,
+    /// Logits z become cap·tanh(z/cap).
+    pub softcap: Option<f64>,
+}
+
+/// Logits of x (m×cols), m×V.
+pub fn logits(x: &[f64], cols: usize, head: Head<'_>) -> Vec<f64> {
+    let z = linear(x, cols, head.weight, head.bias, None);
+    let finish = |z: f64| head.softcap.map_or(z * head.scale, |cap| cap * (z * head.scale / cap).tanh());
+    z.into_iter().map(finish).collect()
+}
+
+/// −log softmax of the logits at token, of each (row, token); x is m×cols.
+pub fn cross_entropy(x: &[f64], cols: usize, head: Head<'_>, rows: &[u32], tokens: &[u32]) -> Vec<f64> {
     let nll = |(&row, &token): (&u32, &u32)| {
         let row = row as usize * cols;
-        let logits = times_transposed(&x[row..row + cols], head, cols);
+        let logits = logits(&x[row..row + cols], cols, head);
         logits.iter().map(|z| z.exp()).sum::<f64>().ln() - logits[token as usize]
     };
     rows.iter().zip(tokens).map(nll).collect()
@@ -276,7 +296,12 @@ mod tests {
         // The first query's scores are both 0 and it sees both keys.
         let o = attention(inputs, Heads::plain(1, 1, 1), |_, _| true, std::slice::from_ref(&(0..2)));
         assert!((o[0] - 6.0).abs() < 1e-14 && (o[1] - 7.0).abs() < 1e-14);
-        assert!((cross_entropy(&[1.0], 1, &[0.0, 3f64.ln()], &[0], &[0])[0] - 4f64.ln()).abs() < 1e-14);
+        let head = Head { weight: &[0.0, 3f64.ln()], bias: None, scale: 1.0, softcap: None };
+        assert!((cross_entropy(&[1.0], 1, head, &[0], &[0])[0] - 4f64.ln()).abs() < 1e-14);
+        // 2·(0 + ½) and 2·(ln 3 − ½), capped at 1.
+        let capped = Head { bias: Some(&[0.5, -0.5]), scale: 2.0, softcap: Some(1.0), ..head };
+        let want = [1f64.tanh(), (2.0 * 3f64.ln() - 1.0).tanh()];
+        assert!(logits(&[1.0], 1, capped).iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-14));
         let slope = central_differences(&[2.0, 3.0], |x| x[0] * x[0] * x[1]);
         assert!((slope[0] - 12.0).abs() < 1e-8 && (slope[1] - 4.0).abs() < 1e-8);
     }

@@ -3,8 +3,8 @@
 pub(crate) mod activation;
 pub(crate) mod attention;
 pub(crate) mod clamp;
-pub(crate) mod cross_entropy;
 pub(crate) mod elementwise;
+pub(crate) mod head;
 pub(crate) mod matmul;
 pub mod optimise;
 pub(crate) mod quantise;

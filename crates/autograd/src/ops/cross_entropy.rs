@@ -1,15 +1,16 @@
 //! Head and loss as one op: the logits of a whole batch never exist.
 //!
-//! Rows that are not trained are dropped first. The others go through the head (V×C) and softmax cross-entropy a chunk at
-//! a time; what remains of a chunk is its gradient with respect to the head's input (trained rows × C), saved at
-//! `loss_grad` for a loss of weight 1, and the gradient of the head if it is trained.
+//! Rows that are not trained are dropped first. The others go through the head ([`Head`]) and softmax cross-entropy a chunk
+//! at a time; what remains of a chunk is its gradient with respect to the head's input (trained rows × C), saved at
+//! `loss_grad` for a loss of weight 1, and the gradients of the head's weight and bias if they are trained.
 
 use loract_linalg::{Accum, MatRef};
 
+use super::head::Head;
 use crate::error::{Error, same};
-use crate::kernels::{cross_entropy as kernel, elementwise, matmul as products};
+use crate::kernels::{elementwise, head as kernel, matmul as products};
 use crate::ledger::Category;
-use crate::param::Weight;
+use crate::param::Param;
 use crate::saved::{SavedRef, Site};
 use crate::tape::{Backprop, Backward, Tape, Var, VarId};
 use crate::tensor::Tensor;
@@ -42,23 +43,19 @@ struct Node<'m> {
     shape: (usize, usize),
     rows: Vec<u32>,
     dx: Option<SavedRef>,
-    head: Option<(&'m crate::param::Param, SavedRef)>,
+    /// Gradients of the head's weight and bias.
+    head: Vec<(&'m Param, SavedRef)>,
 }
 
-/// Σ −log softmax(x·headᵀ) at the target, over the targets; x is m×C, the head V×C.
+/// Σ −log softmax(logits) at the target, over the targets; x is m×C, its logits m×V.
 ///
 /// # Errors
-/// [`Error::Shape`], or [`Error::TokenId`] if a target is outside the vocabulary.
-pub fn cross_entropy<'m>(
-    tape: &mut Tape<'m>,
-    x: Var,
-    head: &'m Weight,
-    targets: &Targets,
-) -> Result<LossOutput, Error> {
-    let trained = head.trained();
-    let entered = tape.enter("cross_entropy", x.needs_grad() || trained.is_some());
-    let (m, cols, vocabulary) = (x.tensor().rows(), x.tensor().cols(), head.rows());
-    same(entered.op, "features against the head's", cols, head.cols())?;
+/// [`Error::Shape`]; [`Error::TokenId`] if a target is outside the vocabulary; [`Error::NotPositive`] for a cap that is
+/// none.
+pub fn cross_entropy<'m>(tape: &mut Tape<'m>, x: Var, head: Head<'m>, targets: &Targets) -> Result<LossOutput, Error> {
+    let entered = tape.enter("cross_entropy", x.needs_grad() || head.is_trained());
+    let (m, cols, vocabulary) = (x.tensor().rows(), x.tensor().cols(), head.weight.rows());
+    head.check(entered.op, cols)?;
     same(entered.op, "target rows against tokens", targets.rows.len(), targets.tokens.len())?;
     if let Some(&row) = targets.rows.iter().find(|&&row| row as usize >= m) {
         return Err(Error::Shape { op: entered.op, what: "target row beyond the rows", left: row as usize, right: m });
@@ -79,8 +76,12 @@ pub fn cross_entropy<'m>(
     let x_id = x.grad_id();
     drop(x);
     let wants_dx = entered.record && x_id.is_some();
-    let mut head_gradient =
-        (entered.record && trained.is_some()).then(|| memory.zeros(vocabulary, cols, Category::Transient));
+    let of_head = |param: Option<&'m Param>, rows, cols| {
+        let param = param.filter(|_| entered.record)?;
+        Some((param, memory.zeros(rows, cols, Category::Transient)))
+    };
+    let mut weight_gradient = of_head(head.weight.trained(), vocabulary, cols);
+    let mut bias_gradient = of_head(head.trained_bias(), 1, vocabulary);
     let step = (CHUNK / vocabulary.max(1)).clamp(1, trained_rows.max(1));
     let mut logits = memory.stale(step, vocabulary, Category::Transient);
     let (mut nll, mut hits) = (Vec::with_capacity(trained_rows), Vec::with_capacity(trained_rows));
@@ -93,19 +94,22 @@ pub fn cross_entropy<'m>(
         let logits = &mut logits.slice_mut()[..range.len() * vocabulary];
         let chunk = &mut picked.slice_mut()[range.start * cols..range.end * cols];
         let view = MatRef::row_major(chunk, range.len(), cols);
-        products::times_transposed_rows(view, head, logits);
+        products::times_transposed_rows(view, head.weight, logits);
         let tokens = &targets.tokens[range.clone()];
-        for (loss, hit) in kernel::rows(logits, vocabulary, tokens, entered.record) {
+        for (loss, hit) in kernel::losses(logits, vocabulary, head.finish(), tokens, entered.record) {
             nll.push(loss);
             hits.push(hit);
         }
+        if let Some((_, gradient)) = &mut bias_gradient {
+            elementwise::add_column_sums(logits, gradient.slice_mut());
+        }
         let d_logits = MatRef::row_major(logits, range.len(), vocabulary);
-        if let Some(gradient) = &mut head_gradient {
+        if let Some((_, gradient)) = &mut weight_gradient {
             products::product(gradient.view_mut(), Accum::Add, d_logits.t(), view, 1.0);
         }
         if wants_dx {
             // The chunk of inputs has served; its gradient takes its place.
-            products::times_rows(d_logits, head, chunk, Accum::Replace);
+            products::times_rows(d_logits, head.weight, chunk, Accum::Replace);
         }
     }
     drop(logits);
@@ -113,7 +117,8 @@ pub fn cross_entropy<'m>(
     let total = memory.tensor(1, 1, vec![total], Category::Transient);
     let loss = if entered.record {
         let dx = wants_dx.then(|| tape.save_exact(Site::LossGrad, &picked));
-        let head = trained.zip(head_gradient.map(|g| tape.save_exact(Site::LossGrad, &g)));
+        let gradients = weight_gradient.into_iter().chain(bias_gradient);
+        let head = gradients.map(|(param, g)| (param, tape.save_exact(Site::LossGrad, &g))).collect();
         let node = Node { x: x_id, shape: (m, cols), rows: targets.rows.clone(), dx, head };
         tape.record(entered.op, total, node)
     } else {
@@ -126,7 +131,7 @@ impl Backward for Node<'_> {
     fn backward(self: Box<Self>, dy: Tensor, pass: &mut Backprop<'_>) -> Result<(), Error> {
         // A hollow loss has no number.
         let weight = dy.data().first().copied().unwrap_or(0.0);
-        if let Some((param, gradient)) = self.head {
+        for (param, gradient) in self.head {
             let gradient = gradient.to_dense(&pass.memory);
             pass.params.add(&pass.memory, param, gradient.data(), weight);
         }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use loract_autograd::ops::{
-    Activation, AttentionShape, Linear, Mask, RopePairs, RopeTable, Targets, add, attention, cross_entropy, embedding, gated,
+    Activation, AttentionShape, Head, Linear, Mask, RopePairs, RopeTable, Targets, add, attention, cross_entropy, embedding, gated,
     linear, rms_norm, rope,
 };
 use loract_autograd::{
@@ -198,7 +198,7 @@ impl Decoder {
         let x = rms_norm(&mut tape, &x, &self.norm, EPS, &[Site::Norm])?;
         let rows: Vec<u32> = (1..self.ids.len() as u32).collect();
         let targets = Targets { tokens: rows.iter().map(|row| row * 7 % VOCABULARY as u32).collect(), rows };
-        let out = cross_entropy(&mut tape, x, &self.head, &targets)?;
+        let out = cross_entropy(&mut tape, x, Head::plain(&self.head), &targets)?;
         tape.settle()?;
         let errors = tape.errors().to_vec();
         let id = out.loss.id();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use loract_autograd::ops::{
-    Activation, AttentionShape, Linear, Mask, RopePairs, RopeTable, Targets, add, attention, cross_entropy, embedding,
+    Activation, AttentionShape, Head, Linear, Mask, RopePairs, RopeTable, Targets, add, attention, cross_entropy, embedding,
     gated, linear, project, rms_norm, rope,
 };
 use loract_autograd::{
@@ -44,8 +44,13 @@ fn shapes_that_do_not_fit_are_named_with_both_sides() -> Result {
     let head = frozen(memory, 3, 6)?;
     let mut still = Tape::evaluation(memory);
     let y = still.input(Matrix::random(4, 6, 1).tensor(memory), false);
-    let beyond = message(project(&mut still, &y, 3..5, &head));
+    let beyond = message(project(&mut still, &y, 3..5, Head::plain(&head)));
     check(beyond, "project: end of the rows asked for against those there: 5 against 4");
+    let mut refused = |head: Head<'_>| message(project(&mut still, &y, 0..4, head));
+    let (plain, bias) = (Head::plain(&head), vector(memory, 6));
+    check(refused(Head { bias: Some(&bias), ..plain }), "project: bias against the head's rows: 6 against 3");
+    let cap = refused(Head { softcap: Some(-2.0), ..plain });
+    check(cap, "project: cap of the logits has to be a finite number above 0, not -2");
 
     let table = Arc::new(RopeTable::new(10, 6, RopePairs::Halves, &[&[1.0, 0.1, 0.01]], 1.0));
     let mut turn = |x: &Var, positions: &[u32]| message(rope(t, x.clone(), &table, &positions.into()));
@@ -137,7 +142,8 @@ fn tokens_and_targets_outside_are_named() -> Result {
     assert_eq!(outside.to_string(), "token id 9 is outside the vocabulary of 9");
     let mut loss = |cols, rows: &[u32], tokens: &[u32]| {
         let x = tape.input(Matrix::random(4, cols, 1).tensor(memory), true);
-        cross_entropy(&mut tape, x, &table, &Targets { rows: rows.to_vec(), tokens: tokens.to_vec() }).err()
+        cross_entropy(&mut tape, x, Head::plain(&table), &Targets { rows: rows.to_vec(), tokens: tokens.to_vec() })
+            .err()
     };
     assert_eq!(loss(6, &[0], &[9]), Some(outside));
     for (got, want) in [

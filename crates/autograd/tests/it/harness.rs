@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use loract_autograd::ops::{
-    Activation, AttentionShape, Linear, Lora, Mask, RopePairs, RopeTable, Targets, activate, add, attention, clamp,
+    Activation, AttentionShape, Head, Linear, Lora, Mask, RopePairs, RopeTable, Targets, activate, add, attention, clamp,
     cross_entropy, dropout, embedding, gated, linear, rms_norm, rope, scale, slice,
 };
 use loract_autograd::{
@@ -81,6 +81,25 @@ pub fn recomputing(recompute: Recompute) -> Policy {
     Policy { recompute, ..Policy::exact() }
 }
 
+/// A head with its weights.
+#[derive(Debug)]
+pub struct OwnedHead {
+    pub weight: Weight,
+    pub bias: Option<Values>,
+    pub scale: f32,
+    pub softcap: Option<f32>,
+}
+
+impl OwnedHead {
+    pub fn plain(weight: Weight) -> Self {
+        Self { weight, bias: None, scale: 1.0, softcap: None }
+    }
+
+    pub fn head(&self) -> Head<'_> {
+        Head { weight: &self.weight, bias: self.bias.as_ref(), scale: self.scale, softcap: self.softcap }
+    }
+}
+
 /// An op under test, with its weights and settings.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "a few values, each used once")]
@@ -97,7 +116,7 @@ pub enum Op {
     Scale { factor: f32 },
     Clamp { limit: f32 },
     Dropout { probability: f32, mask: Vec<f64> },
-    CrossEntropy { head: Weight, targets: Targets },
+    CrossEntropy { head: OwnedHead, targets: Targets },
 }
 
 impl Op {
@@ -132,14 +151,16 @@ impl Op {
             Op::Scale { factor } => scale(tape, next(), *factor),
             Op::Clamp { limit } => clamp(tape, next(), *limit),
             Op::Dropout { probability, .. } => dropout(tape, next(), *probability, 9),
-            Op::CrossEntropy { head, targets } => Ok(cross_entropy(tape, next(), head, targets)?.loss),
+            Op::CrossEntropy { head, targets } => Ok(cross_entropy(tape, next(), head.head(), targets)?.loss),
         }
     }
 
     pub fn params(&self) -> Vec<&Param> {
         match self {
-            Op::Embedding { table: weight, .. } | Op::CrossEntropy { head: weight, .. } => {
-                weight.trained().into_iter().collect()
+            Op::Embedding { table, .. } => table.trained().into_iter().collect(),
+            Op::CrossEntropy { head, .. } => {
+                let bias = head.bias.as_ref().and_then(Values::trained);
+                head.weight.trained().into_iter().chain(bias).collect()
             }
             Op::Linear { layer, .. } => {
                 let bias = layer.bias.as_ref().and_then(Values::trained);
@@ -198,8 +219,11 @@ impl Op {
             Op::Dropout { mask, .. } => oracle::product(&next(), mask),
             Op::CrossEntropy { head, targets } => {
                 let x = next();
-                let w = weight(head, &mut next);
-                let nll = oracle::cross_entropy(&x, head.cols(), &w, &targets.rows, &targets.tokens);
+                let w = weight(&head.weight, &mut next);
+                let bias = head.bias.as_ref().map(|b| vector(b, &mut next));
+                let (scale, softcap) = (f64::from(head.scale), head.softcap.map(f64::from));
+                let of = oracle::Head { weight: &w, bias: bias.as_deref(), scale, softcap };
+                let nll = oracle::cross_entropy(&x, head.weight.cols(), of, &targets.rows, &targets.tokens);
                 vec![nll.iter().sum()]
             }
         }

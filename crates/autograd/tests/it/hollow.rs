@@ -1,8 +1,9 @@
 //! A hollow memory foresees the ledger of a real one.
 
-use loract_autograd::ops::{Targets, cross_entropy, dropout, project};
+use loract_autograd::ops::{Head, Targets, cross_entropy, dropout, project};
 use loract_autograd::{
-    Bytes, Category, DType, Form, Frozen, Grads, Memory, Param, Policy, Recompute, Site, Tape, Weight, to_bf16_bytes,
+    Bytes, Category, DType, Form, Frozen, Grads, Memory, Param, Policy, Recompute, Site, Tape, Values, Weight,
+    to_bf16_bytes,
 };
 
 use crate::decoder::{Decoder, Options, Run};
@@ -91,13 +92,16 @@ fn heads() -> Result {
     ] {
         let run = |memory: &Memory| -> Result<_> {
             let numbers = random(vocabulary * n, 1);
-            let head = match trained {
+            let weight = match trained {
                 true => Weight::Trained(Param::new(memory, "head", vocabulary, n, numbers)),
                 false => {
                     let bytes = Bytes::owned(to_bf16_bytes(&numbers));
                     Weight::Frozen(Frozen::new(memory, DType::Bf16, vocabulary, n, bytes)?)
                 }
             };
+            let bias = Values::Trained(Param::new(memory, "bias", 1, vocabulary, random(vocabulary, 3)));
+            let all = Head { bias: Some(&bias), scale: 0.5, softcap: Some(2.0), ..Head::plain(&weight) };
+            let head = if trained { all } else { Head::plain(&weight) };
             let rows: Vec<u32> = rows.clone().collect();
             let targets = Targets { tokens: rows.clone(), rows };
             let mut tape = match evaluate {
@@ -108,10 +112,10 @@ fn heads() -> Result {
             // Held, so that dropout copies.
             let y = dropout(&mut tape, x.clone(), 0.5, 1)?;
             if evaluate {
-                project(&mut tape, &y, 0..m, &head)?;
-                project(&mut tape, &y, m - 1..m, &head)?;
+                project(&mut tape, &y, 0..m, head)?;
+                project(&mut tape, &y, m - 1..m, head)?;
             }
-            let out = cross_entropy(&mut tape, y, &head, &targets)?;
+            let out = cross_entropy(&mut tape, y, head, &targets)?;
             let forward = memory.ledger().live();
             if !evaluate {
                 let dy = memory.tensor(1, 1, vec![1.0], Category::Transient);

@@ -1,13 +1,14 @@
 //! Sizes beyond one panel of a widened weight, one chunk of logits, one tile of rows, one buffer of the pool: too large for
 //! differences, so checked by linearity and against smaller runs.
 
-use loract_autograd::ops::{Activation, AttentionShape, Linear, Mask, Targets, cross_entropy};
+use loract_autograd::ops::{Activation, AttentionShape, Head, Linear, Mask, Targets, cross_entropy};
 use loract_autograd::{
-    Bytes, Category, Compress, DType, Frozen, Grads, Memory, Policy, Rank, StepKey, Tape, Values, Weight, to_bf16_bytes,
+    Bytes, Category, Compress, DType, Frozen, Grads, Memory, Param, Policy, Rank, StepKey, Tape, Values, Weight,
+    to_bf16_bytes,
 };
 use loract_testkit::oracle;
 
-use crate::harness::{Case, KEY, Matrix, Op, Result, assert_close, compressed, lora, param, random, wide};
+use crate::harness::{Case, KEY, Matrix, Op, OwnedHead, Result, assert_close, compressed, lora, param, random, wide};
 
 /// 300 rows of 8192: three panels of 128 output rows, the last one short.
 #[test]
@@ -34,20 +35,22 @@ fn weights_of_several_panels() -> Result {
 fn logits_of_several_chunks() -> Result {
     let memory = Memory::new();
     let (m, cols, vocabulary) = (19u32, 2, 1 << 20);
-    let head = Weight::Trained(param(&memory, "head", vocabulary, cols, 3));
+    let weight = param(&memory, "head", vocabulary, cols, 3);
+    let (weight, bias) = (Weight::Trained(weight), Values::Trained(param(&memory, "bias", 1, vocabulary, 5)));
+    let head = Head { bias: Some(&bias), scale: 0.8, softcap: Some(1.5), ..Head::plain(&weight) };
     let x = Matrix::random(m as usize, cols, 4);
     let run = |rows: std::ops::Range<u32>| -> Result<_> {
         let targets = Targets { tokens: rows.clone().map(|row| row * 50_000).collect(), rows: rows.collect() };
         let (mut tape, mut grads) = (Tape::new(&memory, Policy::exact(), StepKey::default()), Grads::new());
         let x = tape.input(x.tensor(&memory), true);
         let id = x.id();
-        let out = cross_entropy(&mut tape, x, &head, &targets)?;
+        let out = cross_entropy(&mut tape, x, head, &targets)?;
         let dy = memory.tensor(1, 1, vec![0.5], Category::Transient);
         let dx = tape.backward(out.loss.id(), dy, &mut grads)?.take(id).expect("x wants a gradient");
-        let head = head.trained().and_then(|head| grads.get(head)).expect("the head is trained");
-        Ok((out.nll, dx.to_vec(), head.to_vec()))
+        let of = |param: Option<&Param>| param.and_then(|p| grads.get(p)).expect("the head is trained").to_vec();
+        Ok((out.nll, dx.to_vec(), of(weight.trained()), of(bias.trained())))
     };
-    let (nll, dx, head_gradient) = run(0..m)?;
+    let (nll, dx, of_weight, of_bias) = run(0..m)?;
     let parts = [run(0..8)?, run(8..16)?, run(16..m)?];
     assert_eq!(nll, parts.iter().flat_map(|p| p.0.clone()).collect::<Vec<_>>());
     let sum = |parts: [&Vec<f32>; 3]| {
@@ -55,9 +58,9 @@ fn logits_of_several_chunks() -> Result {
         oracle::add(&oracle::add(&a, &b), &c)
     };
     let [a, b, c] = &parts;
-    let want = [sum([&a.1, &b.1, &c.1]), sum([&a.2, &b.2, &c.2])];
+    let want = [sum([&a.1, &b.1, &c.1]), sum([&a.2, &b.2, &c.2]), sum([&a.3, &b.3, &c.3])];
     // Sums of 19 rows at most, and 8 as ever.
-    assert_close("chunks", &[dx, head_gradient], &want, 27.0 * f64::from(f32::EPSILON));
+    assert_close("chunks", &[dx, of_weight, of_bias], &want, 27.0 * f64::from(f32::EPSILON));
     Ok(())
 }
 
@@ -131,8 +134,13 @@ fn what_earlier_tensors_left_in_memory_is_never_read() -> Result {
         ..AttentionShape::causal(8, 4, 4)
     };
     let attention = Op::Attention { shape, sequences: [0..250, 250..M].into() };
+    let head = OwnedHead {
+        bias: Some(Values::Trained(param(&model, "bias", 1, 128, 5))),
+        softcap: Some(2.0),
+        ..OwnedHead::plain(Weight::Trained(param(&model, "head", 128, N, 4)))
+    };
     let targets = Targets { rows: (0..M as u32).step_by(2).collect(), tokens: (0..300).map(|i| i % 128).collect() };
-    let cross_entropy = Op::CrossEntropy { head: Weight::Trained(param(&model, "head", 128, N, 4)), targets };
+    let cross_entropy = Op::CrossEntropy { head, targets };
     for (name, op, inputs) in [
         ("linear", all_trained(&model, 0.0), vec![x(N, 1)]),
         ("linear dropout", all_trained(&model, 0.2), vec![x(N, 1)]),

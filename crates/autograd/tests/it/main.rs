@@ -9,6 +9,7 @@ mod errors;
 mod factored;
 mod forms;
 mod harness;
+mod head;
 mod history;
 mod hollow;
 mod kept;

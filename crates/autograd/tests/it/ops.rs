@@ -7,7 +7,7 @@ use loract_autograd::{
     Weight, to_bf16_bytes,
 };
 
-use crate::harness::{Case, KEY, Matrix, Op, Result, assert_close, compressed, lora, param, random};
+use crate::harness::{Case, KEY, Matrix, Op, OwnedHead, Result, assert_close, compressed, lora, param, random};
 
 /// Rank of the inputs of a thin case, and the rank asked of the compression: more, so that it is exact.
 const THIN: usize = 3;
@@ -137,9 +137,33 @@ fn cases(thin: Option<usize>) -> Result<Vec<Case>> {
         ("cross_entropy frozen bf16", frozen(memory, DType::Bf16, 17, n)?),
         ("cross_entropy trained", trained(memory, 17, n)),
     ] {
+        let head = OwnedHead::plain(head);
         case(name, 17 + n, vec![input(9, n, 8)], Op::CrossEntropy { head, targets: targets.clone() });
     }
-    let nothing = Op::CrossEntropy { head: trained(memory, 17, n), targets: Targets::default() };
+    let bias = || Some(trained_vector(memory, 17));
+    let plain = |weight| OwnedHead::plain(weight);
+    for (name, head) in [
+        ("cross_entropy scaled", OwnedHead { scale: 0.3, ..plain(trained(memory, 17, n)) }),
+        ("cross_entropy capped", OwnedHead { softcap: Some(2.5), ..plain(trained(memory, 17, n)) }),
+        ("cross_entropy trained bias", OwnedHead { bias: bias(), ..plain(frozen(memory, DType::Bf16, 17, n)?) }),
+        (
+            "cross_entropy frozen bias, scaled and capped",
+            OwnedHead {
+                bias: Some(Values::frozen(memory, random(17, 34))),
+                scale: 0.6,
+                softcap: Some(3.0),
+                ..plain(frozen(memory, DType::F32, 17, n)?)
+            },
+        ),
+        (
+            "cross_entropy all of it, all trained",
+            OwnedHead { bias: bias(), scale: -0.6, softcap: Some(3.0), ..plain(trained(memory, 17, n)) },
+        ),
+    ] {
+        case(name, 17 + n, vec![input(9, n, 8)], Op::CrossEntropy { head, targets: targets.clone() });
+    }
+    let head = OwnedHead { bias: bias(), softcap: Some(1.0), ..plain(trained(memory, 17, n)) };
+    let nothing = Op::CrossEntropy { head, targets: Targets::default() };
     case("cross_entropy nothing trained", 1, vec![input(9, n, 8)], nothing);
     Ok(cases)
 }

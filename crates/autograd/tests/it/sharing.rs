@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use loract_autograd::ops::{Activation, Linear, attention, cross_entropy, gated, linear, rms_norm};
-use loract_autograd::ops::{AttentionShape, Targets, add, dropout};
+use loract_autograd::ops::{AttentionShape, Head, Targets, add, dropout};
 use loract_autograd::{
     Category, Compress, Frozen, Grads, Memory, Policy, Rank, Recompute, SavedKind, Site, StepKey, Tape, Values, Var,
     Weight,
@@ -146,7 +146,7 @@ fn each_tensor_is_kept_once_and_only_if_needed() -> Result {
             "three trained rows of the loss",
             |t, x, m| {
                 let targets = Targets { rows: vec![0, 5, 9], tokens: vec![1, 2, 3] };
-                Ok(cross_entropy(t, x.clone(), &m.head, &targets)?.loss)
+                Ok(cross_entropy(t, x.clone(), Head::plain(&m.head), &targets)?.loss)
             },
             [3 * 4 * N; 2],
         ),
