@@ -157,7 +157,7 @@ pub fn erf(x: f64) -> f64 {
     if x.abs() > 6.0 {
         return x.signum();
     }
-    let (mut term, mut sum, mut odd) = (x, 0.0, 1.0);
+    let (mut term, mut sum, mut odd) = (x, 0.0f64, 1.0);
     while term.abs() > 1e-17 * sum.abs() {
         sum += term;
         odd += 2.0;
