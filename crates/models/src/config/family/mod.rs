@@ -334,7 +334,7 @@ mod tests {
             assert_eq!(ModelType::named(one.family().name), Some(*one));
         }
         assert_eq!(closest("qwen2_moe"), Some("qwen3_moe"));
-        assert_eq!(closest("olmo3"), Some("olmo2"));
+        assert_eq!(closest("starcoder"), Some("starcoder2"));
         assert_eq!(closest("deepseek_v3"), None);
         assert_eq!(distance("kitten", "sitting"), 3);
     }
