@@ -1,11 +1,16 @@
 """Time loract's presets against PyTorch + PEFT on this machine, in turn, and print one table.
 
-    python bench/peers/compare.py --loract target/release/loract --model SmolLM2.gguf --python PYTHON_WITH_TORCH
+    python bench/peers/compare.py --loract target/release/loract --python PYTHON_WITH_TORCH [--shape qwen3-0.6b]
 
-PyTorch builds a random model of SmolLM2-135M's shapes (torch_peft_step.py); loract trains the model file given, which must
-have the same shapes. Both: LoRA r 16, alpha 32, all seven projections, B x T random tokens, f32 arithmetic, AdamW, the same
-number of threads. Each round runs every contestant once (a warm-up step, then --steps counted ones); the table has medians
-over all counted steps, and ratios to PyTorch of the same round, with their smallest and largest.
+PyTorch builds a random model of the shape, in f32 (torch_peft_step.py); loract trains a random folder of the same shape, in
+bf16 (random_model.py, written for the time of the comparison), or with --model the file given, which must have that shape.
+Both: LoRA r 16, alpha 32, all seven projections, B x T random tokens, f32 arithmetic, AdamW, the same number of threads.
+Each round runs every contestant once (a warm-up step, then --steps counted ones); the table has medians over all counted
+steps, and ratios to the first contestant of the same round, with their smallest and largest.
+
+Where PyTorch does not fit into memory, leave it out with --torch none, or --torch checkpointed. Its peak, drawn on from one and
+three layers at T = 512 (2026-11-26): qwen3-0.6b about 7.3 GB at B = 1 and 4.1 GB for every further row; gemma2-2b about 20 GB at
+B = 1. The folder of gemma2-2b takes 5.2 GB where temporary files are (TMPDIR), and some minutes to write.
 """
 
 import argparse
@@ -14,26 +19,38 @@ import os
 import random
 import statistics
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
+from random_model import SHAPES, config_of, write
+
 HERE = Path(__file__).resolve().parent
+TORCH = {"plain": "PyTorch + PEFT", "checkpointed": "PyTorch + PEFT, checkpointed"}
 PRESETS = ["exact", "checkpoint", "loract", "loract-fast", "loract-layer --rank 1/16 --residual-bits 5", "loract-paper", "loract-sublayer", "loract-layer"]
+
+
+def run(command):
+    """What a program wrote; if it failed, its messages. A negative status is the signal that killed it: -9, no memory left."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)}\nended with status {done.returncode}\n{done.stderr[-2000:]}")
+    return done.stdout
 
 
 def run_torch(args, checkpoint):
     command = [args.python, str(HERE / "torch_peft_step.py"), "--batch-size", str(args.batch_size)]
+    command += ["--shape", args.shape] + (["--layers", str(args.layers)] if args.layers else [])
     command += ["--seq-len", str(args.seq_len), "--steps", str(args.steps), "--warmup", "1", "--threads", str(args.threads)]
     command += ["--checkpoint"] if checkpoint else []
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    result = json.loads(done.stdout.strip().splitlines()[-1])
+    result = json.loads(run(command).strip().splitlines()[-1])
     return {"seconds": result["all"][-args.steps :], "over_baseline": result["peak_over_baseline_bytes"], "peak": result["peak_bytes"]}
 
 
-def run_loract(args, preset, data, out):
-    command = [args.loract, "train", "--model", args.model, "--data", data, "--out", out, "--steps", str(args.steps + 1)]
+def run_loract(args, preset, model, data, out):
+    command = [args.loract, "train", "--model", model, "--data", data, "--out", out, "--steps", str(args.steps + 1)]
     command += ["--batch-size", str(args.batch_size), "--threads", str(args.threads), "--activations", *preset.split()]
-    subprocess.run(command, capture_output=True, text=True, check=True)
+    run(command)
     steps = [json.loads(line) for line in (Path(out) / "metrics.jsonl").read_text().splitlines()]
     report = json.loads((Path(out) / "report.json").read_text())
     return {
@@ -48,41 +65,49 @@ def run_loract(args, preset, data, out):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--loract", default="target/release/loract")
-    parser.add_argument("--model", required=True)
+    parser.add_argument("--shape", choices=SHAPES, default="smollm2-135m")
+    parser.add_argument("--layers", type=int, help="fewer layers than the shape has, to try it out; not with --model")
+    parser.add_argument("--model", help="a file or folder of the shape [default: a random folder]")
     parser.add_argument("--python", default="python3")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--seq-len", type=int, default=512)
-    parser.add_argument("--vocabulary", type=int, default=49152)
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--presets", default=",".join(PRESETS), help="names of presets, each with flags after it if need be")
+    parser.add_argument("--torch", choices=["both", "none", *TORCH], default="both")
     args = parser.parse_args()
+    if args.model and args.layers:
+        parser.error("--layers is for random models, --model gives one")
 
     presets = args.presets.split(",")
-    names = ["PyTorch + PEFT", "PyTorch + PEFT, checkpointed"] + [f"loract {preset}" for preset in presets]
+    config = config_of(args.shape, args.layers)
+    names = [name for kind, name in TORCH.items() if args.torch in ("both", kind)] + [f"loract {preset}" for preset in presets]
     rounds = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
+        model = args.model or os.path.join(folder, "model")
+        if not args.model:
+            write(model, config)
         data = os.path.join(folder, "tokens.jsonl")
         draw = random.Random(1)
         with open(data, "w") as file:
             for _ in range(4 * args.batch_size):
-                ids = [draw.randrange(args.vocabulary) for _ in range(args.seq_len)]
+                ids = [draw.randrange(config["vocab_size"]) for _ in range(args.seq_len)]
                 file.write(json.dumps({"input_ids": ids}) + "\n")
         for number in range(args.rounds):
             for name in names:
                 if name.startswith("PyTorch"):
                     result = run_torch(args, "checkpointed" in name)
                 else:
-                    result = run_loract(args, name.removeprefix("loract "), data, os.path.join(folder, str(names.index(name))))
+                    result = run_loract(args, name.removeprefix("loract "), model, data, os.path.join(folder, str(names.index(name))))
                 rounds[name].append(result)
                 print(f"round {number + 1} {name}: {statistics.median(result['seconds']):.2f} s, load {os.getloadavg()[0]:.1f}", flush=True)
 
     def mb(bytes_):
         return f"{bytes_ / 1e6:,.0f} MB" if bytes_ is not None else "–"
 
-    print(f"\nB={args.batch_size} T={args.seq_len}, {args.threads} threads, {args.rounds} rounds of {args.steps} steps")
-    print("| | s a step (median) | ÷ PyTorch of the same round (min–max) | saved after forward | peak activations | process over baseline | process peak |")
+    print(f"\n{args.shape}, {config['num_hidden_layers']} layers, B={args.batch_size} T={args.seq_len}, {args.threads} threads, {args.rounds} rounds of {args.steps} steps")
+    print("| | s a step (median) | ÷ first of the same round (min–max) | saved after forward | peak activations | process over baseline | process peak |")
     print("|---|---|---|---|---|---|---|")
     for name in names:
         results = rounds[name]

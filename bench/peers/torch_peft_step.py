@@ -1,9 +1,9 @@
 """Time and memory of LoRA training steps with torch + transformers + PEFT on CPU.
 
-    python bench/peers/torch_peft_step.py [--checkpoint] [--batch-size 4] ...
+    python bench/peers/torch_peft_step.py [--shape qwen3-0.6b] [--checkpoint] [--batch-size 4] ...
 
-Builds a randomly initialised Llama (SmolLM2-135M shapes by default) in f32 with
-LoRA on all seven projections and AdamW on the LoRA parameters, and trains it on
+Builds a randomly initialised model of a published shape (random_model.py) in f32
+with LoRA on all seven projections and AdamW on the LoRA parameters, and trains it on
 random tokens with labels = input_ids. Prints one JSON object: step_seconds is the
 median after warm-up; baseline_bytes is the RSS after the model is built, before
 the first step; peak_bytes is the peak RSS (VmHWM, reset just before the first
@@ -27,22 +27,16 @@ import peft
 import torch
 import transformers
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, LlamaConfig
+from random_model import SHAPES, config_of
+from transformers import AutoConfig, AutoModelForCausalLM
 
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 def parse_args():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--layers", type=int, default=30)
-    p.add_argument("--hidden", type=int, default=576)
-    p.add_argument("--intermediate", type=int, default=1536)
-    p.add_argument("--heads", type=int, default=9)
-    p.add_argument("--kv-heads", type=int, default=3)
-    p.add_argument("--vocab", type=int, default=49152)
-    p.add_argument("--rope-theta", type=float, default=100000.0)
-    p.add_argument("--eps", type=float, default=1e-5)
-    p.add_argument("--tied", action=argparse.BooleanOptionalAction, default=True)
+    p.add_argument("--shape", choices=SHAPES, default="smollm2-135m")
+    p.add_argument("--layers", type=int, help="fewer layers than the model has")
     p.add_argument("--rank", type=int, default=16)
     p.add_argument("--alpha", type=int, default=32)
     p.add_argument("--lr", type=float, default=1e-4)
@@ -64,20 +58,10 @@ def status_bytes(key):
 
 
 def build(args):
-    config = LlamaConfig(
-        vocab_size=args.vocab,
-        hidden_size=args.hidden,
-        intermediate_size=args.intermediate,
-        num_hidden_layers=args.layers,
-        num_attention_heads=args.heads,
-        num_key_value_heads=args.kv_heads,
-        max_position_embeddings=max(2048, args.seq_len),
-        rms_norm_eps=args.eps,
-        rope_parameters={"rope_type": "default", "rope_theta": args.rope_theta},
-        tie_word_embeddings=args.tied,
-        use_cache=False,
-    )
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
+    config = AutoConfig.for_model(**config_of(args.shape, args.layers), use_cache=False)
+    # There is no cap on scores in SDPA.
+    attention = "eager" if getattr(config, "attn_logit_softcapping", None) else "sdpa"
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention)
     if args.checkpoint:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
@@ -107,7 +91,7 @@ def main():
 
     seconds, losses = [], []
     for _ in range(args.warmup + args.steps):
-        ids = torch.randint(args.vocab, (args.batch_size, args.seq_len))
+        ids = torch.randint(model.config.vocab_size, (args.batch_size, args.seq_len))
         start = time.perf_counter()
         loss = model(input_ids=ids, labels=ids).loss
         loss.backward()

@@ -40,7 +40,7 @@ FUSED_QKV = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
 FUSED_MLP = ATTENTION + ["gate_up_proj", "down_proj"]
 
 IDS = dict(vocab_size=64, max_position_embeddings=64, bos_token_id=1, eos_token_id=2, pad_token_id=0)
-# Widths are multiples of 32 where the case is also made a GGUF file of.
+# 32 features are a whole block of most GGUF types: for the families that users have as GGUF.
 WIDE = dict(**IDS, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
 SMALL = {**WIDE, "hidden_size": 24, "intermediate_size": 40}
 # For partial rotation: 8 features a head, of which a quarter or a half is an even number.
@@ -225,5 +225,6 @@ FAMILIES = {
             mlp_only_layers=[0],
         ),
     ),
-    "olmoe": Case(35, OlmoeConfig(**mixture("num_experts"), **rope(50.0), norm_topk_prob=False)),
+    # In the ninth step an expert of the first layer has no tokens; in the tenth it has some again.
+    "olmoe": Case(35, OlmoeConfig(**mixture("num_experts"), **rope(50.0), norm_topk_prob=False), steps=True),
 }
