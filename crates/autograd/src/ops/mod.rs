@@ -8,8 +8,8 @@ mod dropout;
 mod embedding;
 mod linear;
 mod merged;
+mod norm;
 mod project;
-mod rms_norm;
 mod rope;
 mod swiglu;
 
@@ -20,7 +20,7 @@ pub use dropout::dropout;
 pub use embedding::embedding;
 pub use linear::{Linear, Lora, linear};
 pub use merged::merged;
+pub use norm::{Norm, NormKind, norm};
 pub use project::project;
-pub use rms_norm::rms_norm;
 pub use rope::{RopeTable, rope};
 pub use swiglu::swiglu;

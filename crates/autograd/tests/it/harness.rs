@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use loract_autograd::ops::{
-    AttentionShape, Linear, Lora, RopeTable, Targets, add, attention, cross_entropy, dropout, embedding, linear,
-    rms_norm, rope, swiglu,
+    AttentionShape, Linear, Lora, Norm, NormKind, RopeTable, Targets, add, attention, cross_entropy, dropout,
+    embedding, linear, norm, rope, swiglu,
 };
 use loract_autograd::{
     Category, Compress, Error, FactorType, Factored, Form, Grads, Memory, Param, Policy, Rank, Recompute, SavedKind,
@@ -81,13 +81,18 @@ pub fn recomputing(recompute: Recompute) -> Policy {
     Policy { recompute, ..Policy::exact() }
 }
 
+/// RMSNorm by `weight`.
+pub fn rms(weight: Values) -> Norm {
+    Norm::rms(weight, EPS)
+}
+
 /// An op under test, with its weights and settings.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "a few values, each used once")]
 pub enum Op {
     Embedding { table: Weight, ids: Vec<u32> },
     Linear { layer: Linear, mask: Option<Vec<f64>> },
-    RmsNorm { weight: Values },
+    Norm { norm: Norm },
     Rope { frequencies: Vec<f64>, positions: Arc<[u32]> },
     Attention { shape: AttentionShape, sequences: Arc<[Range<usize>]> },
     Swiglu,
@@ -103,7 +108,7 @@ impl Op {
         match self {
             Op::Embedding { table, ids } => embedding(tape, table, ids),
             Op::Linear { layer, .. } => linear(tape, &next(), layer, Site::AttnOut),
-            Op::RmsNorm { weight } => rms_norm(tape, &next(), weight, EPS, &[Site::Norm]),
+            Op::Norm { norm: settings } => norm(tape, &next(), settings, &[Site::Norm]),
             Op::Rope { frequencies, positions } => {
                 rope(tape, next(), &Arc::new(RopeTable::new(60, frequencies)), positions)
             }
@@ -128,7 +133,7 @@ impl Op {
                 let pair = layer.lora.iter().flat_map(Lora::params);
                 layer.weight.trained().into_iter().chain(bias).chain(pair).collect()
             }
-            Op::RmsNorm { weight } => weight.trained().into_iter().collect(),
+            Op::Norm { norm } => [&norm.weight, &norm.bias].into_iter().flatten().filter_map(Values::trained).collect(),
             _ => Vec::new(),
         }
     }
@@ -149,7 +154,23 @@ impl Op {
                     pair.as_ref().map(|(a, b, rank, scale)| oracle::Lora { a, b, rank: *rank, scale: *scale, mask });
                 oracle::linear(&x, layer.weight.cols(), &w, bias.as_deref(), pair)
             }
-            Op::RmsNorm { weight } => oracle::rms_norm(&next(), &vector(weight, &mut next), f64::from(EPS)),
+            Op::Norm { norm } => {
+                let x = next();
+                let weight = norm.weight.as_ref().map(|w| vector(w, &mut next));
+                let bias = norm.bias.as_ref().map(|b| vector(b, &mut next));
+                let x = match norm.kind {
+                    NormKind::Rms => x,
+                    NormKind::Layer => oracle::centred(&x, norm.width),
+                };
+                let mut y = oracle::rms_norm(&x, &vec![1.0; norm.width], f64::from(norm.eps));
+                for w in weight.iter() {
+                    y.iter_mut().zip(w.iter().cycle()).for_each(|(y, w)| *y *= w + f64::from(norm.offset));
+                }
+                for b in bias.iter() {
+                    y.iter_mut().zip(b.iter().cycle()).for_each(|(y, b)| *y += b);
+                }
+                y
+            }
             Op::Rope { frequencies, positions } => {
                 let x = next();
                 oracle::rope(&x, x.len() / positions.len(), frequencies, positions)
@@ -175,7 +196,7 @@ impl Op {
     pub fn keeps_compressible(&self) -> bool {
         match self {
             Op::Linear { layer, .. } => layer.lora.is_some() || layer.weight.trained().is_some(),
-            Op::RmsNorm { .. } | Op::Swiglu => true,
+            Op::Norm { .. } | Op::Swiglu => true,
             _ => false,
         }
     }

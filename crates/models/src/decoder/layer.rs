@@ -1,6 +1,6 @@
 //! One decoder layer: attention and a gated MLP, each behind an RMSNorm.
 
-use loract_autograd::ops::{self, AttentionShape, Linear, Lora};
+use loract_autograd::ops::{self, AttentionShape, Linear, Lora, Norm};
 use loract_autograd::{Error, Param, Site, Tape, Values, Var};
 
 use super::batch::RowsOf;
@@ -9,7 +9,7 @@ use super::batch::RowsOf;
 #[derive(Debug)]
 pub struct Layer {
     /// Norm before attention, 1×C.
-    pub(super) input_layernorm: Values,
+    pub(super) input_layernorm: Norm,
     /// H·D×C.
     pub(super) q_proj: Linear,
     /// H_kv·D×C.
@@ -19,11 +19,11 @@ pub struct Layer {
     /// C×H·D.
     pub(super) o_proj: Linear,
     /// Norm of each head of q before rope, 1×D, in families that have one.
-    pub(super) q_norm: Option<Values>,
+    pub(super) q_norm: Option<Norm>,
     /// The same of k.
-    pub(super) k_norm: Option<Values>,
+    pub(super) k_norm: Option<Norm>,
     /// Norm before the MLP, 1×C.
-    pub(super) post_attention_layernorm: Values,
+    pub(super) post_attention_layernorm: Norm,
     /// F×C.
     pub(super) gate_proj: Linear,
     /// F×C.
@@ -31,7 +31,6 @@ pub struct Layer {
     /// C×F.
     pub(super) down_proj: Linear,
     pub(super) attention: AttentionShape,
-    pub(super) rms_eps: f32,
 }
 
 impl Layer {
@@ -52,11 +51,11 @@ impl Layer {
         &'m self,
         tape: &mut Tape<'m>,
         x: &Var,
-        weight: &'m Values,
+        norm: &'m Norm,
         [segment, projections]: [Site; 2],
     ) -> Result<Var, Error> {
         let consumer = if tape.recomputes(segment) { segment } else { projections };
-        ops::rms_norm(tape, x, weight, self.rms_eps, &[Site::Norm, consumer])
+        ops::norm(tape, x, norm, &[Site::Norm, consumer])
     }
 
     fn self_attn<'m>(&'m self, tape: &mut Tape<'m>, y: Var, rows: &RowsOf) -> Result<Var, Error> {
@@ -79,10 +78,10 @@ impl Layer {
     }
 
     /// q or k with each head normed, if the family does that.
-    fn head_norm<'m>(&'m self, tape: &mut Tape<'m>, x: Var, weight: Option<&'m Values>) -> Result<Var, Error> {
-        match weight {
+    fn head_norm<'m>(&'m self, tape: &mut Tape<'m>, x: Var, norm: Option<&'m Norm>) -> Result<Var, Error> {
+        match norm {
             None => Ok(x),
-            Some(weight) => ops::rms_norm(tape, &x, weight, self.rms_eps, &[Site::AttnQkv]),
+            Some(norm) => ops::norm(tape, &x, norm, &[Site::AttnQkv]),
         }
     }
 
@@ -95,11 +94,14 @@ impl Layer {
         ops::linear(tape, &h, &self.down_proj, Site::MlpOut)
     }
 
+    /// The weights of the norms.
     pub(super) fn norms(&self) -> impl Iterator<Item = (&'static str, &Values)> {
-        let of_heads = [("self_attn.q_norm", &self.q_norm), ("self_attn.k_norm", &self.k_norm)];
-        let of_halves =
-            [("input_layernorm", &self.input_layernorm), ("post_attention_layernorm", &self.post_attention_layernorm)];
-        of_halves.into_iter().chain(of_heads.into_iter().filter_map(|(name, norm)| Some((name, norm.as_ref()?))))
+        let of_heads = [("self_attn.q_norm", self.q_norm.as_ref()), ("self_attn.k_norm", self.k_norm.as_ref())];
+        let of_halves = [
+            ("input_layernorm", Some(&self.input_layernorm)),
+            ("post_attention_layernorm", Some(&self.post_attention_layernorm)),
+        ];
+        of_halves.into_iter().chain(of_heads).filter_map(|(name, norm)| Some((name, norm?.weight.as_ref()?)))
     }
 
     pub(super) fn linears(&self) -> [(&'static str, &Linear); 7] {
@@ -114,14 +116,15 @@ impl Layer {
         ]
     }
 
-    /// Norms and linear layers, to change.
+    /// Weights of norms, and linear layers, to change.
     pub(super) fn parts_mut(&mut self) -> (Vec<Named<'_, Values>>, [Named<'_, Linear>; 7]) {
-        let mut norms = vec![
-            ("input_layernorm", &mut self.input_layernorm),
-            ("post_attention_layernorm", &mut self.post_attention_layernorm),
+        let norms = [
+            ("input_layernorm", Some(&mut self.input_layernorm)),
+            ("post_attention_layernorm", Some(&mut self.post_attention_layernorm)),
+            ("self_attn.q_norm", self.q_norm.as_mut()),
+            ("self_attn.k_norm", self.k_norm.as_mut()),
         ];
-        norms.extend(self.q_norm.as_mut().map(|norm| ("self_attn.q_norm", norm)));
-        norms.extend(self.k_norm.as_mut().map(|norm| ("self_attn.k_norm", norm)));
+        let norms = norms.into_iter().filter_map(|(name, norm)| Some((name, norm?.weight.as_mut()?))).collect();
         let linears = [
             ("self_attn.q_proj", &mut self.q_proj),
             ("self_attn.k_proj", &mut self.k_proj),

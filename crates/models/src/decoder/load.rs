@@ -1,6 +1,6 @@
 //! Making a decoder: from stored weights, strictly; or with random weights, all trained.
 
-use loract_autograd::ops::{AttentionShape, Linear};
+use loract_autograd::ops::{AttentionShape, Linear, Norm};
 use loract_autograd::{Bytes, DType, Frozen, Memory, Param, Rng, Values, Weight, to_bf16_bytes};
 
 use super::rope::RopeCache;
@@ -98,7 +98,7 @@ fn build(config: DecoderConfig, source: &mut dyn Tensors) -> Option<Decoder> {
     Some(Decoder {
         embed_tokens: embed_tokens?,
         layers: layers.into_iter().collect::<Option<_>>()?,
-        norm: norm?,
+        norm: Norm::rms(norm?, config.rms_eps),
         lm_head: match lm_head {
             None => None,
             Some(head) => Some(head?),
@@ -138,15 +138,16 @@ fn build_layer(config: &DecoderConfig, index: usize, source: &mut dyn Tensors) -
         }
     };
     let (q_norm, k_norm) = (head_norm("q_norm"), head_norm("k_norm"));
+    let rms = |weight| Norm::rms(weight, config.rms_eps);
     Some(Layer {
-        input_layernorm: input_layernorm?,
+        input_layernorm: rms(input_layernorm?),
         q_proj: q_proj?,
         k_proj: k_proj?,
         v_proj: v_proj?,
         o_proj: o_proj?,
-        q_norm: q_norm?,
-        k_norm: k_norm?,
-        post_attention_layernorm: post_attention_layernorm?,
+        q_norm: q_norm?.map(rms),
+        k_norm: k_norm?.map(rms),
+        post_attention_layernorm: rms(post_attention_layernorm?),
         gate_proj: gate_proj?,
         up_proj: up_proj?,
         down_proj: down_proj?,
@@ -156,6 +157,5 @@ fn build_layer(config: &DecoderConfig, index: usize, source: &mut dyn Tensors) -
             head_dim: config.head_dim,
             window: config.window(index),
         },
-        rms_eps: config.rms_eps,
     })
 }

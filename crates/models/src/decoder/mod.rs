@@ -15,7 +15,7 @@ pub use batch::{Row, TokenBatch};
 pub use export::MODEL_FILE;
 pub use layer::Layer;
 
-use loract_autograd::ops::{self, Linear, LossOutput};
+use loract_autograd::ops::{self, Linear, LossOutput, Norm};
 use loract_autograd::{KvCache, Memory, Param, Site, Tape, Tensor, Values, Var, Weight};
 
 use crate::config::DecoderConfig;
@@ -30,7 +30,7 @@ pub struct Decoder {
     embed_tokens: Weight,
     layers: Vec<Layer>,
     /// Final norm, 1×C.
-    norm: Values,
+    norm: Norm,
     /// Head, V×C; `None` if tied to the embeddings.
     lm_head: Option<Weight>,
     rope: RopeCache,
@@ -60,7 +60,7 @@ impl Decoder {
             x = tape.segment(Site::CkptLayer, x, Box::new(move |tape, x| layer.forward(tape, x, &rows)))?;
         }
         tape.set_layer(None);
-        Ok(ops::rms_norm(tape, &x, &self.norm, self.config.rms_eps, &[Site::Norm])?)
+        Ok(ops::norm(tape, &x, &self.norm, &[Site::Norm])?)
     }
 
     /// The sum of the negative log-likelihoods of the batch's targets.
@@ -132,7 +132,7 @@ impl Decoder {
         for layer in &self.layers {
             layer.params(&mut all);
         }
-        all.extend(self.norm.trained());
+        all.extend(self.norm.weight.as_ref().and_then(Values::trained));
         all.extend(self.lm_head.as_ref().and_then(Weight::trained));
         all
     }
@@ -144,7 +144,7 @@ impl Decoder {
         for layer in &mut self.layers {
             layer.params_mut(&mut all);
         }
-        all.extend(self.norm.trained_mut());
+        all.extend(self.norm.weight.as_mut().and_then(Values::trained_mut));
         all.extend(self.lm_head.as_mut().and_then(Weight::trained_mut));
         all
     }

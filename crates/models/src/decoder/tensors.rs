@@ -52,7 +52,7 @@ impl Decoder {
                 all.extend(bias.as_ref().map(|bias| (bias_of(&name(part)), TensorRef::Vector(bias))));
             }
         }
-        all.push((weight_of("model.norm"), TensorRef::Vector(&self.norm)));
+        all.extend(self.norm.weight.as_ref().map(|norm| (weight_of("model.norm"), TensorRef::Vector(norm))));
         all.extend(self.lm_head.as_ref().map(|head| (weight_of(HEAD), TensorRef::Matrix(head))));
         all
     }
@@ -69,7 +69,7 @@ impl Decoder {
                 all.extend(bias.as_mut().map(|bias| (bias_of(&name(part)), TensorMut::Vector(bias))));
             }
         }
-        all.push((weight_of("model.norm"), TensorMut::Vector(&mut self.norm)));
+        all.extend(self.norm.weight.as_mut().map(|norm| (weight_of("model.norm"), TensorMut::Vector(norm))));
         all.extend(self.lm_head.as_mut().map(|head| (weight_of(HEAD), TensorMut::Matrix(head))));
         all
     }
