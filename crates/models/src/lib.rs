@@ -23,8 +23,8 @@ pub use attach::{ALL_LINEAR, FactorA, LoraConfig, Magnitude, Scaling};
 pub use chat::{ChatTemplate, TemplateError};
 pub use companions::{COMPANION_FILES, Companions};
 pub use config::{
-    AttentionBias, Block, ConfigError, DecoderConfig, ExpertWeights, Experts, HeadNorm, Layers, ModelType, Rope, RopeScaling, Scales,
-    SlidingWindow,
+    AttentionBias, Block, ConfigError, DecoderConfig, ExpertWeights, Experts, HeadNorm, Layers, ModelType, Rope,
+    RopeScaling, Scales, SlidingWindow,
 };
 pub use decoder::{Decoder, Layer, MODEL_FILE, Row, TokenBatch};
 pub use error::Error;

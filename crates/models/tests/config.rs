@@ -5,7 +5,8 @@ use std::path::Path;
 
 use loract_autograd::ops::Activation;
 use loract_models::{
-    AttentionBias, Block, DecoderConfig, HeadNorm, Layers, ModelType, Rope, RopeScaling, Scales, SlidingWindow, read_config,
+    AttentionBias, Block, DecoderConfig, HeadNorm, Layers, ModelType, Rope, RopeScaling, Scales, SlidingWindow,
+    read_config,
 };
 use loract_testkit::golden::{DECODERS, folder};
 
@@ -162,7 +163,11 @@ fn what_is_refused_is_named() {
             r#""model_type": "mamba""#,
             "model_type mamba is not supported; missing: state-space layers; supported: llama, mistral, mixtral, qwen2, ",
         ),
-        (r#""model_type": "llama""#, r#""model_type": "lama""#, "lama is not supported; nearest by name: llama; supported: "),
+        (
+            r#""model_type": "llama""#,
+            r#""model_type": "lama""#,
+            "lama is not supported; nearest by name: llama; supported: ",
+        ),
         (r#""hidden_act": "silu""#, r#""hidden_act": "relu""#, "hidden_act relu is not supported; supported: silu, "),
         (
             r#""rope_scaling": null"#,

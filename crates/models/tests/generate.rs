@@ -7,7 +7,6 @@ use serde_json::Value;
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
-
 fn open(memory: &Memory, case: &str, adapter_in: Option<&str>) -> Outcome<Decoder> {
     let source = ModelSource::open(&folder(case))?;
     let mut decoder = Decoder::load(memory, source.config, source.weights)?;

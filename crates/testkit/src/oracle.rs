@@ -67,6 +67,15 @@ pub fn rms_norm(x: &[f64], weight: &[f64], eps: f64) -> Vec<f64> {
         .collect()
 }
 
+/// Each group of `width` numbers less its mean; LayerNorm is this, and then [`rms_norm`].
+pub fn centred(x: &[f64], width: usize) -> Vec<f64> {
+    let less_mean = |group: &[f64]| {
+        let mean = group.iter().sum::<f64>() / width as f64;
+        group.iter().map(|x| x - mean).collect::<Vec<_>>()
+    };
+    x.chunks_exact(width).flat_map(less_mean).collect()
+}
+
 /// How heads turn.
 #[derive(Debug, Clone, Copy)]
 pub struct Turned {
@@ -280,6 +289,7 @@ mod tests {
         let lora = Lora { a: &[1.0, 1.0], b: &[2.0], rank: 1, scale: 0.5, mask: Some(&[0.0, 2.0]) };
         assert_eq!(linear(&[3.0, 4.0], 2, &[1.0, 0.0], Some(&[10.0]), Some(lora)), [21.0]);
         assert_eq!(rms_norm(&[3.0, 4.0], &[1.0, 2.0], 3.5), [0.75, 2.0]);
+        assert_eq!(centred(&[3.0, 5.0, 1.0, 2.0], 2), [-1.0, 1.0, -0.5, 0.5]);
         assert_eq!(embedding(&[1.0, 2.0], 1, &[1, 0, 1]), [2.0, 1.0, 2.0]);
         let quarter = rope(&[1.0, 0.0], 2, &[std::f64::consts::FRAC_PI_2], &[1]);
         assert!(quarter[0].abs() < 1e-15 && quarter[1] == 1.0);

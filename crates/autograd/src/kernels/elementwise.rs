@@ -75,6 +75,36 @@ pub(crate) fn scale_columns(x: &mut [f32], scale: &[f32]) {
     x.par_chunks_mut(rows_per_task(scale.len()) * scale.len()).for_each(|rows| scale_rows_here(rows, scale));
 }
 
+/// Rows of x, each multiplied by `scale` and added to `shift` element by element; one may be a part of a row, used again
+/// and again.
+pub(crate) fn map_columns(x: &mut [f32], scale: Option<&[f32]>, shift: Option<&[f32]>) {
+    let row = scale.map_or(0, <[f32]>::len).max(shift.map_or(0, <[f32]>::len)).max(1);
+    x.par_chunks_mut(rows_per_task(row) * row).for_each(|rows| map_rows_here(rows, scale, shift));
+}
+
+/// The same, by the calling thread.
+pub(crate) fn map_rows_here(rows: &mut [f32], scale: Option<&[f32]>, shift: Option<&[f32]>) {
+    if let Some(scale) = scale {
+        scale_rows_here(rows, scale);
+    }
+    if let Some(shift) = shift {
+        add_to_rows_here(rows, shift);
+    }
+}
+
+/// x += column·row, for x of as many rows and columns.
+pub(crate) fn add_outer(x: &mut [f32], column: &[f32], row: &[f32]) {
+    x.par_chunks_mut(row.len()).zip(column).for_each(|(x, &factor)| add_scaled_here(x, row, factor));
+}
+
+/// Rows of `cols` numbers, packed at the start of x, each get a one behind them and fill x.
+pub(crate) fn append_ones(x: &mut [f32], cols: usize) {
+    for row in (0..x.len() / (cols + 1)).rev() {
+        x.copy_within(row * cols..(row + 1) * cols, row * (cols + 1));
+        x[row * (cols + 1) + cols] = 1.0;
+    }
+}
+
 /// out_j = ⟨x_j, y_j⟩ for rows of `cols` numbers.
 pub(crate) fn row_dots(x: &[f32], y: &[f32], cols: usize, out: &mut [f32]) {
     let tile = rows_per_task(cols);
@@ -119,7 +149,7 @@ vectorised! {
     }
 
     /// `row` added to each row of x, by the calling thread.
-    fn add_to_rows_here<'a>(x: &'a mut [f32], row: &'a [f32]) -> () {
+    pub(crate) fn add_to_rows_here<'a>(x: &'a mut [f32], row: &'a [f32]) -> () {
         for x in x.chunks_exact_mut(row.len()) {
             x.iter_mut().zip(row).for_each(|(x, &y)| *x += y);
         }

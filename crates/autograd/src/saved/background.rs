@@ -124,6 +124,8 @@ impl<'m> Background<'m> {
                 let _ = filled.set(compressed);
                 done
             });
+            // Before the report: who has it may count what is kept.
+            drop(filled);
             // Nobody listens where the tape was given up.
             let _ = report.send((number, done));
         });

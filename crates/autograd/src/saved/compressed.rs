@@ -119,15 +119,18 @@ impl Compressed {
         self.relative_error
     }
 
-    /// U (m×k) and V (k×n) in f32, if they are all that is kept.
-    pub(crate) fn factors(&self, memory: &Memory) -> Option<(Tensor, Tensor)> {
+    /// U (m×k) and V (k×n) in f32, if they are all that is kept, at the start of tensors with room for `spare` more columns
+    /// of U and rows of V.
+    pub(crate) fn factors(&self, spare: usize, memory: &Memory) -> Option<(Tensor, Tensor)> {
         if self.has_rest || self.rank == 0 {
             return None;
         }
-        let [mut u, mut v] = [(self.rows, self.rank), (self.rank, self.cols)]
-            .map(|(rows, cols)| memory.stale(rows, cols, Category::Transient));
+        let rank = self.rank + spare;
+        let [mut u, mut v] =
+            [(self.rows, rank), (rank, self.cols)].map(|(rows, cols)| memory.stale(rows, cols, Category::Transient));
         if let Some(factors) = &self.factors {
-            factors.write(u.slice_mut(), v.slice_mut());
+            let (in_u, in_v) = (self.rows * self.rank, self.rank * self.cols);
+            factors.write(&mut u.slice_mut()[..in_u], &mut v.slice_mut()[..in_v]);
         }
         Some((u, v))
     }

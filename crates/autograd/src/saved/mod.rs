@@ -4,6 +4,7 @@
 //! uses the cheapest thing that a form offers: a product with the transpose, a tile of rows, or the dense tensor.
 
 mod background;
+mod columns;
 mod compressed;
 mod factored;
 mod factors;
@@ -17,6 +18,7 @@ mod tiles;
 
 pub use background::Workers;
 pub(crate) use background::{Background, Compression, Deferred, Done};
+pub(crate) use columns::ColumnMap;
 pub(crate) use compressed::{Compressed, left_mul_tiles};
 pub use factored::{Compress, FactorType, Factored, Rank};
 pub use form::Form;
@@ -123,8 +125,8 @@ impl Drop for Saved {
 /// Where the numbers of a [`SavedRef`] come from.
 #[derive(Debug, Clone)]
 enum Source {
-    /// X, or X·diag(w) where `column_scale` is w (the output of a norm whose x̂ is saved).
-    Kept { saved: Arc<Saved>, column_scale: Option<Tensor> },
+    /// X as `columns` map it (to the output of a norm whose x̂ is saved).
+    Kept { saved: Arc<Saved>, columns: ColumnMap },
     /// f(X)·up, or f(X), computed again.
     Activated { activation: Activation, x: Arc<Saved>, up: Option<Arc<Saved>> },
 }
@@ -136,16 +138,14 @@ pub struct SavedRef(Source);
 /// The same, without keeping it alive: for later saves of the same numbers.
 #[derive(Debug)]
 pub(crate) enum WeakRef {
-    Kept { saved: Weak<Saved>, column_scale: Option<Tensor> },
+    Kept { saved: Weak<Saved>, columns: ColumnMap },
     Activated { activation: Activation, x: Weak<Saved>, up: Option<Weak<Saved>> },
 }
 
 impl WeakRef {
     pub(crate) fn upgrade(&self) -> Option<SavedRef> {
         Some(SavedRef(match self {
-            WeakRef::Kept { saved, column_scale } => {
-                Source::Kept { saved: saved.upgrade()?, column_scale: column_scale.clone() }
-            }
+            WeakRef::Kept { saved, columns } => Source::Kept { saved: saved.upgrade()?, columns: columns.clone() },
             WeakRef::Activated { activation, x, up } => Source::Activated {
                 activation: *activation,
                 x: x.upgrade()?,
@@ -160,7 +160,7 @@ impl WeakRef {
 
 impl SavedRef {
     pub(crate) fn new(saved: Saved) -> Self {
-        SavedRef(Source::Kept { saved: Arc::new(saved), column_scale: None })
+        SavedRef(Source::Kept { saved: Arc::new(saved), columns: ColumnMap::default() })
     }
 
     /// f(x)·up, or f(x); `None` if one of them is not kept as it is but follows from something else.
@@ -175,16 +175,16 @@ impl SavedRef {
     /// What is kept, if that are the numbers themselves.
     fn plain(&self) -> Option<&Arc<Saved>> {
         match &self.0 {
-            Source::Kept { saved, column_scale: None } => Some(saved),
+            Source::Kept { saved, columns } if columns.is_identity() => Some(saved),
             _ => None,
         }
     }
 
-    /// This with its columns scaled by `w` (1×n).
-    pub(crate) fn scaled(&self, w: &Tensor) -> Option<Self> {
+    /// This with its columns mapped; `None` if they are already, or if there is not a number for each of them.
+    pub(crate) fn mapped(&self, columns: &ColumnMap) -> Option<Self> {
         match &self.0 {
-            Source::Kept { saved, column_scale: None } => {
-                Some(SavedRef(Source::Kept { saved: Arc::clone(saved), column_scale: Some(w.clone()) }))
+            Source::Kept { saved, columns: before } if before.is_identity() && columns.covers(self.cols()) => {
+                Some(SavedRef(Source::Kept { saved: Arc::clone(saved), columns: columns.clone() }))
             }
             _ => None,
         }
@@ -192,9 +192,7 @@ impl SavedRef {
 
     pub(crate) fn downgrade(&self) -> WeakRef {
         match &self.0 {
-            Source::Kept { saved, column_scale } => {
-                WeakRef::Kept { saved: Arc::downgrade(saved), column_scale: column_scale.clone() }
-            }
+            Source::Kept { saved, columns } => WeakRef::Kept { saved: Arc::downgrade(saved), columns: columns.clone() },
             Source::Activated { activation, x, up } => WeakRef::Activated {
                 activation: *activation,
                 x: Arc::downgrade(x),
@@ -233,9 +231,8 @@ impl SavedRef {
     /// Whether both are the same numbers.
     pub(crate) fn is_same(&self, other: &SavedRef) -> bool {
         match (&self.0, &other.0) {
-            (Source::Kept { saved, column_scale }, Source::Kept { saved: s, column_scale: c }) => {
-                Arc::ptr_eq(saved, s)
-                    && column_scale.as_ref().map(Tensor::buffer_id) == c.as_ref().map(Tensor::buffer_id)
+            (Source::Kept { saved, columns }, Source::Kept { saved: s, columns: c }) => {
+                Arc::ptr_eq(saved, s) && columns.is_same(c)
             }
             (
                 Source::Activated { activation, x, up },
@@ -254,30 +251,21 @@ impl SavedRef {
         matches!(self.0, Source::Activated { .. })
     }
 
-    /// Its scale, if it is a norm's output.
-    pub(crate) fn column_scale(&self) -> Option<&Tensor> {
-        match &self.0 {
-            Source::Kept { column_scale, .. } => column_scale.as_ref(),
-            Source::Activated { .. } => None,
-        }
-    }
-
-    /// U (m×k) and V·diag(w) (k×n) as tensors, if X is kept as factors alone.
+    /// U (m×k) and V (k×n) as tensors, if X is kept as factors alone; k is one more than kept if its columns are shifted.
     pub(crate) fn factors(&self, memory: &Memory) -> Option<(Tensor, Tensor)> {
-        let Source::Kept { saved, column_scale } = &self.0 else { return None };
+        let Source::Kept { saved, columns } = &self.0 else { return None };
         let Saved::Compressed(kept) = &**saved else { return None };
-        let (u, mut v) = kept.get().factors(memory)?;
-        if let Some(scale) = column_scale
-            && !memory.is_hollow()
-        {
-            kernels::elementwise::scale_columns(v.slice_mut(), scale.data());
+        let (mut u, mut v) = kept.get().factors(usize::from(columns.shift.is_some()), memory)?;
+        if !memory.is_hollow() {
+            columns.apply_to_factors(&mut u, &mut v);
         }
         Some((u, v))
     }
 
     /// The dense tensor, m×n. Shared, not copied, if that is how it is kept.
     pub fn to_dense(&self, memory: &Memory) -> Tensor {
-        if let Source::Kept { saved, column_scale: None } = &self.0
+        if let Source::Kept { saved, columns } = &self.0
+            && columns.is_identity()
             && let Saved::Exact(tensor) = &**saved
         {
             return tensor.clone();
@@ -293,22 +281,23 @@ impl SavedRef {
 
     /// dᵀ·X, p×n for d m×p, added to or written over `out`. Factors are never multiplied out: 2kp(m+n) operations.
     pub(crate) fn left_mul(&self, d: &Tensor, out: &mut Tensor, accum: Accum, memory: &Memory) {
-        let Some(scale) = self.column_scale() else {
-            return self.left_mul_unscaled(d, out, accum, memory);
+        let columns = match &self.0 {
+            Source::Kept { columns, .. } if !columns.is_identity() => columns,
+            _ => return self.left_mul_unmapped(d, out, accum, memory),
         };
         let mut product = memory.stale(d.cols(), self.cols(), Category::Transient);
-        self.left_mul_unscaled(d, &mut product, Accum::Replace, memory);
+        self.left_mul_unmapped(d, &mut product, Accum::Replace, memory);
         if memory.is_hollow() {
             return;
         }
-        kernels::elementwise::scale_columns(product.slice_mut(), scale.data());
+        columns.apply_to_product(d, product.slice_mut());
         match accum {
             Accum::Replace => out.slice_mut().copy_from_slice(product.data()),
             Accum::Add => kernels::elementwise::add(out.slice_mut(), product.data()),
         }
     }
 
-    fn left_mul_unscaled(&self, d: &Tensor, out: &mut Tensor, accum: Accum, memory: &Memory) {
+    fn left_mul_unmapped(&self, d: &Tensor, out: &mut Tensor, accum: Accum, memory: &Memory) {
         match &self.0 {
             Source::Kept { saved, .. } => match &**saved {
                 Saved::Exact(x) => {
@@ -333,9 +322,9 @@ impl SavedRef {
     /// Element access a tile of rows at a time.
     pub(crate) fn tiles(&self) -> Tiles<'_> {
         match &self.0 {
-            Source::Kept { saved, column_scale } => Tiles::of(saved, column_scale.as_ref()),
+            Source::Kept { saved, columns } => Tiles::of(saved).mapped(columns),
             Source::Activated { activation, x, up } => {
-                Tiles::activated(*activation, Tiles::of(x, None), up.as_ref().map(|up| Tiles::of(up, None)))
+                Tiles::activated(*activation, Tiles::of(x), up.as_ref().map(|up| Tiles::of(up)))
             }
         }
     }

@@ -2,13 +2,12 @@
 
 use std::ops::Range;
 
-use super::Saved;
 use super::compressed::TileSource;
+use super::{ColumnMap, Saved};
 use crate::kernels::activation::{self, Activation};
-use crate::kernels::{elementwise, scratch};
-use crate::tensor::Tensor;
+use crate::kernels::scratch;
 
-/// Rows of X, X·diag(w), f(X) or f(X)·up, in place where they are dense already.
+/// Rows of X, X·diag(w) + 1·bᵀ, f(X) or f(X)·up, in place where they are dense already.
 pub(crate) enum Tiles<'a> {
     /// Already dense.
     Dense {
@@ -24,12 +23,12 @@ pub(crate) enum Tiles<'a> {
         /// n.
         cols: usize,
     },
-    /// X·diag(w).
-    Scaled {
+    /// X with its columns mapped.
+    Mapped {
         /// Of X.
         tiles: Box<Tiles<'a>>,
-        /// w.
-        scale: &'a [f32],
+        /// How.
+        columns: &'a ColumnMap,
     },
     /// f(X)·up, or f(X).
     Activated {
@@ -41,15 +40,15 @@ pub(crate) enum Tiles<'a> {
 }
 
 impl<'a> Tiles<'a> {
-    pub(super) fn of(saved: &'a Saved, column_scale: Option<&'a Tensor>) -> Self {
-        let tiles = match saved {
+    pub(super) fn of(saved: &'a Saved) -> Self {
+        match saved {
             Saved::Exact(tensor) => Tiles::Dense { data: tensor.data(), cols: tensor.cols() },
             Saved::Compressed(c) => Tiles::Compressed { source: c.get().tiles(), cols: c.shape.1 },
-        };
-        match column_scale {
-            None => tiles,
-            Some(scale) => Tiles::Scaled { tiles: Box::new(tiles), scale: scale.data() },
         }
+    }
+
+    pub(super) fn mapped(self, columns: &'a ColumnMap) -> Self {
+        if columns.is_identity() { self } else { Tiles::Mapped { tiles: Box::new(self), columns } }
     }
 
     pub(super) fn activated(activation: Activation, x: Self, up: Option<Self>) -> Self {
@@ -60,7 +59,7 @@ impl<'a> Tiles<'a> {
     pub(crate) fn cols(&self) -> usize {
         match self {
             Tiles::Dense { cols, .. } | Tiles::Compressed { cols, .. } => *cols,
-            Tiles::Scaled { scale, .. } => scale.len(),
+            Tiles::Mapped { tiles, .. } => tiles.cols(),
             Tiles::Activated { inputs, .. } => inputs.0.cols(),
         }
     }
@@ -80,9 +79,9 @@ impl<'a> Tiles<'a> {
         match self {
             Tiles::Dense { data, cols } => out.copy_from_slice(&data[rows.start * cols..rows.end * cols]),
             Tiles::Compressed { source, .. } => source.fill(rows, out),
-            Tiles::Scaled { tiles, scale } => {
+            Tiles::Mapped { tiles, columns } => {
                 tiles.fill(rows, out);
-                elementwise::scale_rows_here(out, scale);
+                columns.apply_here(out);
             }
             Tiles::Activated { activation, inputs } => match &**inputs {
                 (x, None) => scratch::with(out.len(), |buffer| {

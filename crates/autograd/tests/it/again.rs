@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use loract_autograd::ops::{
-    Activation, AttentionShape, Linear, Mask, RopePairs, RopeTable, activate, add, attention, gated, linear, rope,
+    Activation, AttentionShape, Linear, RopePairs, RopeTable, activate, add, attention, gated, linear, rope,
 };
 use loract_autograd::{Category, Form, Frozen, Grads, Memory, Policy, SavedKind, Site, Tape, Var, Weight};
 use loract_testkit::oracle;

@@ -5,15 +5,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use loract_autograd::ops::{
-    Activation, AttentionShape, Head, Linear, Mask, RopePairs, RopeTable, Targets, add, attention, cross_entropy, embedding, gated,
-    linear, rms_norm, rope,
+    Activation, AttentionShape, Head, Linear, Norm, RopePairs, RopeTable, Targets, add, attention, cross_entropy,
+    embedding, gated, linear, norm, rope,
 };
 use loract_autograd::{
     Bytes, Category, DType, Frozen, Grads, History, Memory, Param, Peak, Policy, Site, SiteError, Tape, Values, Var,
     Weight, Workers, to_bf16_bytes,
 };
 
-use crate::harness::{EPS, KEY, Result, lora, param, random};
+use crate::harness::{KEY, Result, lora, param, random, rms};
 
 /// C.
 pub const WIDTH: usize = 32;
@@ -50,7 +50,7 @@ impl Default for Options {
 
 #[derive(Debug)]
 struct Layer {
-    norms: [Values; 2],
+    norms: [Norm; 2],
     /// q, k, v, o, gate, up, down.
     linears: [Linear; 7],
 }
@@ -59,7 +59,7 @@ impl Layer {
     fn params(&self) -> impl Iterator<Item = &Param> {
         let pairs = self.linears.iter().filter_map(|l| l.lora.as_ref()).flat_map(|l| l.params());
         let biases = self.linears.iter().filter_map(|l| l.bias.as_ref()?.trained());
-        self.norms.iter().filter_map(Values::trained).chain(pairs).chain(biases)
+        self.norms.iter().filter_map(trained).chain(pairs).chain(biases)
     }
 }
 
@@ -68,7 +68,7 @@ pub struct Decoder {
     options: Options,
     embedding: Weight,
     layers: Vec<Layer>,
-    norm: Values,
+    norm: Norm,
     head: Weight,
     ids: Vec<u32>,
     sequences: Arc<[Range<usize>]>,
@@ -101,7 +101,7 @@ impl Decoder {
             }))
         };
         let layer = |at: u64| -> Result<Layer> {
-            let norms = [20, 21].map(|seed| Values::Trained(param(memory, "norm", 1, WIDTH, seed + at)));
+            let norms = [20, 21].map(|seed| rms(Values::Trained(param(memory, "norm", 1, WIDTH, seed + at))));
             let (q, kv) = (HEADS * D, KV_HEADS * D);
             let (c, f) = (WIDTH, HIDDEN);
             let sizes = [(q, c, 1), (kv, c, 2), (kv, c, 3), (c, q, 4), (f, c, 5), (f, c, 6), (c, f, 7)];
@@ -120,7 +120,7 @@ impl Decoder {
             options,
             embedding: Weight::Trained(param(memory, "embedding", VOCABULARY, WIDTH, 8)),
             layers: (0..options.layers as u64).map(layer).collect::<Result<_>>()?,
-            norm: Values::Trained(param(memory, "norm", 1, WIDTH, 9)),
+            norm: rms(Values::Trained(param(memory, "norm", 1, WIDTH, 9))),
             head: frozen(VOCABULARY, WIDTH, 10)?,
             ids: (0..options.tokens as u32).map(|i| i * i % VOCABULARY as u32).collect(),
             positions: sequences.iter().flat_map(|s| 0..s.len() as u32).collect(),
@@ -130,11 +130,11 @@ impl Decoder {
     }
 
     fn layer<'m>(&'m self, tape: &mut Tape<'m>, layer: &'m Layer, x: Var) -> Result<Var> {
-        let y = norm(tape, &x, &layer.norms[0], [Site::CkptAttn, Site::AttnIn])?;
+        let y = normed(tape, &x, &layer.norms[0], [Site::CkptAttn, Site::AttnIn])?;
         let y = tape.segment(Site::CkptAttn, y, Box::new(move |tape, y| self.attention(tape, layer, y)))?;
         let x = add(tape, x, &y)?;
         drop(y);
-        let y = norm(tape, &x, &layer.norms[1], [Site::CkptMlp, Site::MlpIn])?;
+        let y = normed(tape, &x, &layer.norms[1], [Site::CkptMlp, Site::MlpIn])?;
         let y = tape.segment(Site::CkptMlp, y, Box::new(move |tape, y| self.mlp(tape, layer, y)))?;
         add(tape, x, &y)
     }
@@ -195,7 +195,7 @@ impl Decoder {
             x = tape.segment(Site::CkptLayer, x, Box::new(move |tape, x| self.layer(tape, layer, x)))?;
         }
         tape.set_layer(None);
-        let x = rms_norm(&mut tape, &x, &self.norm, EPS, &[Site::Norm])?;
+        let x = norm(&mut tape, &x, &self.norm, &[Site::Norm])?;
         let rows: Vec<u32> = (1..self.ids.len() as u32).collect();
         let targets = Targets { tokens: rows.iter().map(|row| row * 7 % VOCABULARY as u32).collect(), rows };
         let out = cross_entropy(&mut tape, x, Head::plain(&self.head), &targets)?;
@@ -223,13 +223,17 @@ impl Decoder {
             .trained()
             .into_iter()
             .chain(self.layers.iter().flat_map(Layer::params))
-            .chain(self.norm.trained())
+            .chain(trained(&self.norm))
     }
 }
 
-fn norm<'m>(tape: &mut Tape<'m>, x: &Var, weight: &'m Values, [segment, projections]: [Site; 2]) -> Result<Var> {
+fn trained(norm: &Norm) -> Option<&Param> {
+    norm.weight.as_ref()?.trained()
+}
+
+fn normed<'m>(tape: &mut Tape<'m>, x: &Var, settings: &'m Norm, [segment, projections]: [Site; 2]) -> Result<Var> {
     let consumer = if tape.recomputes(segment) { segment } else { projections };
-    rms_norm(tape, x, weight, EPS, &[Site::Norm, consumer])
+    norm(tape, x, settings, &[Site::Norm, consumer])
 }
 
 /// The gradients in f64.

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use loract_autograd::ops::{
-    Activation, AttentionShape, Head, Linear, Mask, RopePairs, RopeTable, Targets, add, attention, cross_entropy, embedding,
-    gated, linear, project, rms_norm, rope,
+    Activation, AttentionShape, Head, Linear, Mask, Norm, RopePairs, RopeTable, Targets, add, attention, cross_entropy,
+    embedding, gated, linear, norm, project, rope,
 };
 use loract_autograd::{
     Category, Compress, Error, Frozen, Grads, Memory, Param, Policy, Rank, Recompute, Site, StepKey, Tape, Values, Var,
     Weight,
 };
 
-use crate::harness::{EPS, KEY, Matrix, Result, compressed, lora, param};
+use crate::harness::{KEY, Matrix, Result, compressed, lora, param, rms};
 
 fn frozen(memory: &Memory, outputs: usize, inputs: usize) -> Result<Weight> {
     Ok(Weight::Frozen(Frozen::from_f32(memory, outputs, inputs, &vec![1.0; outputs * inputs])?))
@@ -28,7 +28,13 @@ fn message<T>(result: Result<T>) -> String {
 #[test]
 fn shapes_that_do_not_fit_are_named_with_both_sides() -> Result {
     let memory = &Memory::new();
-    let weight = vector(memory, 5);
+    let norms = [
+        ("features left over by whole groups: 1 against 0", Norm { width: 5, ..rms(vector(memory, 6)) }),
+        ("features normed together against the least: 0 against 1", Norm { width: 0, ..rms(vector(memory, 6)) }),
+        ("weight against features: 5 against 6", Norm { width: 6, ..rms(vector(memory, 5)) }),
+        ("weight against features: 4 against 3", Norm { width: 3, ..rms(vector(memory, 4)) }),
+        ("bias against features: 2 against 6", Norm { bias: Some(vector(memory, 2)), ..rms(vector(memory, 6)) }),
+    ];
     let mut tape = Tape::new(memory, Policy::exact(), StepKey::default());
     let x = |rows, cols| tape.input(Matrix::random(rows, cols, 1).tensor(memory), true);
     let (x46, x48, x36) = (x(4, 6), x(4, 8), x(3, 6));
@@ -39,7 +45,9 @@ fn shapes_that_do_not_fit_are_named_with_both_sides() -> Result {
     check(message(add(t, x46.clone(), &x48)), "add: features: 6 against 8");
     check(message(gated(t, Activation::Silu, x46.clone(), x36.clone())), "gated: rows of gate and up: 4 against 3");
     check(message(gated(t, Activation::Silu, x46.clone(), x48.clone())), "gated: features of gate and up: 6 against 8");
-    check(message(rms_norm(t, &x46, &weight, EPS, &[Site::Norm])), "rms_norm: features against weight: 6 against 5");
+    for (want, settings) in &norms {
+        check(message(norm(t, &x46, settings, &[Site::Norm])), &format!("norm: {want}"));
+    }
 
     let head = frozen(memory, 3, 6)?;
     let mut still = Tape::evaluation(memory);
@@ -163,17 +171,17 @@ fn non_finite_activations_name_site_and_layer() -> Result {
     let memory = &Memory::new();
     let (m, n) = (20, 6);
     let layer = Linear { weight: frozen(memory, 3, n)?, bias: None, lora: Some(lora(memory, n, 3, 2, 0.0)) };
-    let norm = vector(memory, n);
+    let settings = rms(vector(memory, n));
     type Run<'m> = &'m dyn Fn(&mut Tape<'m>, Var, Var) -> Result<Var>;
     let linear: Run<'_> = &|t, x, _| linear(t, &x, &layer, Site::MlpOut);
-    let rms_norm: Run<'_> = &|t, x, _| rms_norm(t, &x, &norm, EPS, &[Site::Norm, Site::MlpIn]);
+    let norm: Run<'_> = &|t, x, _| norm(t, &x, &settings, &[Site::Norm, Site::MlpIn]);
     let gate: Run<'_> = &|t, x, good| gated(t, Activation::Silu, x, good);
     let up: Run<'_> = &|t, x, good| gated(t, Activation::Silu, good, x);
     let segment: Run<'_> = &|t, x, _| t.segment(Site::CkptLayer, x, Box::new(|_, x| Ok(x)));
     // In the norm, one NaN makes its whole row NaN: the first feature is named.
     for (site, col, run) in [
         (Site::MlpOut, 4, linear),
-        (Site::Norm, 0, rms_norm),
+        (Site::Norm, 0, norm),
         (Site::ActFn, 4, gate),
         (Site::ActFn, 4, up),
         (Site::CkptLayer, 4, segment),

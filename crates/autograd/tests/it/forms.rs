@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use loract_autograd::ops::{Activation, AttentionShape, Linear, Mask, add, linear};
+use loract_autograd::ops::{Activation, AttentionShape, Linear, Mask, Norm, add, linear};
 use loract_autograd::{Category, Form, Frozen, Grads, Memory, Policy, Site, Tape, Values, Weight};
 use loract_testkit::oracle;
 use loract_testkit::spectrum::{Spectrum, with_spectrum};
 
-use crate::harness::{Case, EPS, KEY, Matrix, Op, Result, assert_close, everywhere, lora, param, random, wide};
+use crate::harness::{Case, EPS, KEY, Matrix, Op, Result, assert_close, everywhere, lora, param, random, rms, wide};
 use crate::kept::{form, forms, keep, probe, saved, seen};
 
 /// Rows, and columns of outputs, so that an orthogonal dy shows everything.
@@ -33,7 +33,7 @@ fn cases(m: usize) -> Result<Vec<(Case, Site)>> {
     };
     let input = |cols, seed| falling(m, cols, seed);
     let linear = |dropout| -> Result<Op> { Ok(Op::Linear { layer: layer(dropout)?, mask: None }) };
-    let norm = Op::RmsNorm { weight: Values::Trained(param(memory, "weight", 1, N, 2)) };
+    let norm = Op::Norm { norm: rms(Values::Trained(param(memory, "weight", 1, N, 2))) };
     let sequences: Arc<[_]> = [0..m / 3, m / 3..m].into();
     let attention = |shape| Op::Attention { shape, sequences: Arc::clone(&sequences) };
     let capped = AttentionShape { softcap: Some(0.7), mask: Mask::None, ..AttentionShape::causal(4, 2, D) };
@@ -42,7 +42,7 @@ fn cases(m: usize) -> Result<Vec<(Case, Site)>> {
     Ok([
         ("linear", linear(0.0)?, vec![input(N, 1)], Site::AttnOut),
         ("linear with dropout", linear(0.3)?, vec![input(N, 1)], Site::AttnOut),
-        ("rms_norm", norm, vec![input(N, 2)], Site::Norm),
+        ("norm", norm, vec![input(N, 2)], Site::Norm),
         ("swiglu", Op::Gated(Activation::Silu), vec![input(N, 3), input(N, 4)], Site::ActFn),
         ("gelu", Op::Activate(Activation::Gelu), vec![input(N, 3)], Site::ActFn),
         ("attention", attention(AttentionShape::causal(4, 2, D)), qkv(), Site::AttnQkv),
@@ -110,7 +110,7 @@ fn gradients_are_those_at_the_rebuilt_activations() -> Result {
                 let lost = oracle::relative_error(&kept.numbers, &wide(&x.numbers));
                 assert!(lost > 1e-4 || form == Form::Exact, "{what}: {lost}");
             }
-            if let Op::RmsNorm { weight } = &case.op {
+            if let Op::Norm { norm: Norm { weight: Some(weight), .. } } = &case.op {
                 let want = norm_gradients(&case.inputs[0], &kept[0], weight);
                 let least = wide(&weight.value().to_vec()).iter().fold(1.0f64, |least, w| least.min(w.abs()));
                 // x̂ = y/w magnifies the rounding of y.

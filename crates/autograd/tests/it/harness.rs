@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use loract_autograd::ops::{
-    Activation, AttentionShape, Head, Linear, Lora, Mask, RopePairs, RopeTable, Targets, activate, add, attention, clamp,
-    cross_entropy, dropout, embedding, gated, linear, rms_norm, rope, scale, slice,
+    Activation, AttentionShape, Head, Linear, Lora, Mask, Norm, NormKind, RopePairs, RopeTable, Targets, activate, add,
+    attention, clamp, cross_entropy, dropout, embedding, gated, linear, norm, rope, scale, slice,
 };
 use loract_autograd::{
     Category, Compress, Error, FactorType, Factored, Form, Grads, Memory, Param, Policy, Rank, Recompute, SavedKind,
@@ -100,13 +100,18 @@ impl OwnedHead {
     }
 }
 
+/// RMSNorm by `weight`.
+pub fn rms(weight: Values) -> Norm {
+    Norm::rms(weight, EPS)
+}
+
 /// An op under test, with its weights and settings.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "a few values, each used once")]
 pub enum Op {
     Embedding { table: Weight, ids: Vec<u32> },
     Linear { layer: Linear, mask: Option<Vec<f64>> },
-    RmsNorm { weight: Values },
+    Norm { norm: Norm },
     Rope { frequencies: Vec<f64>, head_dim: usize, pairs: RopePairs, amplitude: f64, positions: Arc<[u32]> },
     Attention { shape: AttentionShape, sequences: Arc<[Range<usize>]> },
     Gated(Activation),
@@ -132,7 +137,7 @@ impl Op {
         match self {
             Op::Embedding { table, ids } => embedding(tape, table, ids),
             Op::Linear { layer, .. } => linear(tape, &next(), layer, Site::AttnOut),
-            Op::RmsNorm { weight } => rms_norm(tape, &next(), weight, EPS, &[Site::Norm]),
+            Op::Norm { norm: settings } => norm(tape, &next(), settings, &[Site::Norm]),
             Op::Rope { frequencies, head_dim, pairs, amplitude, positions } => {
                 // Half of the rows are turned by the second set.
                 let twice: Vec<f64> = frequencies.iter().map(|frequency| 2.0 * frequency).collect();
@@ -167,7 +172,7 @@ impl Op {
                 let pair = layer.lora.iter().flat_map(Lora::params);
                 layer.weight.trained().into_iter().chain(bias).chain(pair).collect()
             }
-            Op::RmsNorm { weight } => weight.trained().into_iter().collect(),
+            Op::Norm { norm } => [&norm.weight, &norm.bias].into_iter().flatten().filter_map(Values::trained).collect(),
             _ => Vec::new(),
         }
     }
@@ -188,7 +193,23 @@ impl Op {
                     pair.as_ref().map(|(a, b, rank, scale)| oracle::Lora { a, b, rank: *rank, scale: *scale, mask });
                 oracle::linear(&x, layer.weight.cols(), &w, bias.as_deref(), pair)
             }
-            Op::RmsNorm { weight } => oracle::rms_norm(&next(), &vector(weight, &mut next), f64::from(EPS)),
+            Op::Norm { norm } => {
+                let x = next();
+                let weight = norm.weight.as_ref().map(|w| vector(w, &mut next));
+                let bias = norm.bias.as_ref().map(|b| vector(b, &mut next));
+                let x = match norm.kind {
+                    NormKind::Rms => x,
+                    NormKind::Layer => oracle::centred(&x, norm.width),
+                };
+                let mut y = oracle::rms_norm(&x, &vec![1.0; norm.width], f64::from(norm.eps));
+                for w in weight.iter() {
+                    y.iter_mut().zip(w.iter().cycle()).for_each(|(y, w)| *y *= w + f64::from(norm.offset));
+                }
+                for b in bias.iter() {
+                    y.iter_mut().zip(b.iter().cycle()).for_each(|(y, b)| *y += b);
+                }
+                y
+            }
             Op::Rope { frequencies, head_dim, pairs, amplitude, positions } => {
                 let x = next();
                 let cols = x.len() / positions.len();
@@ -233,7 +254,7 @@ impl Op {
     pub fn keeps_compressible(&self) -> bool {
         match self {
             Op::Linear { layer, .. } => layer.lora.is_some() || layer.weight.trained().is_some(),
-            Op::RmsNorm { .. } | Op::Gated(_) | Op::Activate(_) => true,
+            Op::Norm { .. } | Op::Gated(_) | Op::Activate(_) => true,
             _ => false,
         }
     }

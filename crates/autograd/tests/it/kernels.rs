@@ -8,7 +8,9 @@ use loract_autograd::{
 };
 use loract_testkit::oracle;
 
-use crate::harness::{Case, KEY, Matrix, Op, OwnedHead, Result, assert_close, compressed, lora, param, random, wide};
+use crate::harness::{
+    Case, KEY, Matrix, Op, OwnedHead, Result, assert_close, compressed, lora, param, random, rms, wide,
+};
 
 /// 300 rows of 8192: three panels of 128 output rows, the last one short.
 #[test]
@@ -76,7 +78,7 @@ fn all_trained(memory: &Memory, dropout: f32) -> Op {
 }
 
 fn norm(memory: &Memory) -> Op {
-    Op::RmsNorm { weight: Values::Trained(param(memory, "norm", 1, N, 3)) }
+    Op::Norm { norm: rms(Values::Trained(param(memory, "norm", 1, N, 3))) }
 }
 
 /// Rows of these ops do not see each other: 600 rows (several tiles) equal three times 200 (one tile), exactly kept and as
@@ -88,7 +90,7 @@ fn many_rows_equal_the_same_rows_in_parts() -> Result {
     let x = |seed| Matrix::of_rank(3, M, N, seed);
     for (name, op, inputs) in [
         ("linear", all_trained(&memory, 0.0), vec![x(1)]),
-        ("rms_norm", norm(&memory), vec![x(2)]),
+        ("norm", norm(&memory), vec![x(2)]),
         ("swiglu", Op::Gated(Activation::Silu), vec![x(3), x(4)]),
         ("gelu", Op::Activate(Activation::Gelu), vec![x(3)]),
         ("add", Op::Add, vec![x(3), x(4)]),
@@ -144,7 +146,7 @@ fn what_earlier_tensors_left_in_memory_is_never_read() -> Result {
     for (name, op, inputs) in [
         ("linear", all_trained(&model, 0.0), vec![x(N, 1)]),
         ("linear dropout", all_trained(&model, 0.2), vec![x(N, 1)]),
-        ("rms_norm", norm(&model), vec![x(N, 2)]),
+        ("norm", norm(&model), vec![x(N, 2)]),
         ("swiglu", Op::Gated(Activation::Silu), vec![x(N, 3), x(N, 4)]),
         ("gelu", Op::Activate(Activation::Gelu), vec![x(N, 3)]),
         ("slice", Op::Slice { columns: 0..N, of: N }, vec![x(N, 3)]),

@@ -14,6 +14,7 @@ mod history;
 mod hollow;
 mod kept;
 mod kernels;
+mod norms;
 mod ops;
 mod profile;
 mod quantise;

@@ -1,13 +1,15 @@
 //! Every op except attention: forward and gradients of all inputs and trained parameters against the oracle, with what
 //! it keeps in every form.
 
-use loract_autograd::ops::{Activation, Linear, RopePairs, Targets, add, dropout, linear};
+use loract_autograd::ops::{Activation, Linear, Norm, NormKind, RopePairs, Targets, add, dropout, linear};
 use loract_autograd::{
     Bytes, Category, Compress, DType, Frozen, Grads, Memory, Param, Policy, Rank, SavedKind, Site, Tape, Values,
     Weight, to_bf16_bytes,
 };
 
-use crate::harness::{Case, KEY, Matrix, Op, OwnedHead, Result, assert_close, compressed, lora, param, random};
+use crate::harness::{
+    Case, EPS, KEY, Matrix, Op, OwnedHead, Result, assert_close, compressed, lora, param, random, rms,
+};
 
 /// Rank of the inputs of a thin case, and the rank asked of the compression: more, so that it is exact.
 const THIN: usize = 3;
@@ -62,6 +64,37 @@ fn dropout_mask(m: usize, n: usize, probability: f32) -> Result<Vec<f64>> {
     Ok(y.tensor().to_vec().into_iter().map(f64::from).collect())
 }
 
+/// Norms of every kind, with the features of their rows.
+fn norms(memory: &Memory) -> Vec<(&'static str, usize, Norm)> {
+    let frozen = |len, seed| Values::frozen(memory, random(len, seed));
+    let trained = |len| Some(trained_vector(memory, len));
+    let bias = |len| Some(Values::Trained(param(memory, "bias", 1, len, 36)));
+    let plain = |kind, width| Norm { kind, width, eps: EPS, offset: 0.0, weight: None, bias: None };
+    let (rms, layer) = (|width| plain(NormKind::Rms, width), |width| plain(NormKind::Layer, width));
+    vec![
+        ("rms", 32, Norm { weight: Some(frozen(32, 35)), ..rms(32) }),
+        ("rms trained", 32, Norm { weight: trained(32), ..rms(32) }),
+        ("rms odd width", 19, Norm { weight: trained(19), ..rms(19) }),
+        ("rms of heads", 32, Norm { weight: trained(8), ..rms(8) }),
+        ("rms of heads, a number a feature", 32, Norm { weight: trained(32), ..rms(8) }),
+        ("rms, offset", 32, Norm { weight: trained(32), offset: 1.0, ..rms(32) }),
+        ("rms of heads, offset", 32, Norm { weight: Some(frozen(8, 35)), offset: 1.0, ..rms(8) }),
+        ("rms without weight", 32, rms(32)),
+        ("rms of heads without weight", 32, rms(8)),
+        ("rms, bias alone", 32, Norm { bias: bias(32), ..rms(32) }),
+        ("layer", 32, Norm { weight: trained(32), bias: bias(32), ..layer(32) }),
+        ("layer odd width", 19, Norm { weight: trained(19), bias: bias(19), ..layer(19) }),
+        ("layer frozen", 32, Norm { weight: Some(frozen(32, 35)), bias: Some(frozen(32, 36)), ..layer(32) }),
+        ("layer without bias", 32, Norm { weight: trained(32), ..layer(32) }),
+        ("layer without weight", 32, layer(32)),
+        ("layer, offset", 32, Norm { weight: trained(32), offset: 1.0, bias: bias(32), ..layer(32) }),
+        ("layer of heads", 32, Norm { weight: trained(8), bias: bias(8), ..layer(8) }),
+        ("layer of heads, a number a feature", 32, Norm { weight: trained(32), bias: bias(32), ..layer(8) }),
+        ("layer of heads, weight and bias of two lengths", 32, Norm { weight: trained(32), bias: bias(8), ..layer(8) }),
+        ("layer of heads without weight", 32, layer(8)),
+    ]
+}
+
 /// All cases; with `thin`, activations are of exactly that rank.
 fn cases(thin: Option<usize>) -> Result<Vec<Case>> {
     let memory = &Memory::new();
@@ -97,12 +130,11 @@ fn cases(thin: Option<usize>) -> Result<Vec<Case>> {
         let op = Op::Linear { layer: with_lora(DType::F32, 0.0)?, mask: None };
         case(name, m + n, vec![input(m, n, 2)], op);
     }
-    case("rms_norm", n, vec![input(m, n, 3)], Op::RmsNorm { weight: Values::frozen(memory, random(n, 35)) });
-    case("rms_norm trained", m, vec![input(m, n, 3)], Op::RmsNorm { weight: trained_vector(memory, n) });
-    case("rms_norm odd width", m, vec![input(m, 19, 3)], Op::RmsNorm { weight: trained_vector(memory, 19) });
-    if thin.is_none() {
+    for (name, cols, norm) in norms(memory) {
         // Each head has a factor of its own, so that x̂ is of a higher rank than x.
-        case("rms_norm of heads", 4 * m, vec![input(m, 32, 3)], Op::RmsNorm { weight: trained_vector(memory, 8) });
+        if thin.is_none() || norm.width == cols {
+            case(name, cols / norm.width * m, vec![input(m, cols, 3)], Op::Norm { norm });
+        }
     }
     for (gated, alone, activation) in [
         ("swiglu", "silu", Activation::Silu),
@@ -240,7 +272,7 @@ fn no_rows_are_no_special_case() -> Result {
     };
     for (name, inputs, op) in [
         ("linear", vec![empty(32)], Op::Linear { layer, mask: None }),
-        ("rms_norm", vec![empty(8)], Op::RmsNorm { weight: trained_vector(&memory, 8) }),
+        ("norm", vec![empty(8)], Op::Norm { norm: rms(trained_vector(&memory, 8)) }),
         ("swiglu", vec![empty(8), empty(8)], Op::Gated(Activation::Silu)),
         ("gelu", vec![empty(8)], Op::Activate(Activation::Gelu)),
         ("add", vec![empty(8), empty(8)], Op::Add),
@@ -279,7 +311,7 @@ fn gradients_of_a_value_used_twice_add_up() -> Result {
     let x = Matrix::random(m, n, 1);
     for op in [
         Op::Linear { layer: square(), mask: None },
-        Op::RmsNorm { weight: trained_vector(&memory, n) },
+        Op::Norm { norm: rms(trained_vector(&memory, n)) },
         Op::rope(vec![0.5; 4], 0..12),
         Op::Slice { columns: 0..n, of: n },
         Op::Scale { factor: 0.5 },

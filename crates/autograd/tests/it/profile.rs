@@ -26,7 +26,7 @@ fn count(profile: &Profile, product: Product) -> usize {
 fn parts_exclude_each_other_and_name_what_ran() -> Result {
     let (exact, wall) = profiled(Policy::exact())?;
     assert!(exact.time.values().sum::<std::time::Duration>() <= wall, "{exact:?} in {wall:?}");
-    for part in ["linear", "attention", "rms_norm", "gated", "rope", "add", "embedding", "cross_entropy"] {
+    for part in ["linear", "attention", "norm", "gated", "rope", "add", "embedding", "cross_entropy"] {
         assert!(exact.time.contains_key(&Part::Op(part)), "{part}: {exact:?}");
     }
     let forms = |profile: &Profile| -> Vec<Part> {

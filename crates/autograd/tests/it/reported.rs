@@ -8,7 +8,7 @@ use loract_autograd::{
 use loract_testkit::oracle;
 use loract_testkit::spectrum::{Spectrum, with_spectrum};
 
-use crate::harness::{EPS, KEY, Matrix, Result, everywhere, lora, random, wide};
+use crate::harness::{KEY, Matrix, Result, everywhere, lora, random, rms, wide};
 use crate::kept::{at, form, forms, keep, probe, saved};
 
 /// Below this the residual of factors is an estimate that cancelled (linalg's `Residual`: 4·√eps), and known to be below.
@@ -139,7 +139,7 @@ fn the_site_and_layer_of_a_broken_number_are_named() -> Result {
     let (m, n) = (20, 32);
     let weight = Weight::Frozen(Frozen::from_f32(memory, n, n, &random(n * n, 1))?);
     let layer = Linear { weight, bias: None, lora: Some(lora(memory, n, n, 2, 0.1)) };
-    let norm = Values::frozen(memory, random(n, 2));
+    let norm = rms(Values::frozen(memory, random(n, 2)));
     let shape = AttentionShape::causal(2, 2, 16);
     let sequences = std::iter::once(0..m).collect();
     type Run<'m> = &'m dyn Fn(&mut Tape<'m>, Var, [Var; 2]) -> Result<Var>;
@@ -148,7 +148,7 @@ fn the_site_and_layer_of_a_broken_number_are_named() -> Result {
     let up: Run<'_> = &|t, x, [good, _]| gated(t, Activation::Silu, good, x);
     let q: Run<'_> = &|t, x, [k, v]| attention(t, [x, k, v], shape, &sequences);
     let v: Run<'_> = &|t, x, [q, k]| attention(t, [q, k, x], shape, &sequences);
-    let x_hat: Run<'_> = &|t, x, _| loract_autograd::ops::rms_norm(t, &x, &norm, EPS, &[Site::Norm, Site::AttnIn]);
+    let x_hat: Run<'_> = &|t, x, _| loract_autograd::ops::norm(t, &x, &norm, &[Site::Norm, Site::AttnIn]);
     let segment: Run<'_> = &|t, x, _| t.segment(Site::CkptLayer, x, Box::new(|_, x| Ok(x)));
     for words in ["q4", "q2:sym:sr", "rqb:2+q4"] {
         for (site, col, run) in [

@@ -1,14 +1,14 @@
 //! Compression that loses something (k below the rank): gradients are those of the rebuilt activation, and nothing else
 //! changes; the same key gives the same bits.
 
-use loract_autograd::ops::{Activation, Linear, add, gated, linear, rms_norm};
+use loract_autograd::ops::{Activation, Linear, add, gated, linear, norm};
 use loract_autograd::{
     Category, Compress, Frozen, Grads, Memory, Param, Policy, Rank, Site, StepKey, Tape, Values, Weight,
 };
 use loract_testkit::oracle;
 use loract_testkit::spectrum::{Spectrum, with_spectrum};
 
-use crate::harness::{Case, EPS, KEY, Matrix, Op, Result, assert_close, compressed, lora, param, random, wide};
+use crate::harness::{Case, EPS, KEY, Matrix, Op, Result, assert_close, compressed, lora, param, random, rms, wide};
 
 const N: usize = 24;
 const K: usize = 6;
@@ -74,13 +74,14 @@ fn linear_uses_the_rebuilt_input_for_a_and_w_only() -> Result {
 }
 
 #[test]
-fn rms_norm_uses_the_rebuilt_x_hat() -> Result {
+fn norm_uses_the_rebuilt_x_hat() -> Result {
     let memory = Memory::new();
     let x = Matrix::random(N, N, 2);
-    let (weight, probe) = (Values::Trained(param(&memory, "weight", 1, N, 3)), probe(&memory));
+    let (settings, probe) = (rms(Values::Trained(param(&memory, "weight", 1, N, 3))), probe(&memory));
+    let weight = settings.weight.as_ref().expect("given above");
     let (mut tape, mut grads) = (Tape::new(&memory, compressed(Compress::Gauss, Rank::Count(K)), KEY), Grads::new());
     let input = tape.input(x.tensor(&memory), true);
-    let y = rms_norm(&mut tape, &input, &weight, EPS, &[Site::Norm, Site::AttnIn])?;
+    let y = norm(&mut tape, &input, &settings, &[Site::Norm, Site::AttnIn])?;
     let z = linear(&mut tape, &y, &probe, Site::AttnIn)?;
     let out = add(&mut tape, y, &z)?;
     let dy = memory.tensor(N, N, orthogonal(), Category::Transient);
@@ -199,7 +200,7 @@ fn the_same_key_gives_the_same_bits_and_another_other_factors() -> Result {
     for (name, op, inputs) in [
         ("linear", linear(0.0)?, vec![x(1)]),
         ("linear dropout", linear(0.4)?, vec![x(1)]),
-        ("rms_norm", Op::RmsNorm { weight: Values::Trained(param(&memory, "w", 1, N, 2)) }, vec![x(2)]),
+        ("norm", Op::Norm { norm: rms(Values::Trained(param(&memory, "w", 1, N, 2))) }, vec![x(2)]),
         ("swiglu", Op::Gated(Activation::Silu), vec![x(3), x(4)]),
     ] {
         let case = Case { name, op, inputs, terms: 60 };

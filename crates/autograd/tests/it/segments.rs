@@ -1,12 +1,12 @@
 //! Recomputed segments: the same forward and the same gradients as when everything is kept, for less memory.
 
-use loract_autograd::ops::{Activation, Linear, add, dropout, gated, linear, rms_norm};
+use loract_autograd::ops::{Activation, Linear, Norm, add, dropout, gated, linear, norm};
 use loract_autograd::{
     Category, Compress, Frozen, Grads, Memory, Param, Phase, Policy, Rank, Recompute, SavedKind, Site, Tape, Values,
     Var, Weight,
 };
 
-use crate::harness::{EPS, KEY, Matrix, Result, assert_close, compressed, lora, param, random, recomputing, wide};
+use crate::harness::{KEY, Matrix, Result, assert_close, compressed, lora, param, random, recomputing, rms, wide};
 
 const M: usize = 90;
 const N: usize = 16;
@@ -15,7 +15,7 @@ const R: usize = 2;
 
 /// x + drop(down(swiglu(gate(norm x), up(norm x)))), with LoRA and its dropout on each projection.
 struct Block {
-    norm: Values,
+    norm: Norm,
     gate: Linear,
     up: Linear,
     down: Linear,
@@ -33,7 +33,7 @@ impl Block {
                 lora: Some(pair),
             })
         };
-        let norm = Values::Trained(param(memory, "norm", 1, N, 1));
+        let norm = rms(Values::Trained(param(memory, "norm", 1, N, 1)));
         Ok(Self { norm, gate: linear(F, N, 10)?, up: linear(F, N, 11)?, down: linear(N, F, 12)? })
     }
 
@@ -52,7 +52,7 @@ impl Block {
             x,
             Box::new(|tape, x| {
                 let consumer = if tape.recomputes(Site::CkptMlp) { Site::CkptMlp } else { Site::MlpIn };
-                let h = rms_norm(tape, &x, &self.norm, EPS, &[Site::Norm, consumer])?;
+                let h = norm(tape, &x, &self.norm, &[Site::Norm, consumer])?;
                 let y = tape.segment(Site::CkptMlp, h, Box::new(|tape, h| self.mlp(tape, &h)))?;
                 add(tape, x, &y)
             }),
@@ -61,7 +61,7 @@ impl Block {
 
     fn params(&self) -> impl Iterator<Item = &Param> {
         let pairs = [&self.gate, &self.up, &self.down].into_iter().filter_map(|l| l.lora.as_ref());
-        self.norm.trained().into_iter().chain(pairs.flat_map(|l| l.params()))
+        self.norm.weight.as_ref().and_then(Values::trained).into_iter().chain(pairs.flat_map(|l| l.params()))
     }
 }
 
@@ -186,10 +186,10 @@ fn compressed_recomputation_is_deterministic() -> Result {
 #[test]
 fn a_frozen_segment_keeps_nothing() -> Result {
     let memory = Memory::new();
-    let norm = Values::frozen(&memory, random(N, 1));
+    let settings = rms(Values::frozen(&memory, random(N, 1)));
     let mut tape = Tape::new(&memory, recomputing(Recompute::Layer), KEY);
     let x = tape.input(Matrix::random(M, N, 2).tensor(&memory), false);
-    let y = tape.segment(Site::CkptLayer, x, Box::new(|tape, x| rms_norm(tape, &x, &norm, EPS, &[Site::Norm])))?;
+    let y = tape.segment(Site::CkptLayer, x, Box::new(|tape, x| norm(tape, &x, &settings, &[Site::Norm])))?;
     assert!(!y.needs_grad());
     assert_eq!(memory.ledger().saved_bytes(), 0);
     Ok(())

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use loract_autograd::ops::{Activation, Linear, attention, cross_entropy, gated, linear, rms_norm};
+use loract_autograd::ops::{Activation, Linear, Norm, attention, cross_entropy, gated, linear, norm};
 use loract_autograd::ops::{AttentionShape, Head, Targets, add, dropout};
 use loract_autograd::{
     Category, Compress, Frozen, Grads, Memory, Policy, Rank, Recompute, SavedKind, Site, StepKey, Tape, Values, Var,
     Weight,
 };
 
-use crate::harness::{EPS, KEY, Matrix, Result, assert_close, compressed, lora, param, random, wide};
+use crate::harness::{KEY, Matrix, Result, assert_close, compressed, lora, param, random, rms, wide};
 
 const M: usize = 40;
 const N: usize = 16;
@@ -43,7 +43,7 @@ fn low_rank() -> Policy {
 fn a_layer_keeps_what_is_counted_by_hand() -> Result {
     let memory = Memory::new();
     let ledger = memory.ledger().clone();
-    let norm = Values::Frozen(memory.tensor(1, N, random(N, 2), Category::FrozenWeights));
+    let settings = rms(Values::Frozen(memory.tensor(1, N, random(N, 2), Category::FrozenWeights)));
     let f = 24;
     let [q, k, v] = [N, N / 2, N / 2].map(|out| with_lora(&memory, out, N));
     let (q, k, v, o) = (q?, k?, v?, with_lora(&memory, N, N)?);
@@ -56,7 +56,7 @@ fn a_layer_keeps_what_is_counted_by_hand() -> Result {
     for (policy, kind) in [(Policy::exact(), SavedKind::Exact), (low_rank(), SavedKind::LowRank)] {
         let mut tape = Tape::new(&memory, policy, KEY);
         let x = tape.input(Matrix::random(M, N, 3).tensor(&memory), true);
-        let h = rms_norm(&mut tape, &x, &norm, EPS, &[Site::Norm, Site::AttnIn])?;
+        let h = norm(&mut tape, &x, &settings, &[Site::Norm, Site::AttnIn])?;
         let qkv = [
             linear(&mut tape, &h, &q, Site::AttnIn)?,
             linear(&mut tape, &h, &k, Site::AttnIn)?,
@@ -67,7 +67,7 @@ fn a_layer_keeps_what_is_counted_by_hand() -> Result {
         let y = linear(&mut tape, &heads, &o, Site::AttnOut)?;
         drop(heads);
         let x = add(&mut tape, x, &y)?;
-        let h = rms_norm(&mut tape, &x, &norm, EPS, &[Site::Norm, Site::MlpIn])?;
+        let h = norm(&mut tape, &x, &settings, &[Site::Norm, Site::MlpIn])?;
         let (g, u) = (linear(&mut tape, &h, &gate, Site::MlpIn)?, linear(&mut tape, &h, &up, Site::MlpIn)?);
         let a = gated(&mut tape, Activation::Silu, g, u)?;
         let z = linear(&mut tape, &a, &down, Site::MlpOut)?;
@@ -100,7 +100,7 @@ struct Model {
     bias: Linear,
     first: Linear,
     second: Linear,
-    norm: Values,
+    norm: Norm,
     head: Weight,
 }
 
@@ -114,7 +114,7 @@ fn each_tensor_is_kept_once_and_only_if_needed() -> Result {
         bias: Linear { weight: frozen(&memory, N, N)?, bias, lora: None },
         first: with_lora(&memory, N, N)?,
         second: with_lora(&memory, N, N)?,
-        norm: Values::Trained(param(&memory, "norm", 1, N, 6)),
+        norm: rms(Values::Trained(param(&memory, "norm", 1, N, 6))),
         head: frozen(&memory, 9, N)?,
     };
     let (dense, factors, xa) = (4 * M * N, 4 * K * (M + N), 4 * M * R);
@@ -139,7 +139,7 @@ fn each_tensor_is_kept_once_and_only_if_needed() -> Result {
         ),
         (
             "a norm whose consumer is not compressed",
-            |t, x, m| rms_norm(t, x, &m.norm, EPS, &[Site::Norm, Site::LossGrad]),
+            |t, x, m| norm(t, x, &m.norm, &[Site::Norm, Site::LossGrad]),
             [dense + 4 * M; 2],
         ),
         (
@@ -184,11 +184,11 @@ fn nothing_is_kept_below_the_first_trained_layer() -> Result {
     let memory = Memory::new();
     let (frozen, trained) =
         (Linear { weight: frozen(&memory, N, N)?, bias: None, lora: None }, with_lora(&memory, N, N)?);
-    let norm = Values::frozen(&memory, random(N, 2));
+    let settings = rms(Values::frozen(&memory, random(N, 2)));
     let mut tape = Tape::new(&memory, Policy::exact(), KEY);
     let x = tape.input(Matrix::random(M, N, 7).tensor(&memory), false);
     let id = x.id();
-    let h = rms_norm(&mut tape, &x, &norm, EPS, &[Site::Norm, Site::AttnIn])?;
+    let h = norm(&mut tape, &x, &settings, &[Site::Norm, Site::AttnIn])?;
     let h = linear(&mut tape, &h, &frozen, Site::AttnIn)?;
     let h = dropout(&mut tape, h, 0.1, 1)?;
     let h = gated(&mut tape, Activation::Silu, h.clone(), h)?;

@@ -54,7 +54,9 @@ pub enum ConfigError {
     )]
     HeadNorms,
     /// A mixture of experts in a GGUF file.
-    #[error("{experts} experts a layer, which are not read from GGUF files yet; use the safetensors version of the model")]
+    #[error(
+        "{experts} experts a layer, which are not read from GGUF files yet; use the safetensors version of the model"
+    )]
     GgufExperts { experts: u64 },
     /// The experts of a layer are none or too many.
     #[error("{key} is {size}, expected 1 to {most}")]

@@ -1,7 +1,8 @@
 //! The configuration in a GGUF file of architecture `llama`.
 
 use super::{
-    AttentionBias, ConfigError, DecoderConfig, HeadNorm, Layers, ModelType, Rope, RopeScaling, Scales, SlidingWindow, head_dim,
+    AttentionBias, ConfigError, DecoderConfig, HeadNorm, Layers, ModelType, Rope, RopeScaling, Scales, SlidingWindow,
+    head_dim,
 };
 use crate::error::Error;
 use crate::weights::gguf::{Gguf, GgufError, Metadata};
