@@ -108,19 +108,27 @@ macro_rules! for_curve {
     };
 }
 
+// Loops, not `for_each`: a closure with all that in it would be a function of its own, without vectors.
+
 #[inline(always)]
 fn values<C: Curve>(x: &[f32], h: &mut [f32]) {
-    h.iter_mut().zip(x).for_each(|(h, &x)| *h = C::value(x));
+    for (h, &x) in h.iter_mut().zip(x) {
+        *h = C::value(x);
+    }
 }
 
 #[inline(always)]
 fn gated_values<C: Curve>(gate: &[f32], up: &[f32], h: &mut [f32]) {
-    h.iter_mut().zip(gate).zip(up).for_each(|((h, &g), &u)| *h = C::value(g) * u);
+    for ((h, &g), &u) in h.iter_mut().zip(gate).zip(up) {
+        *h = C::value(g) * u;
+    }
 }
 
 #[inline(always)]
 fn slopes<C: Curve>(x: &[f32], d: &mut [f32]) {
-    d.iter_mut().zip(x).for_each(|(d, &x)| *d *= C::with_slope(x).1);
+    for (d, &x) in d.iter_mut().zip(x) {
+        *d *= C::with_slope(x).1;
+    }
 }
 
 #[inline(always)]
@@ -207,7 +215,10 @@ mod tests {
     use super::*;
     use loract_testkit::oracle;
 
-    const ALL: [(Activation, fn(f64) -> f64); 5] = [
+    /// With its definition.
+    type Defined = (Activation, fn(f64) -> f64);
+
+    const ALL: [Defined; 5] = [
         (Activation::Silu, oracle::silu),
         (Activation::Gelu, oracle::gelu),
         (Activation::GeluTanh, oracle::gelu_tanh),

@@ -111,7 +111,9 @@ simd::vectorised! {
     /// Scores s become cap·tanh(s/cap).
     fn cap_scores<'a>(p: &'a mut [f32], cap: f32) -> () {
         let inverse = 1.0 / cap;
-        p.iter_mut().for_each(|s| *s = cap * simd::tanh(*s * inverse));
+        for s in p.iter_mut() {
+            *s = cap * simd::tanh(*s * inverse);
+        }
     }
 
     /// Scores become exp(score − largest); returns their sum.

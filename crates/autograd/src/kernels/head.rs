@@ -97,7 +97,9 @@ simd::vectorised! {
     /// z becomes limit·tanh(z/limit).
     fn cap<'a>(row: &'a mut [f32], limit: f32) -> () {
         let inverse = 1.0 / limit;
-        row.iter_mut().for_each(|z| *z = limit * simd::tanh(*z * inverse));
+        for z in row.iter_mut() {
+            *z = limit * simd::tanh(*z * inverse);
+        }
     }
 
     /// The same, with the slope 1 − tanh².

@@ -85,7 +85,7 @@ fn losses_follow_from_the_logits() -> Result {
             })
             .collect();
         for got in [&recorded, &out] {
-            assert_close("nll", &[got.nll.clone()], std::slice::from_ref(&nll), 4.0 * TOLERANCE);
+            assert_close("nll", std::slice::from_ref(&got.nll), std::slice::from_ref(&nll), 4.0 * TOLERANCE);
             assert_eq!(got.hits, [true, best(2) == 0, true, best(8) == 49]);
         }
     }
