@@ -35,3 +35,5 @@ pub use slice::slice;
 
 pub use crate::kernels::activation::Activation;
 pub use crate::kernels::attention::Mask;
+mod experts_stub;
+pub use experts_stub::*;
