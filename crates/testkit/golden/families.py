@@ -193,7 +193,27 @@ FAMILIES = {
     "glm": Case(23, GlmConfig(**SMALL, **RMS, **rope(50.0, partial_rotary_factor=0.5), head_dim=12), targets=FUSED_MLP),
     "glm4": Case(44, Glm4Config(**SMALL, **RMS, **rope(50.0, partial_rotary_factor=0.5), head_dim=8), targets=FUSED_MLP),
     "helium": Case(25, HeliumConfig(**SMALL, **RMS, **rope(50.0), head_dim=6)),
-    "smollm3": Case(26, SmolLM3Config(**SMALL, **RMS, **rope(50.0), no_rope_layers=[1, 0])),
+    # YaRN with every setting off its default; without `truncate` the limits are between frequencies.
+    "smollm3": Case(
+        26,
+        SmolLM3Config(
+            **SMALL,
+            **RMS,
+            **rope(
+                20.0,
+                rope_type="yarn",
+                factor=4.0,
+                original_max_position_embeddings=16,
+                beta_fast=2.0,
+                beta_slow=0.5,
+                truncate=False,
+                mscale=0.7,
+                mscale_all_dim=1.3,
+            ),
+            head_dim=12,
+            no_rope_layers=[1, 0],
+        ),
+    ),
     "stablelm": Case(
         45,
         StableLmConfig(
