@@ -140,6 +140,16 @@ pub enum Error {
         /// Shape the configuration asks for.
         expected: String,
     },
+    /// A text comes to the length from which on this model's rope turns all of it otherwise.
+    #[error(
+        "with {tokens} tokens the text counts as long, in which its first {past} have other keys than those in the cache; empty the cache and give the whole text"
+    )]
+    BecomesLong {
+        /// Tokens in the cache.
+        past: usize,
+        /// Tokens with those given.
+        tokens: usize,
+    },
     /// A sequence is longer than the model was made for.
     #[error(
         "a sequence of {tokens} tokens is longer than the model's context of {context}; shorten it (rows of data: --seq-len {context} cuts them)"

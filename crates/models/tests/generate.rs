@@ -52,6 +52,17 @@ fn a_cached_token_equals_the_whole_text() -> Outcome {
             let ids: Vec<u32> = (0..60).map(|i| (i * 7 + 3) % 64).collect();
             let whole = decoder.logits(&memory, &TokenBatch::new(&[Row::all(ids.clone())]))?;
             let (whole, vocabulary) = (whole.to_vec(), whole.cols());
+            if decoder.config().is_long(ids.len()) {
+                // Early tokens of a long text have other keys than the same text while it is short.
+                let mut cache = KvCache::new();
+                decoder.next_logits(&memory, &mut cache, &ids[..5])?;
+                let refused = decoder.next_logits(&memory, &mut cache, &ids[5..]).err().ok_or("it becomes long")?;
+                assert!(
+                    matches!(refused, Error::BecomesLong { past: 5, tokens: 60 }) && cache.tokens() == 5,
+                    "{refused}"
+                );
+                continue;
+            }
             // One by one, and in pieces of other lengths.
             for pieces in [vec![1; 60], vec![13, 1, 1, 30, 15]] {
                 let (mut cache, mut ran) = (KvCache::new(), 0);
@@ -71,15 +82,33 @@ fn a_cached_token_equals_the_whole_text() -> Outcome {
 #[test]
 fn a_text_that_changes_runs_again_from_where_it_does() -> Outcome {
     let memory = Memory::new();
-    let decoder = open(&memory, "llama-untied", None)?;
+    for case in ["llama-untied", "phi3-longrope"] {
+        runs_again(&memory, &open(&memory, case, None)?)?;
+    }
+    Ok(())
+}
+
+/// For [`a_text_that_changes_runs_again_from_where_it_does`]; the longest text counts as long in LongRoPE's model.
+fn runs_again(memory: &Memory, decoder: &Decoder) -> Outcome {
+    let long: Vec<u32> = (1..30).collect();
     let fresh = |text: &[u32]| -> Outcome<u32> {
-        let mut generator = Generator::new(&decoder, &memory, Sampling::default(), 0);
+        let mut generator = Generator::new(decoder, memory, Sampling::default(), 0);
         generator.set_text(text);
         Ok(generator.next_token()?)
     };
-    let mut generator = Generator::new(&decoder, &memory, Sampling::default(), 0);
+    let mut generator = Generator::new(decoder, memory, Sampling::default(), 0);
     // Longer, the same again, shorter, other from the start.
-    for text in [&[1, 2, 3, 4][..], &[1, 2, 3, 9, 9], &[1, 2, 3, 9, 9], &[1, 2], &[7, 7, 7]] {
+    for text in [
+        &[1, 2, 3, 4][..],
+        &[1, 2, 3, 9, 9],
+        &[1, 2, 3, 9, 9],
+        &long,
+        &[1, 2],
+        &[1, 2, 3],
+        &[7, 7, 7],
+        &long[..20],
+        &long,
+    ] {
         generator.set_text(text);
         assert_eq!(generator.next_token()?, fresh(text)?, "{text:?}");
         assert_eq!(generator.tokens().len(), text.len() + 1);

@@ -35,5 +35,3 @@ pub use slice::slice;
 
 pub use crate::kernels::activation::Activation;
 pub use crate::kernels::attention::Mask;
-mod experts_stub;
-pub use experts_stub::*;

@@ -121,6 +121,12 @@ impl DecoderConfig {
         self.sliding_window.as_ref().and_then(|window| window.of_layer(layer))
     }
 
+    /// Whether texts of so many tokens turn by the frequencies of long ones ([`RopeScaling::Long`]): their first tokens then have other
+    /// keys than in a short text.
+    pub fn is_long(&self, tokens: usize) -> bool {
+        matches!(self.rope.scaling, RopeScaling::Long { original_context, .. } if tokens > original_context)
+    }
+
     /// What `f` says of each layer; of more layers than there can be, which are refused elsewhere, the first.
     pub(crate) fn each_layer(&self, f: impl Fn(usize) -> bool) -> Vec<bool> {
         (0..self.layers.min(MOST_LAYERS)).map(f).collect()

@@ -94,9 +94,14 @@ impl Decoder {
     /// they are added.
     ///
     /// # Errors
-    /// Those of [`Decoder::forward`]; the cache is then as it was.
+    /// [`Error::BecomesLong`] if what is in the cache turns otherwise in the longer text; those of [`Decoder::forward`]. The cache is
+    /// then as it was.
     pub fn next_logits(&self, memory: &Memory, cache: &mut KvCache, ids: &[u32]) -> Result<Tensor, Error> {
         let past = cache.tokens();
+        let tokens = past + ids.len();
+        if past > 0 && self.config.is_long(past) != self.config.is_long(tokens) {
+            return Err(Error::BecomesLong { past, tokens });
+        }
         let logits = self.last_logits(&mut Tape::generation(memory, cache), &TokenBatch::continued(past, ids));
         if logits.is_err() {
             cache.truncate(past);

@@ -44,7 +44,7 @@ impl<'m> Generator<'m> {
     /// Makes `tokens` the text so far. What it begins with like the text before is not run again.
     pub fn set_text(&mut self, tokens: &[u32]) {
         let shared = self.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
-        self.cache.truncate(shared);
+        self.cache.truncate(if self.fits(tokens.len()) { shared } else { 0 });
         self.tokens.clear();
         self.tokens.extend_from_slice(tokens);
     }
@@ -57,10 +57,17 @@ impl<'m> Generator<'m> {
     pub fn next_token(&mut self) -> Result<u32, Error> {
         // The last token runs again if its logits are gone.
         let ran = self.cache.tokens().min(self.tokens.len().saturating_sub(1));
+        let ran = if self.fits(self.tokens.len()) { ran } else { 0 };
         self.cache.truncate(ran);
         let mut logits = self.decoder.next_logits(&self.memory, &mut self.cache, &self.tokens[ran..])?.to_vec();
         let token = self.sampler.pick(&mut logits, &self.tokens).ok_or(Error::Logits { tokens: self.tokens.len() })?;
         self.tokens.push(token);
         Ok(token)
+    }
+
+    /// Whether the keys that are kept are those of a text of so many tokens.
+    fn fits(&self, tokens: usize) -> bool {
+        let config = self.decoder.config();
+        config.is_long(self.cache.tokens()) == config.is_long(tokens)
     }
 }
