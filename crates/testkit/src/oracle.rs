@@ -141,6 +141,19 @@ pub fn swiglu(gate: &[f64], up: &[f64]) -> Vec<f64> {
     gate.iter().zip(up).map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect()
 }
 
+/// The `top_k` likeliest experts of each row of logits (m×experts) with their probabilities, a softmax over all experts; of
+/// equally likely ones the first.
+pub fn route(logits: &[f64], experts: usize, top_k: usize) -> Vec<Vec<(usize, f64)>> {
+    let of_row = |row: &[f64]| {
+        let sum: f64 = row.iter().map(|z| z.exp()).sum();
+        let mut all: Vec<_> = row.iter().map(|z| z.exp() / sum).enumerate().collect();
+        all.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        all.truncate(top_k);
+        all
+    };
+    logits.chunks_exact(experts).map(of_row).collect()
+}
+
 /// x + y.
 pub fn add(x: &[f64], y: &[f64]) -> Vec<f64> {
     x.iter().zip(y).map(|(x, y)| x + y).collect()
@@ -209,6 +222,8 @@ mod tests {
         let o = attention(&[0.0, 1.0], &[0.0, 3f64.ln()], &[4.0, 8.0], shape, std::slice::from_ref(&(0..2)));
         assert!((o[0] - 4.0).abs() < 1e-14 && (o[1] - 7.0).abs() < 1e-14);
         assert!((cross_entropy(&[1.0], 1, &[0.0, 3f64.ln()], &[0], &[0])[0] - 4f64.ln()).abs() < 1e-14);
+        let third = route(&[0.0, 2f64.ln(), 0.0], 3, 2);
+        assert!((third[0][0].1 - 0.5).abs() < 1e-14 && (third[0][0].0, third[0][1].0) == (1, 0));
         let slope = central_differences(&[2.0, 3.0], |x| x[0] * x[0] * x[1]);
         assert!((slope[0] - 12.0).abs() < 1e-8 && (slope[1] - 4.0).abs() < 1e-8);
     }

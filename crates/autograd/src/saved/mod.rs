@@ -13,6 +13,7 @@ mod history;
 mod policy;
 mod quant;
 mod record;
+mod rows;
 mod site;
 mod tiles;
 
@@ -27,6 +28,7 @@ pub(crate) use history::{Place, Remembered};
 pub use policy::{Planned, PlannedFactors, Policy, Recompute};
 pub use quant::{Quant, QuantRange, Rounding};
 pub use record::{BasisRecord, PlaceRecord};
+pub(crate) use rows::RowMap;
 pub use site::Site;
 pub(crate) use tiles::Tiles;
 
@@ -129,6 +131,8 @@ enum Source {
     Kept { saved: Arc<Saved>, columns: ColumnMap },
     /// silu(gate)·up, computed again.
     SwiGlu { gate: Arc<Saved>, up: Arc<Saved> },
+    /// Some rows of something, or its rows weighed.
+    Rows { of: Box<SavedRef>, rows: RowMap },
 }
 
 /// A handle to something saved. Handles to one tensor share it; the last one frees it.
@@ -140,6 +144,7 @@ pub struct SavedRef(Source);
 pub(crate) enum WeakRef {
     Kept { saved: Weak<Saved>, columns: ColumnMap },
     SwiGlu { gate: Weak<Saved>, up: Weak<Saved> },
+    Rows { of: Box<WeakRef>, rows: RowMap },
 }
 
 impl WeakRef {
@@ -147,6 +152,7 @@ impl WeakRef {
         Some(SavedRef(match self {
             WeakRef::Kept { saved, columns } => Source::Kept { saved: saved.upgrade()?, columns: columns.clone() },
             WeakRef::SwiGlu { gate, up } => Source::SwiGlu { gate: gate.upgrade()?, up: up.upgrade()? },
+            WeakRef::Rows { of, rows } => Source::Rows { of: Box::new(of.upgrade()?), rows: rows.clone() },
         }))
     }
 }
@@ -156,8 +162,12 @@ impl SavedRef {
         SavedRef(Source::Kept { saved: Arc::new(saved), columns: ColumnMap::default() })
     }
 
-    /// silu(gate)·up; `None` if one of them is itself computed again.
+    /// silu(gate)·up; `None` if one of them is itself computed again. Where the rows of up are weighed, those of the product
+    /// are.
     pub(crate) fn swiglu(gate: &SavedRef, up: &SavedRef) -> Option<Self> {
+        if let Source::Rows { of, rows: rows @ RowMap::Weighed(_) } = &up.0 {
+            return Some(Self::swiglu(gate, of)?.with_rows(rows.clone()));
+        }
         match (&gate.0, &up.0) {
             (Source::Kept { saved: gate, columns: first }, Source::Kept { saved: up, columns: second })
                 if first.is_identity() && second.is_identity() =>
@@ -178,10 +188,16 @@ impl SavedRef {
         }
     }
 
+    /// Some of its rows, or its rows weighed.
+    pub(crate) fn with_rows(&self, rows: RowMap) -> Self {
+        SavedRef(Source::Rows { of: Box::new(self.clone()), rows })
+    }
+
     pub(crate) fn downgrade(&self) -> WeakRef {
         match &self.0 {
             Source::Kept { saved, columns } => WeakRef::Kept { saved: Arc::downgrade(saved), columns: columns.clone() },
             Source::SwiGlu { gate, up } => WeakRef::SwiGlu { gate: Arc::downgrade(gate), up: Arc::downgrade(up) },
+            Source::Rows { of, rows } => WeakRef::Rows { of: Box::new(of.downgrade()), rows: rows.clone() },
         }
     }
 
@@ -189,12 +205,16 @@ impl SavedRef {
         match &self.0 {
             Source::Kept { saved, .. } => saved,
             Source::SwiGlu { gate, .. } => gate,
+            Source::Rows { of, .. } => of.first(),
         }
     }
 
     /// m.
     pub fn rows(&self) -> usize {
-        self.first().shape().0
+        match &self.0 {
+            Source::Rows { rows, .. } => rows.rows(),
+            _ => self.first().shape().0,
+        }
     }
     /// n.
     pub fn cols(&self) -> usize {
@@ -221,13 +241,27 @@ impl SavedRef {
             (Source::SwiGlu { gate, up }, Source::SwiGlu { gate: g, up: u }) => {
                 Arc::ptr_eq(gate, g) && Arc::ptr_eq(up, u)
             }
+            (Source::Rows { of, rows }, Source::Rows { of: o, rows: r }) => of.is_same(o) && rows.is_same(r),
             _ => false,
         }
     }
 
-    /// Whether it is computed again from other tensors.
+    /// Whether it is computed again from other tensors, or from the rows of another.
     pub(crate) fn is_computed(&self) -> bool {
-        matches!(self.0, Source::SwiGlu { .. })
+        !matches!(self.0, Source::Kept { .. })
+    }
+
+    fn is_rows(&self) -> bool {
+        matches!(self.0, Source::Rows { .. })
+    }
+
+    /// Whether a row of it can be had without a product.
+    fn has_rows_at_hand(&self) -> bool {
+        match &self.0 {
+            Source::Kept { saved, .. } => !matches!(saved.kind(), SavedKind::LowRank | SavedKind::Hybrid),
+            Source::SwiGlu { .. } => false,
+            Source::Rows { of, .. } => of.has_rows_at_hand(),
+        }
     }
 
     /// U (m×k) and V (k×n) as tensors, if X is kept as factors alone; k is one more than kept if its columns are shifted.
@@ -261,6 +295,9 @@ impl SavedRef {
     /// dᵀ·X, p×n for d m×p, added to or written over `out`. Factors are never multiplied out: 2kp(m+n) operations.
     pub(crate) fn left_mul(&self, d: &Tensor, out: &mut Tensor, accum: Accum, memory: &Memory) {
         let columns = match &self.0 {
+            Source::Rows { of, rows } if matches!(rows, RowMap::Weighed(_)) || !of.has_rows_at_hand() => {
+                return of.left_mul(&rows.transposed(d, memory), out, accum, memory);
+            }
             Source::Kept { columns, .. } if !columns.is_identity() => columns,
             _ => return self.left_mul_unmapped(d, out, accum, memory),
         };
@@ -289,8 +326,9 @@ impl SavedRef {
                     c.get().left_mul(d, out, accum, memory);
                 }
             },
-            Source::SwiGlu { .. } => {
-                let _span = profile::span(Part::Read(Site::MlpOut));
+            Source::SwiGlu { .. } | Source::Rows { .. } => {
+                let site = if self.is_rows() { self.first().site() } else { Some(Site::MlpOut) };
+                let _span = site.map(|site| profile::span(Part::Read(site)));
                 let tiles = self.tiles();
                 let fill = |rows, out: &mut [f32]| tiles.fill(rows, out);
                 left_mul_tiles(self.rows(), self.cols(), fill, d, out, accum, memory);
@@ -303,6 +341,7 @@ impl SavedRef {
         match &self.0 {
             Source::Kept { saved, columns } => Tiles::of(saved).mapped(columns),
             Source::SwiGlu { gate, up } => Tiles::swiglu(Tiles::of(gate), Tiles::of(up)),
+            Source::Rows { of, rows } => of.tiles().with_rows(rows),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::compressed::TileSource;
-use super::{ColumnMap, Saved};
+use super::{ColumnMap, RowMap, Saved};
 use crate::kernels::{scratch, swiglu};
 
 /// Rows of X, X·diag(w) + 1·bᵀ or silu(gate)·up, in place where they are dense already.
@@ -29,6 +29,13 @@ pub(crate) enum Tiles<'a> {
         /// How.
         columns: &'a ColumnMap,
     },
+    /// Some rows of others, or their rows weighed.
+    Rows {
+        /// Of the others.
+        tiles: Box<Tiles<'a>>,
+        /// Which, or how.
+        rows: &'a RowMap,
+    },
     /// silu(gate)·up.
     SwiGlu {
         /// Of gate and of up.
@@ -48,6 +55,10 @@ impl<'a> Tiles<'a> {
         if columns.is_identity() { self } else { Tiles::Mapped { tiles: Box::new(self), columns } }
     }
 
+    pub(super) fn with_rows(self, rows: &'a RowMap) -> Self {
+        Tiles::Rows { tiles: Box::new(self), rows }
+    }
+
     pub(super) fn swiglu(gate: Self, up: Self) -> Self {
         Tiles::SwiGlu { inputs: Box::new([gate, up]) }
     }
@@ -56,7 +67,7 @@ impl<'a> Tiles<'a> {
     pub(crate) fn cols(&self) -> usize {
         match self {
             Tiles::Dense { cols, .. } | Tiles::Compressed { cols, .. } => *cols,
-            Tiles::Mapped { tiles, .. } => tiles.cols(),
+            Tiles::Mapped { tiles, .. } | Tiles::Rows { tiles, .. } => tiles.cols(),
             Tiles::SwiGlu { inputs } => inputs[0].cols(),
         }
     }
@@ -80,6 +91,7 @@ impl<'a> Tiles<'a> {
                 tiles.fill(rows, out);
                 columns.apply_here(out);
             }
+            Tiles::Rows { tiles, rows: map } => map.fill(rows, self.cols(), out, |rows, out| tiles.fill(rows, out)),
             Tiles::SwiGlu { inputs } => {
                 let [gate, up] = &**inputs;
                 scratch::with(2 * out.len(), |buffer| {

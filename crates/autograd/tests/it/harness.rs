@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use loract_autograd::ops::{
-    AttentionShape, Linear, Lora, Norm, NormKind, RopeTable, Targets, add, attention, cross_entropy, dropout,
-    embedding, linear, norm, rope, swiglu,
+    AttentionShape, Linear, Lora, Norm, NormKind, RopeTable, Shares, Targets, add, attention, cross_entropy, dropout,
+    embedding, experts, linear, norm, rope, route, swiglu, weigh_rows,
 };
 use loract_autograd::{
     Category, Compress, Error, FactorType, Factored, Form, Grads, Memory, Param, Policy, Rank, Recompute, SavedKind,
@@ -14,6 +14,8 @@ use loract_autograd::{
 };
 use loract_testkit::oracle;
 use loract_testkit::spectrum::{Spectrum, with_spectrum};
+
+use crate::expert::{self, Expert};
 
 pub type Result<T = ()> = std::result::Result<T, Error>;
 
@@ -96,6 +98,8 @@ pub enum Op {
     Rope { frequencies: Vec<f64>, positions: Arc<[u32]> },
     Attention { shape: AttentionShape, sequences: Arc<[Range<usize>]> },
     Swiglu,
+    Experts { experts: Vec<Expert>, top_k: usize, shares: Shares },
+    WeighRows,
     Add,
     Dropout { probability: f32, mask: Vec<f64> },
     CrossEntropy { head: Weight, targets: Targets },
@@ -114,6 +118,17 @@ impl Op {
             }
             Op::Attention { shape, sequences } => attention(tape, [next(), next(), next()], *shape, sequences),
             Op::Swiglu => swiglu(tape, next(), next()),
+            Op::Experts { experts: all, top_k, shares } => {
+                let x = next();
+                let routed = route(tape, &next(), *top_k, *shares)?;
+                experts(tape, &x, &routed, &[Site::MlpIn], |tape, number, input| {
+                    all[number].run(tape, &input.x, &input.weights, &[])
+                })
+            }
+            Op::WeighRows => {
+                let x = next();
+                weigh_rows(tape, x, &next(), Site::ActFn)
+            }
             Op::Add => {
                 let x = next();
                 add(tape, x, &next())
@@ -134,6 +149,7 @@ impl Op {
                 layer.weight.trained().into_iter().chain(bias).chain(pair).collect()
             }
             Op::Norm { norm } => [&norm.weight, &norm.bias].into_iter().flatten().filter_map(Values::trained).collect(),
+            Op::Experts { experts, .. } => experts.iter().flat_map(Expert::params).collect(),
             _ => Vec::new(),
         }
     }
@@ -181,6 +197,15 @@ impl Op {
                 oracle::attention(&next(), &next(), &next(), heads, sequences)
             }
             Op::Swiglu => oracle::swiglu(&next(), &next()),
+            Op::Experts { experts, top_k, shares } => {
+                let (x, logits) = (next(), next());
+                expert::oracle(experts, *top_k, *shares, &x, &logits, &mut next)
+            }
+            Op::WeighRows => {
+                let (x, w) = (next(), next());
+                let cols = x.len() / w.len().max(1);
+                x.iter().enumerate().map(|(i, x)| x * w[i / cols]).collect()
+            }
             Op::Add => oracle::add(&next(), &next()),
             Op::Dropout { mask, .. } => oracle::product(&next(), mask),
             Op::CrossEntropy { head, targets } => {
@@ -196,13 +221,13 @@ impl Op {
     pub fn keeps_compressible(&self) -> bool {
         match self {
             Op::Linear { layer, .. } => layer.lora.is_some() || layer.weight.trained().is_some(),
-            Op::Norm { .. } | Op::Swiglu => true,
+            Op::Norm { .. } | Op::Swiglu | Op::Experts { .. } | Op::WeighRows => true,
             _ => false,
         }
     }
 }
 
-fn weight(weight: &Weight, trained: &mut dyn FnMut() -> Vec<f64>) -> Vec<f64> {
+pub fn weight(weight: &Weight, trained: &mut dyn FnMut() -> Vec<f64>) -> Vec<f64> {
     match weight {
         Weight::Frozen(frozen) => wide(&frozen.to_f32()),
         Weight::Trained(_) => trained(),
