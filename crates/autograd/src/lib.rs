@@ -23,6 +23,7 @@ mod ledger;
 pub mod ops;
 mod param;
 mod profile;
+mod routing;
 mod saved;
 mod tape;
 mod tensor;

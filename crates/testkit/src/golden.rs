@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Every decoder of `make_golden.py` and `families.py`.
-pub const DECODERS: [&str; 26] = [
+pub const DECODERS: [&str; 29] = [
     "llama-tied",
     "llama-untied",
     "llama-linear",
@@ -31,6 +31,9 @@ pub const DECODERS: [&str; 26] = [
     "stablelm",
     "stablelm-sequential",
     "starcoder2",
+    "mixtral",
+    "qwen3-moe",
+    "olmoe",
 ];
 
 /// Those of them of which ten steps are known.

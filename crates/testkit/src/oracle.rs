@@ -210,6 +210,19 @@ pub fn swiglu(gate: &[f64], up: &[f64]) -> Vec<f64> {
     gated(silu, gate, up)
 }
 
+/// The `top_k` likeliest experts of each row of logits (m×experts) with their probabilities, a softmax over all experts; of
+/// equally likely ones the first.
+pub fn route(logits: &[f64], experts: usize, top_k: usize) -> Vec<Vec<(usize, f64)>> {
+    let of_row = |row: &[f64]| {
+        let sum: f64 = row.iter().map(|z| z.exp()).sum();
+        let mut all: Vec<_> = row.iter().map(|z| z.exp() / sum).enumerate().collect();
+        all.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        all.truncate(top_k);
+        all
+    };
+    logits.chunks_exact(experts).map(of_row).collect()
+}
+
 /// x + y.
 pub fn add(x: &[f64], y: &[f64]) -> Vec<f64> {
     x.iter().zip(y).map(|(x, y)| x + y).collect()
@@ -312,6 +325,8 @@ mod tests {
         let capped = Head { bias: Some(&[0.5, -0.5]), scale: 2.0, softcap: Some(1.0), ..head };
         let want = [1f64.tanh(), (2.0 * 3f64.ln() - 1.0).tanh()];
         assert!(logits(&[1.0], 1, capped).iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-14));
+        let third = route(&[0.0, 2f64.ln(), 0.0], 3, 2);
+        assert!((third[0][0].1 - 0.5).abs() < 1e-14 && (third[0][0].0, third[0][1].0) == (1, 0));
         let slope = central_differences(&[2.0, 3.0], |x| x[0] * x[0] * x[1]);
         assert!((slope[0] - 12.0).abs() < 1e-8 && (slope[1] - 4.0).abs() < 1e-8);
     }

@@ -120,14 +120,14 @@ pub(crate) fn add_bias(x: &mut [f32], bias: &[f32]) {
 
 vectorised! {
     /// [`row_dots`], by the calling thread.
-    fn row_dots_here<'a>(x: &'a [f32], y: &'a [f32], cols: usize, out: &'a mut [f32]) -> () {
+    pub(crate) fn row_dots_here<'a>(x: &'a [f32], y: &'a [f32], cols: usize, out: &'a mut [f32]) -> () {
         for ((out, x), y) in out.iter_mut().zip(x.chunks_exact(cols)).zip(y.chunks_exact(cols)) {
             *out = simd::sum2(x, y, |x, y| x * y);
         }
     }
 
     /// [`add_scaled`], by the calling thread.
-    fn add_scaled_here<'a>(x: &'a mut [f32], y: &'a [f32], scale: f32) -> () {
+    pub(crate) fn add_scaled_here<'a>(x: &'a mut [f32], y: &'a [f32], scale: f32) -> () {
         x.iter_mut().zip(y).for_each(|(x, &y)| *x += scale * y);
     }
 

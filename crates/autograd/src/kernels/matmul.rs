@@ -83,6 +83,10 @@ pub(crate) fn times_transposed_rows(x: MatRef<'_>, w: &Weight, y: &mut [f32]) {
     let (m, out) = (x.rows(), w.rows());
     let shape = Product { m, n: out, k: w.cols(), left_transposed: false, right_transposed: true };
     let _span = profile::product(shape);
+    if m == 0 {
+        // An expert that nobody chose: its weights need not be widened.
+        return;
+    }
     if m == 1
         && let Some(row) = x.row(0).filter(|row| !row.is_empty())
     {
@@ -135,6 +139,9 @@ pub(crate) fn times_rows(dy: MatRef<'_>, w: &Weight, dx: &mut [f32], accum: Accu
     let (m, cols) = (dy.rows(), w.cols());
     let shape = Product { m, n: cols, k: w.rows(), left_transposed: false, right_transposed: false };
     let _span = profile::product(shape);
+    if m == 0 {
+        return;
+    }
     let mut accum = accum;
     for_panels(w, |range, panel| {
         matmul(MatMut::row_major(dx, m, cols), accum, dy.col_range(range), panel, 1.0, Par::Rayon);

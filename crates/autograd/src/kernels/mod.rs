@@ -10,6 +10,8 @@ pub(crate) mod norm;
 pub mod optimise;
 pub(crate) mod quantise;
 pub(crate) mod rope;
+pub(crate) mod route;
+pub(crate) mod rows;
 pub(crate) mod scratch;
 pub(crate) mod simd;
 pub(crate) mod widen;

@@ -13,6 +13,7 @@ mod history;
 mod policy;
 mod quant;
 mod record;
+mod rows;
 mod site;
 mod tiles;
 
@@ -27,6 +28,7 @@ pub(crate) use history::{Place, Remembered};
 pub use policy::{Planned, PlannedFactors, Policy, Recompute};
 pub use quant::{Quant, QuantRange, Rounding};
 pub use record::{BasisRecord, PlaceRecord};
+pub(crate) use rows::RowMap;
 pub use site::Site;
 pub(crate) use tiles::Tiles;
 
@@ -129,6 +131,8 @@ enum Source {
     Kept { saved: Arc<Saved>, columns: ColumnMap },
     /// f(X)·up, or f(X), computed again.
     Activated { activation: Activation, x: Arc<Saved>, up: Option<Arc<Saved>> },
+    /// Some rows of something, or its rows weighed.
+    Rows { of: Box<SavedRef>, rows: RowMap },
 }
 
 /// A handle to something saved. Handles to one tensor share it; the last one frees it.
@@ -140,6 +144,7 @@ pub struct SavedRef(Source);
 pub(crate) enum WeakRef {
     Kept { saved: Weak<Saved>, columns: ColumnMap },
     Activated { activation: Activation, x: Weak<Saved>, up: Option<Weak<Saved>> },
+    Rows { of: Box<WeakRef>, rows: RowMap },
 }
 
 impl WeakRef {
@@ -154,6 +159,7 @@ impl WeakRef {
                     Some(up) => Some(up.upgrade()?),
                 },
             },
+            WeakRef::Rows { of, rows } => Source::Rows { of: Box::new(of.upgrade()?), rows: rows.clone() },
         }))
     }
 }
@@ -163,8 +169,12 @@ impl SavedRef {
         SavedRef(Source::Kept { saved: Arc::new(saved), columns: ColumnMap::default() })
     }
 
-    /// f(x)·up, or f(x); `None` if one of them is not kept as it is but follows from something else.
+    /// f(x)·up, or f(x); `None` if one of them is not kept as it is but follows from something else. Where the rows of up are
+    /// weighed, those of the product are.
     pub(crate) fn activated(activation: Activation, x: &SavedRef, up: Option<&SavedRef>) -> Option<Self> {
+        if let Some(Source::Rows { of, rows: rows @ RowMap::Weighed(_) }) = up.map(|up| &up.0) {
+            return Some(Self::activated(activation, x, Some(of))?.with_rows(rows.clone()));
+        }
         let up = match up {
             None => None,
             Some(up) => Some(Arc::clone(up.plain()?)),
@@ -190,6 +200,11 @@ impl SavedRef {
         }
     }
 
+    /// Some of its rows, or its rows weighed.
+    pub(crate) fn with_rows(&self, rows: RowMap) -> Self {
+        SavedRef(Source::Rows { of: Box::new(self.clone()), rows })
+    }
+
     pub(crate) fn downgrade(&self) -> WeakRef {
         match &self.0 {
             Source::Kept { saved, columns } => WeakRef::Kept { saved: Arc::downgrade(saved), columns: columns.clone() },
@@ -198,6 +213,7 @@ impl SavedRef {
                 x: Arc::downgrade(x),
                 up: up.as_ref().map(Arc::downgrade),
             },
+            Source::Rows { of, rows } => WeakRef::Rows { of: Box::new(of.downgrade()), rows: rows.clone() },
         }
     }
 
@@ -205,12 +221,16 @@ impl SavedRef {
         match &self.0 {
             Source::Kept { saved, .. } => saved,
             Source::Activated { x, .. } => x,
+            Source::Rows { of, .. } => of.first(),
         }
     }
 
     /// m.
     pub fn rows(&self) -> usize {
-        self.first().shape().0
+        match &self.0 {
+            Source::Rows { rows, .. } => rows.rows(),
+            _ => self.first().shape().0,
+        }
     }
     /// n.
     pub fn cols(&self) -> usize {
@@ -242,13 +262,27 @@ impl SavedRef {
                     && Arc::ptr_eq(x, other_x)
                     && up.as_ref().map(Arc::as_ptr) == other_up.as_ref().map(Arc::as_ptr)
             }
+            (Source::Rows { of, rows }, Source::Rows { of: o, rows: r }) => of.is_same(o) && rows.is_same(r),
             _ => false,
         }
     }
 
-    /// Whether it is computed again from other tensors.
+    /// Whether it is computed again from other tensors, or from the rows of another.
     pub(crate) fn is_computed(&self) -> bool {
-        matches!(self.0, Source::Activated { .. })
+        !matches!(self.0, Source::Kept { .. })
+    }
+
+    fn is_rows(&self) -> bool {
+        matches!(self.0, Source::Rows { .. })
+    }
+
+    /// Whether a row of it can be had without a product.
+    fn has_rows_at_hand(&self) -> bool {
+        match &self.0 {
+            Source::Kept { saved, .. } => !matches!(saved.kind(), SavedKind::LowRank | SavedKind::Hybrid),
+            Source::Activated { .. } => false,
+            Source::Rows { of, .. } => of.has_rows_at_hand(),
+        }
     }
 
     /// U (m×k) and V (k×n) as tensors, if X is kept as factors alone; k is one more than kept if its columns are shifted.
@@ -282,6 +316,9 @@ impl SavedRef {
     /// dᵀ·X, p×n for d m×p, added to or written over `out`. Factors are never multiplied out: 2kp(m+n) operations.
     pub(crate) fn left_mul(&self, d: &Tensor, out: &mut Tensor, accum: Accum, memory: &Memory) {
         let columns = match &self.0 {
+            Source::Rows { of, rows } if matches!(rows, RowMap::Weighed(_)) || !of.has_rows_at_hand() => {
+                return of.left_mul(&rows.transposed(d, memory), out, accum, memory);
+            }
             Source::Kept { columns, .. } if !columns.is_identity() => columns,
             _ => return self.left_mul_unmapped(d, out, accum, memory),
         };
@@ -310,8 +347,9 @@ impl SavedRef {
                     c.get().left_mul(d, out, accum, memory);
                 }
             },
-            Source::Activated { .. } => {
-                let _span = profile::span(Part::Read(Site::MlpOut));
+            Source::Activated { .. } | Source::Rows { .. } => {
+                let site = if self.is_rows() { self.first().site() } else { Some(Site::MlpOut) };
+                let _span = site.map(|site| profile::span(Part::Read(site)));
                 let tiles = self.tiles();
                 let fill = |rows, out: &mut [f32]| tiles.fill(rows, out);
                 left_mul_tiles(self.rows(), self.cols(), fill, d, out, accum, memory);
@@ -326,6 +364,7 @@ impl SavedRef {
             Source::Activated { activation, x, up } => {
                 Tiles::activated(*activation, Tiles::of(x), up.as_ref().map(|up| Tiles::of(up)))
             }
+            Source::Rows { of, rows } => of.tiles().with_rows(rows),
         }
     }
 }

@@ -14,9 +14,9 @@ pub enum Site {
     AttnOut,
     /// Input of gate and up (m×C).
     MlpIn,
-    /// Inputs of the activation: gate and up (m×F each), or one without a gate.
+    /// Inputs of the activation: gate and up (m×F each; of an expert, of its rows), or one without a gate.
     ActFn,
-    /// Input of the down projection (m×F).
+    /// Input of the down projection (m×F; of an expert, of its rows).
     MlpOut,
     /// Input of a recomputed attention sub-layer: the norm's output (m×C).
     CkptAttn,
@@ -28,7 +28,7 @@ pub enum Site {
     AttnQkv,
     /// x·Aᵀ of a LoRA pair (m×r); always exact, so the gradient of B is exact.
     LoraXa,
-    /// Row statistics of norms; always exact.
+    /// Row statistics of norms, and who goes to which expert with what weight; always exact.
     RowStats,
     /// Gradient of the loss with respect to the head's input (trained rows × C); always exact.
     LossGrad,

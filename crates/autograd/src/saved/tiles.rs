@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::compressed::TileSource;
-use super::{ColumnMap, Saved};
+use super::{ColumnMap, RowMap, Saved};
 use crate::kernels::activation::{self, Activation};
 use crate::kernels::scratch;
 
@@ -30,6 +30,13 @@ pub(crate) enum Tiles<'a> {
         /// How.
         columns: &'a ColumnMap,
     },
+    /// Some rows of others, or their rows weighed.
+    Rows {
+        /// Of the others.
+        tiles: Box<Tiles<'a>>,
+        /// Which, or how.
+        rows: &'a RowMap,
+    },
     /// f(X)·up, or f(X).
     Activated {
         /// f.
@@ -51,6 +58,10 @@ impl<'a> Tiles<'a> {
         if columns.is_identity() { self } else { Tiles::Mapped { tiles: Box::new(self), columns } }
     }
 
+    pub(super) fn with_rows(self, rows: &'a RowMap) -> Self {
+        Tiles::Rows { tiles: Box::new(self), rows }
+    }
+
     pub(super) fn activated(activation: Activation, x: Self, up: Option<Self>) -> Self {
         Tiles::Activated { activation, inputs: Box::new((x, up)) }
     }
@@ -59,7 +70,7 @@ impl<'a> Tiles<'a> {
     pub(crate) fn cols(&self) -> usize {
         match self {
             Tiles::Dense { cols, .. } | Tiles::Compressed { cols, .. } => *cols,
-            Tiles::Mapped { tiles, .. } => tiles.cols(),
+            Tiles::Mapped { tiles, .. } | Tiles::Rows { tiles, .. } => tiles.cols(),
             Tiles::Activated { inputs, .. } => inputs.0.cols(),
         }
     }
@@ -83,6 +94,7 @@ impl<'a> Tiles<'a> {
                 tiles.fill(rows, out);
                 columns.apply_here(out);
             }
+            Tiles::Rows { tiles, rows: map } => map.fill(rows, self.cols(), out, |rows, out| tiles.fill(rows, out)),
             Tiles::Activated { activation, inputs } => match &**inputs {
                 (x, None) => scratch::with(out.len(), |buffer| {
                     activation::forward_here(*activation, x.get(rows, buffer), out);

@@ -7,7 +7,7 @@
 //! [`Tape::segment`] records one node for a whole stretch of a model, keeps its input only, and runs it forward again in
 //! backward, on a tape of its own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 mod backprop;
 mod save;
@@ -27,6 +27,7 @@ use crate::error::{Error, same};
 use crate::ledger::Phase;
 use crate::param::Grads;
 use crate::profile::{self, Part, Span};
+use crate::routing::Decision;
 use crate::saved::{Background, History, Policy, Site, WeakRef};
 use crate::tensor::{BufferId, Memory, Tensor};
 
@@ -82,13 +83,15 @@ pub struct Tape<'m> {
     layer: Option<usize>,
     nodes: Vec<Node<'m>>,
     known: HashMap<BufferId, WeakRef>,
-    /// Tensors compressed so far, by layer and site.
-    compressed: HashMap<(Option<usize>, Site), usize>,
+    /// Tensors kept so far, by layer and site.
+    kept: HashMap<(Option<usize>, Site), usize>,
     history: Option<&'m mut History>,
     cache: Option<&'m mut KvCache>,
     background: Option<Background<'m>>,
     observer: Option<Observer<'m>>,
     errors: Vec<SiteError>,
+    /// What segments on their first run decide for their second; on the tape of a second run, what is left of that.
+    decisions: VecDeque<Decision>,
     /// The segment that this tape runs again.
     rerun: Option<Site>,
     /// Whether what follows only makes the segment's output, which nobody reads when it runs again.
@@ -121,12 +124,13 @@ impl<'m> Tape<'m> {
             layer: None,
             nodes: Vec::new(),
             known: HashMap::new(),
-            compressed: HashMap::new(),
+            kept: HashMap::new(),
             history: None,
             cache: None,
             background: None,
             observer: None,
             errors: Vec::new(),
+            decisions: VecDeque::new(),
             rerun: None,
             closing: false,
         }
@@ -163,10 +167,15 @@ impl<'m> Tape<'m> {
     }
 
     /// Tells that what follows only makes the output of the segment saved at one of `sites`: when that runs again in
-    /// backward, its output is not computed. What follows is one linear layer, and ops that keep nothing of their inputs
-    /// (add, dropout, rope).
+    /// backward, its output is not computed. What follows is one linear layer (the last of each expert in
+    /// [`crate::ops::experts`]), and ops that keep nothing of their inputs (add, dropout, rope).
     pub fn closes(&mut self, sites: &[Site]) {
         self.closing = self.rerun.is_some_and(|site| sites.contains(&site));
+    }
+
+    /// As [`Tape::closes`] for the ops that follow, or its end; what was before.
+    pub(crate) fn set_closing(&mut self, closing: bool) -> bool {
+        std::mem::replace(&mut self.closing, closing)
     }
 
     /// Whether nobody reads the output of this op.
@@ -177,6 +186,23 @@ impl<'m> Tape<'m> {
     /// Whether dropout and the like are on.
     pub(crate) fn is_training(&self) -> bool {
         self.mode != Mode::Evaluate
+    }
+
+    /// Whether ops save.
+    pub(crate) fn is_recording(&self) -> bool {
+        self.mode == Mode::Record
+    }
+
+    /// In a segment that runs again, what was decided next when it first ran.
+    pub(crate) fn recall_decision(&mut self) -> Option<Decision> {
+        if self.rerun.is_some() { self.decisions.pop_front() } else { None }
+    }
+
+    /// In a segment on its first run, keeps a decision for when it runs again.
+    pub(crate) fn note_decision(&mut self, decision: &Decision) {
+        if self.mode == Mode::Dry {
+            self.decisions.push_back(decision.clone());
+        }
     }
 
     /// Earlier tokens that attention sees.
@@ -237,6 +263,8 @@ impl<'m> Tape<'m> {
         let before = ledger.set_phase(Phase::Backward);
         let mut pass = Backprop::new(&self.memory, grads);
         pass.values.insert(output, seed);
+        // Nothing more is saved here that could share what is kept, and what is known of it need not live on.
+        self.known.clear();
         let mut nodes = self.nodes;
         while let Some(node) = nodes.pop() {
             if let Some(dy) = pass.values.remove(&node.output) {

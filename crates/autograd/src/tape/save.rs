@@ -42,23 +42,26 @@ impl<'m> Tape<'m> {
             return Ok(kept);
         }
         let site = sites[0];
-        if let Some(observer) = &mut self.observer {
+        // An expert that nobody chose has no rows to look at.
+        if let Some(observer) = self.observer.as_mut().filter(|_| tensor.rows() > 0) {
             observer(site, self.layer, tensor);
         }
+        // Counted whatever its form: an expert with few rows may be kept exactly in one step and not in another.
+        let ordinal = self.kept.entry((self.layer, site)).or_default();
+        let place = Place { layer: self.layer, site, ordinal: *ordinal };
+        *ordinal += 1;
         let saved = match planned {
             Planned::Exact => Saved::exact(tensor, site),
-            _ => Saved::Compressed(self.compress(site, tensor, planned)?),
+            _ => Saved::Compressed(self.compress(place, tensor, planned)?),
         };
         let saved = SavedRef::new(saved);
         self.known.insert(id, saved.downgrade());
         Ok(saved)
     }
 
-    fn compress(&mut self, site: Site, tensor: &Tensor, planned: Planned) -> Result<Deferred, Error> {
+    fn compress(&mut self, place: Place, tensor: &Tensor, planned: Planned) -> Result<Deferred, Error> {
+        let site = place.site;
         let _span = profile::span(Part::Compress(site));
-        let ordinal = self.compressed.entry((self.layer, site)).or_default();
-        let place = Place { layer: self.layer, site, ordinal: *ordinal };
-        *ordinal += 1;
         let job = Compression {
             tensor: tensor.clone(),
             place,

@@ -2,9 +2,12 @@
 //! [`Recompute::Factored`] it starts from the factors of its input, which are multiplied out only for an op that needs
 //! elements.
 
+use std::collections::VecDeque;
+
 use super::{Backprop, Backward, Factors, Mode, StepKey, Tape, Var, VarId};
 use crate::error::Error;
 use crate::ledger::Phase;
+use crate::routing::Decision;
 use crate::saved::{Policy, Recompute, SavedRef, Site};
 use crate::tensor::Tensor;
 
@@ -29,12 +32,13 @@ impl<'m> Tape<'m> {
         self.mode = Mode::Dry;
         let output = segment(self, x);
         self.mode = Mode::Record;
+        let decisions = std::mem::take(&mut self.decisions);
         let output = output?;
         if !output.needs_grad() {
             return Ok(output);
         }
         let factored = self.policy.recompute == Recompute::Factored;
-        let node = SegmentNode { saved, input, segment, layer, key: self.key, site, factored };
+        let node = SegmentNode { saved, input, segment, layer, key: self.key, site, factored, decisions };
         Ok(self.record("segment", output.into_tensor(), node))
     }
 }
@@ -48,16 +52,19 @@ struct SegmentNode<'m> {
     site: Site,
     /// Whether the input stays factored until an op needs elements.
     factored: bool,
+    /// What its first run decided, such as the experts of each row: an approximate input could decide otherwise.
+    decisions: VecDeque<Decision>,
 }
 
 impl Backward for SegmentNode<'_> {
     fn backward(self: Box<Self>, dy: Tensor, pass: &mut Backprop<'_>) -> Result<(), Error> {
         let ledger = pass.memory.ledger().clone();
         let before = ledger.set_phase(Phase::Recompute);
-        let SegmentNode { saved, input, segment, layer, key, site, factored } = *self;
+        let SegmentNode { saved, input, segment, layer, key, site, factored, decisions } = *self;
         let mut tape = Tape::with_mode(&pass.memory, Policy::inside_segment(), key, Mode::Record);
         tape.set_layer(layer);
         tape.rerun = Some(site);
+        tape.decisions = decisions;
         ledger.set_op("segment");
         let factors = if factored { saved.factors(&pass.memory) } else { None };
         let x = match factors {

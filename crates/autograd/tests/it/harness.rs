@@ -5,8 +5,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use loract_autograd::ops::{
-    Activation, AttentionShape, Head, Linear, Lora, Mask, Norm, NormKind, RopePairs, RopeTable, Targets, activate, add,
-    attention, clamp, cross_entropy, dropout, embedding, gated, linear, norm, rope, scale, slice,
+    Activation, AttentionShape, Head, Linear, Lora, Mask, Norm, NormKind, RopePairs, RopeTable, Shares, Targets,
+    activate, add, attention, clamp, cross_entropy, dropout, embedding, experts, gated, linear, norm, rope, route,
+    scale, slice, weigh_rows,
 };
 use loract_autograd::{
     Category, Compress, Error, FactorType, Factored, Form, Grads, Memory, Param, Policy, Rank, Recompute, SavedKind,
@@ -14,6 +15,8 @@ use loract_autograd::{
 };
 use loract_testkit::oracle;
 use loract_testkit::spectrum::{Spectrum, with_spectrum};
+
+use crate::expert::{self, Expert};
 
 pub type Result<T = ()> = std::result::Result<T, Error>;
 
@@ -116,6 +119,8 @@ pub enum Op {
     Attention { shape: AttentionShape, sequences: Arc<[Range<usize>]> },
     Gated(Activation),
     Activate(Activation),
+    Experts { experts: Vec<Expert>, top_k: usize, shares: Shares },
+    WeighRows,
     Add,
     Slice { columns: Range<usize>, of: usize },
     Scale { factor: f32 },
@@ -148,6 +153,17 @@ impl Op {
             Op::Attention { shape, sequences } => attention(tape, [next(), next(), next()], *shape, sequences),
             Op::Gated(activation) => gated(tape, *activation, next(), next()),
             Op::Activate(activation) => activate(tape, *activation, next()),
+            Op::Experts { experts: all, top_k, shares } => {
+                let x = next();
+                let routed = route(tape, &next(), *top_k, *shares)?;
+                experts(tape, &x, &routed, &[Site::MlpIn], |tape, number, input| {
+                    all[number].run(tape, &input.x, &input.weights, &[])
+                })
+            }
+            Op::WeighRows => {
+                let x = next();
+                weigh_rows(tape, x, &next(), Site::ActFn)
+            }
             Op::Add => {
                 let x = next();
                 add(tape, x, &next())
@@ -173,6 +189,7 @@ impl Op {
                 layer.weight.trained().into_iter().chain(bias).chain(pair).collect()
             }
             Op::Norm { norm } => [&norm.weight, &norm.bias].into_iter().flatten().filter_map(Values::trained).collect(),
+            Op::Experts { experts, .. } => experts.iter().flat_map(Expert::params).collect(),
             _ => Vec::new(),
         }
     }
@@ -231,6 +248,15 @@ impl Op {
             }
             Op::Gated(activation) => oracle::gated(function(*activation), &next(), &next()),
             Op::Activate(activation) => next().into_iter().map(function(*activation)).collect(),
+            Op::Experts { experts, top_k, shares } => {
+                let (x, logits) = (next(), next());
+                expert::oracle(experts, *top_k, *shares, &x, &logits, &mut next)
+            }
+            Op::WeighRows => {
+                let (x, w) = (next(), next());
+                let cols = x.len() / w.len().max(1);
+                x.iter().enumerate().map(|(i, x)| x * w[i / cols]).collect()
+            }
             Op::Add => oracle::add(&next(), &next()),
             Op::Slice { columns, of } => {
                 next().chunks_exact(*of).flat_map(|row| row[columns.clone()].to_vec()).collect()
@@ -254,7 +280,7 @@ impl Op {
     pub fn keeps_compressible(&self) -> bool {
         match self {
             Op::Linear { layer, .. } => layer.lora.is_some() || layer.weight.trained().is_some(),
-            Op::Norm { .. } | Op::Gated(_) | Op::Activate(_) => true,
+            Op::Norm { .. } | Op::Gated(_) | Op::Activate(_) | Op::Experts { .. } | Op::WeighRows => true,
             _ => false,
         }
     }
@@ -271,7 +297,7 @@ fn function(activation: Activation) -> fn(f64) -> f64 {
     }
 }
 
-fn weight(weight: &Weight, trained: &mut dyn FnMut() -> Vec<f64>) -> Vec<f64> {
+pub fn weight(weight: &Weight, trained: &mut dyn FnMut() -> Vec<f64>) -> Vec<f64> {
     match weight {
         Weight::Frozen(frozen) => wide(&frozen.to_f32()),
         Weight::Trained(_) => trained(),

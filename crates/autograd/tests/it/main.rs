@@ -6,6 +6,8 @@ mod attention;
 mod background;
 mod decoder;
 mod errors;
+mod expert;
+mod experts;
 mod factored;
 mod forms;
 mod harness;

@@ -41,8 +41,11 @@ fn ways(memory: &Memory, kind: NormKind) -> [Norm; 5] {
     ]
 }
 
+/// Bytes by site and form.
+type Kept = Vec<((Site, SavedKind), usize)>;
+
 /// What backward of a layer behind the norm reads, and what is kept.
-fn read_behind(settings: &Norm, policy: Policy) -> Result<(Vec<f32>, Vec<((Site, SavedKind), usize)>)> {
+fn read_behind(settings: &Norm, policy: Policy) -> Result<(Vec<f32>, Kept)> {
     let memory = Memory::new();
     let probe = probe(&memory, M, N);
     let (mut tape, mut grads) = (Tape::new(&memory, policy, KEY), Grads::new());

@@ -1,12 +1,13 @@
 //! Every op except attention: forward and gradients of all inputs and trained parameters against the oracle, with what
 //! it keeps in every form.
 
-use loract_autograd::ops::{Activation, Linear, Norm, NormKind, RopePairs, Targets, add, dropout, linear};
+use loract_autograd::ops::{Activation, Linear, Norm, NormKind, RopePairs, Shares, Targets, add, dropout, linear};
 use loract_autograd::{
     Bytes, Category, Compress, DType, Frozen, Grads, Memory, Param, Policy, Rank, SavedKind, Site, Tape, Values,
     Weight, to_bf16_bytes,
 };
 
+use crate::expert::Expert;
 use crate::harness::{
     Case, EPS, KEY, Matrix, Op, OwnedHead, Result, assert_close, compressed, lora, param, random, rms,
 };
@@ -136,6 +137,24 @@ fn cases(thin: Option<usize>) -> Result<Vec<Case>> {
             case(name, cols / norm.width * m, vec![input(m, cols, 3)], Op::Norm { norm });
         }
     }
+    for (name, top_k, shares) in [
+        ("experts, shares of all", 2, Shares::OfAll),
+        ("experts, shares of the chosen", 2, Shares::OfChosen),
+        ("one expert a row", 1, Shares::OfAll),
+        ("every expert", 4, Shares::OfChosen),
+    ] {
+        // What the experts keep is of a higher rank than x.
+        if thin.is_none() {
+            let experts = (0..4).map(|seed| Expert::new(memory, 12, 10, seed)).collect::<Result<_>>()?;
+            let mut logits = input(24, 4, 12);
+            if top_k < 4 {
+                // Nobody's choice.
+                logits.numbers.iter_mut().skip(2).step_by(4).for_each(|z| *z = -9.0);
+            }
+            case(name, 24 + 12, vec![input(24, 12, 11), logits], Op::Experts { experts, top_k, shares });
+        }
+    }
+    case("weigh_rows", n, vec![input(m, n, 4), Matrix::random(m, 1, 5)], Op::WeighRows);
     for (gated, alone, activation) in [
         ("swiglu", "silu", Activation::Silu),
         ("geglu", "gelu", Activation::Gelu),
