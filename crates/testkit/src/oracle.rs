@@ -304,8 +304,13 @@ mod tests {
         assert_eq!(rms_norm(&[3.0, 4.0], &[1.0, 2.0], 3.5), [0.75, 2.0]);
         assert_eq!(centred(&[3.0, 5.0, 1.0, 2.0], 2), [-1.0, 1.0, -0.5, 0.5]);
         assert_eq!(embedding(&[1.0, 2.0], 1, &[1, 0, 1]), [2.0, 1.0, 2.0]);
-        let quarter = rope(&[1.0, 0.0], 2, &[std::f64::consts::FRAC_PI_2], &[1]);
-        assert!(quarter[0].abs() < 1e-15 && quarter[1] == 1.0);
+        let by_half = Turned { head_dim: 4, neighbours: false, amplitude: 2.0 };
+        let turned = |heads| rope(&[1.0, 0.0, 5.0, 7.0], 4, &[std::f64::consts::FRAC_PI_2], &[1.0], heads);
+        // Features 0 and 1 are the halves of those that turn, and neighbours.
+        for heads in [by_half, Turned { neighbours: true, ..by_half }] {
+            let quarter = turned(heads);
+            assert!(quarter[0].abs() < 1e-15 && quarter[1..] == [2.0, 5.0, 7.0], "{quarter:?}");
+        }
         for (x, want) in
             [(0.5, 0.520_499_877_813_046_5), (-1.0, -0.842_700_792_949_714_9), (2.0, 0.995_322_265_018_952_7)]
         {
