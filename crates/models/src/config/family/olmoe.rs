@@ -21,7 +21,7 @@ pub(super) const FAMILY: Family = Family {
 fn read(fields: &Fields<'_>, config: &mut DecoderConfig) -> Result<(), ConfigError> {
     olmo::read(fields, config)?;
     config.experts = Some(Experts {
-        count: fields.size("num_experts")?.unwrap_or(64),
+        count: fields.either_size(["num_experts", "num_local_experts"])?.unwrap_or(64),
         chosen: fields.size("num_experts_per_tok")?.unwrap_or(8),
         width: config.intermediate_size,
         weights: ExpertWeights::asked(fields, "norm_topk_prob")?,

@@ -26,7 +26,7 @@ fn read(fields: &Fields<'_>, config: &mut DecoderConfig) -> Result<(), ConfigErr
     }
     let has_experts = |layer: usize| !dense.contains(&layer) && (layer + 1).is_multiple_of(step);
     config.experts = Some(Experts {
-        count: fields.size("num_experts")?.unwrap_or(128),
+        count: fields.either_size(["num_experts", "num_local_experts"])?.unwrap_or(128),
         chosen: fields.size("num_experts_per_tok")?.unwrap_or(8),
         width: fields.size("moe_intermediate_size")?.unwrap_or(768),
         weights: ExpertWeights::asked(fields, "norm_topk_prob")?,

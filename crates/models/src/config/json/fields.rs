@@ -30,6 +30,13 @@ impl<'a> Fields<'a> {
     pub(crate) fn size(&self, key: &str) -> Result<Option<usize>, ConfigError> {
         self.of_kind(key, "a whole number", size)
     }
+    /// The first of two names of one thing that is there.
+    pub(crate) fn either_size(&self, [name, other]: [&str; 2]) -> Result<Option<usize>, ConfigError> {
+        Ok(match self.size(name)? {
+            Some(size) => Some(size),
+            None => self.size(other)?,
+        })
+    }
     pub(crate) fn needed(&self, key: &'static str) -> Result<usize, ConfigError> {
         self.size(key)?.ok_or(ConfigError::Missing { key })
     }
