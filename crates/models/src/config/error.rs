@@ -48,10 +48,8 @@ pub enum ConfigError {
     /// Tokens that see those after them.
     #[error("use_bidirectional_attention is true; supported: tokens that see those before them")]
     Bidirectional,
-    /// StableLM's norms of heads.
-    #[error(
-        "qk_layernorm is true, which is not supported for stablelm; supported: false (as in StableLM 3B, StableLM 2 1.6B)"
-    )]
+    /// Norms of heads where a family seldom has them.
+    #[error("qk_layernorm is true, which is not supported for phi and stablelm; supported: false")]
     HeadNorms,
     /// A mixture of experts in a GGUF file.
     #[error(

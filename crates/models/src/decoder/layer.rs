@@ -25,9 +25,9 @@ pub struct Layer {
 #[derive(Debug)]
 pub(super) enum FeedForward {
     /// An MLP.
-    Dense(Mlp),
+    Dense(Box<Mlp>),
     /// Several, of which each token takes a few.
-    Experts(Experts),
+    Experts(Box<Experts>),
 }
 
 /// The norms of a layer, each 1×C; which there are, the family knows.

@@ -230,8 +230,8 @@ impl Builder<'_> {
 
     fn feed_forward(&mut self, index: usize) -> Option<FeedForward> {
         match self.config.experts.as_ref().filter(|experts| experts.layers.has(index)) {
-            None => self.mlp().map(FeedForward::Dense),
-            Some(experts) => self.experts(experts).map(FeedForward::Experts),
+            None => self.mlp().map(|mlp| FeedForward::Dense(Box::new(mlp))),
+            Some(experts) => self.experts(experts).map(|experts| FeedForward::Experts(Box::new(experts))),
         }
     }
 
@@ -263,7 +263,7 @@ impl Builder<'_> {
         let (inner, down) = match self.family.mlp {
             MlpNames::Gated { gate, up, down } => {
                 let (gate, up) = (self.linear(gate, f, c, biased), self.linear(up, f, c, biased));
-                (gate.zip(up).map(|(gate, up)| Inner::Gated { gate, up }), down)
+                (gate.zip(up).map(|(gate, up)| Inner::Gated(Box::new([gate, up]))), down)
             }
             MlpNames::Fused { gate_up, down } => (self.linear(gate_up, 2 * f, c, biased).map(Inner::Fused), down),
             MlpNames::Plain { up, down } => (self.linear(up, f, c, biased).map(Inner::Plain), down),

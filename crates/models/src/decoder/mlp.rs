@@ -17,8 +17,8 @@ pub(super) struct Mlp {
 /// What comes before the projection down.
 #[derive(Debug)]
 pub(super) enum Inner {
-    /// act(gate(y))·up(y), F×C each.
-    Gated { gate: Named<Linear>, up: Named<Linear> },
+    /// act(gate(y))·up(y): gate and up, F×C each.
+    Gated(Box<[Named<Linear>; 2]>),
     /// The same with gate above up, 2F×C.
     Fused(Named<Linear>),
     /// act(up(y)).
@@ -29,7 +29,8 @@ impl Mlp {
     /// From y (m×C), m×C. `ends_segment` tells that nothing of its output is needed in backward.
     pub(super) fn forward<'m>(&'m self, tape: &mut Tape<'m>, y: Var, ends_segment: bool) -> Result<Var, Error> {
         let h = match &self.inner {
-            Inner::Gated { gate, up } => {
+            Inner::Gated(both) => {
+                let [gate, up] = &**both;
                 let gate = ops::linear(tape, &y, &gate.part, Site::MlpIn)?;
                 let up = ops::linear(tape, &y, &up.part, Site::MlpIn)?;
                 drop(y);
@@ -58,7 +59,7 @@ impl Mlp {
 
     pub(super) fn parts<'a>(&'a self, all: &mut Vec<Part<'a>>) {
         match &self.inner {
-            Inner::Gated { gate, up } => all.extend([gate, up].map(Part::Linear)),
+            Inner::Gated(both) => all.extend(both.iter().map(Part::Linear)),
             Inner::Fused(one) | Inner::Plain(one) => all.push(Part::Linear(one)),
         }
         all.push(Part::Linear(&self.down));
@@ -66,7 +67,7 @@ impl Mlp {
 
     pub(super) fn parts_mut<'a>(&'a mut self, all: &mut Vec<PartMut<'a>>) {
         match &mut self.inner {
-            Inner::Gated { gate, up } => all.extend([gate, up].map(PartMut::Linear)),
+            Inner::Gated(both) => all.extend(both.iter_mut().map(PartMut::Linear)),
             Inner::Fused(one) | Inner::Plain(one) => all.push(PartMut::Linear(one)),
         }
         all.push(PartMut::Linear(&mut self.down));

@@ -3,9 +3,10 @@
 use loract_autograd::ops::{Activation, NormKind};
 
 use super::{
-    AttentionBias, AttentionBiasKey, AttentionNames, Family, HeadNorms, MlpNames, NormWeights, Norms, When, llama,
+    AttentionBias, AttentionBiasKey, AttentionNames, Family, MlpNames, NormWeights, Norms, llama,
 };
-use crate::config::Block;
+use crate::config::json::Fields;
+use crate::config::{Block, ConfigError, DecoderConfig};
 
 pub(super) const FAMILY: Family = Family {
     name: "phi",
@@ -19,14 +20,15 @@ pub(super) const FAMILY: Family = Family {
     norm_weights: NormWeights::WeightAndBias,
     block: Block::Parallel,
     norms: Norms { before_mlp: None, ..llama::FAMILY.norms },
-    head_norm: HeadNorms {
-        when: When::Asked("qk_layernorm"),
-        names: ["self_attn.q_layernorm", "self_attn.k_layernorm"],
-        ..llama::FAMILY.head_norm
-    },
     attention: AttentionNames { o: "self_attn.dense", ..llama::FAMILY.attention },
     mlp: MlpNames::Plain { up: "mlp.fc1", down: "mlp.fc2" },
     final_norm: "model.final_layernorm",
     head_bias: true,
+    read,
     ..llama::FAMILY
 };
+
+/// Refuses norms of heads: they have been compared with nothing.
+pub(super) fn read(fields: &Fields<'_>, _: &mut DecoderConfig) -> Result<(), ConfigError> {
+    if fields.flag("qk_layernorm")? { Err(ConfigError::HeadNorms) } else { Ok(()) }
+}

@@ -3,7 +3,7 @@
 use loract_autograd::ops::NormKind;
 use serde_json::{Map, Value};
 
-use super::{AttentionBias, AttentionBiasKey, Family, NormWeights, llama};
+use super::{AttentionBias, AttentionBiasKey, Family, NormWeights, llama, phi};
 use crate::config::json::Fields;
 use crate::config::{Block, ConfigError, DecoderConfig};
 
@@ -24,10 +24,7 @@ pub(super) const FAMILY: Family = Family {
 };
 
 fn read(fields: &Fields<'_>, config: &mut DecoderConfig) -> Result<(), ConfigError> {
-    // Their norms are a list of modules, one a head, as no other family has them.
-    if fields.flag("qk_layernorm")? {
-        return Err(ConfigError::HeadNorms);
-    }
+    phi::read(fields, config)?;
     if fields.flag("use_parallel_residual")? {
         config.block = Block::Parallel;
     }
