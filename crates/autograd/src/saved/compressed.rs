@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::factors::{Factors, Wide};
 use super::policy::Planned;
-use super::{Quant, Remembered, Site, WarmStart};
+use super::{Quant, Remembered, RowMap, Site, WarmStart};
 use crate::kernels::elementwise;
 use crate::kernels::quantise::{self, Sums};
 use crate::ledger::{Category, Claim};
@@ -136,15 +136,24 @@ impl Compressed {
     }
 
     /// dᵀ·X̃, p×n for d m×p: factors are never multiplied out (2kp(m+n) operations), the rest is widened a tile at a time.
-    pub(crate) fn left_mul(&self, d: &Tensor, out: &mut Tensor, accum: Accum, memory: &Memory) {
+    /// With `rows`, of those rows of X̃ alone, a row of d for each.
+    pub(crate) fn left_mul(&self, d: &Tensor, rows: Option<&RowMap>, out: &mut Tensor, accum: Accum, memory: &Memory) {
         let mut accum = accum;
-        if let Some(factors) = &self.factors {
-            factors.left_mul(d.view(), out.view_mut(), accum);
+        if self.factors.is_some() || self.rank > 0 {
+            // Zeros for the rows left out cost less than rows of U put together.
+            let spread = rows.map(|rows| rows.transposed(d, memory));
+            if let Some(factors) = &self.factors {
+                factors.left_mul(spread.as_ref().unwrap_or(d).view(), out.view_mut(), accum);
+            }
             accum = Accum::Add;
         }
         if self.has_rest {
             let rest = TileSource { compressed: self, v: None };
-            left_mul_tiles(self.rows, self.cols, |rows, out| rest.fill(rows, out), d, out, accum, memory);
+            let fill = |range: Range<usize>, out: &mut [f32]| match rows {
+                Some(rows) => rows.fill(range, self.cols, out, |range, out| rest.fill(range, out)),
+                None => rest.fill(range, out),
+            };
+            left_mul_tiles(d.rows(), self.cols, fill, d, out, accum, memory);
         }
     }
 

@@ -272,19 +272,6 @@ impl SavedRef {
         !matches!(self.0, Source::Kept { .. })
     }
 
-    fn is_rows(&self) -> bool {
-        matches!(self.0, Source::Rows { .. })
-    }
-
-    /// Whether a row of it can be had without a product.
-    fn has_rows_at_hand(&self) -> bool {
-        match &self.0 {
-            Source::Kept { saved, .. } => !matches!(saved.kind(), SavedKind::LowRank | SavedKind::Hybrid),
-            Source::Activated { .. } => false,
-            Source::Rows { of, .. } => of.has_rows_at_hand(),
-        }
-    }
-
     /// U (m×k) and V (k×n) as tensors, if X is kept as factors alone; k is one more than kept if its columns are shifted.
     pub(crate) fn factors(&self, memory: &Memory) -> Option<(Tensor, Tensor)> {
         let Source::Kept { saved, columns } = &self.0 else { return None };
@@ -315,15 +302,17 @@ impl SavedRef {
 
     /// dᵀ·X, p×n for d m×p, added to or written over `out`. Factors are never multiplied out: 2kp(m+n) operations.
     pub(crate) fn left_mul(&self, d: &Tensor, out: &mut Tensor, accum: Accum, memory: &Memory) {
-        let columns = match &self.0 {
-            Source::Rows { of, rows } if matches!(rows, RowMap::Weighed(_)) || !of.has_rows_at_hand() => {
-                return of.left_mul(&rows.transposed(d, memory), out, accum, memory);
-            }
+        let (of, rows) = match &self.0 {
+            Source::Rows { of, rows: rows @ RowMap::Picked(_) } if !of.is_computed() => (&**of, Some(rows)),
+            Source::Rows { of, rows } => return of.left_mul(&rows.transposed(d, memory), out, accum, memory),
+            _ => (self, None),
+        };
+        let columns = match &of.0 {
             Source::Kept { columns, .. } if !columns.is_identity() => columns,
-            _ => return self.left_mul_unmapped(d, out, accum, memory),
+            _ => return of.left_mul_unmapped(d, rows, out, accum, memory),
         };
         let mut product = memory.stale(d.cols(), self.cols(), Category::Transient);
-        self.left_mul_unmapped(d, &mut product, Accum::Replace, memory);
+        of.left_mul_unmapped(d, rows, &mut product, Accum::Replace, memory);
         if memory.is_hollow() {
             return;
         }
@@ -334,25 +323,25 @@ impl SavedRef {
         }
     }
 
-    fn left_mul_unmapped(&self, d: &Tensor, out: &mut Tensor, accum: Accum, memory: &Memory) {
-        match &self.0 {
-            Source::Kept { saved, .. } => match &**saved {
-                Saved::Exact(x) => {
-                    if !memory.is_hollow() {
-                        kernels::matmul::product(out.view_mut(), accum, d.view().t(), x.view(), 1.0);
-                    }
+    /// The same before columns are mapped; with `rows`, of those rows of X alone, a row of d for each.
+    fn left_mul_unmapped(&self, d: &Tensor, rows: Option<&RowMap>, out: &mut Tensor, accum: Accum, memory: &Memory) {
+        let by_tiles = |tiles: Tiles<'_>, out: &mut Tensor| {
+            left_mul_tiles(d.rows(), self.cols(), |rows, out| tiles.fill(rows, out), d, out, accum, memory);
+        };
+        let Source::Kept { saved, .. } = &self.0 else {
+            let _span = profile::span(Part::Read(Site::MlpOut));
+            return by_tiles(self.tiles(), out);
+        };
+        match (&**saved, rows) {
+            (Saved::Compressed(c), _) => {
+                let _span = profile::span(Part::Read(c.site));
+                c.get().left_mul(d, rows, out, accum, memory);
+            }
+            (Saved::Exact(_), Some(rows)) => by_tiles(Tiles::of(saved).with_rows(rows), out),
+            (Saved::Exact(x), None) => {
+                if !memory.is_hollow() {
+                    kernels::matmul::product(out.view_mut(), accum, d.view().t(), x.view(), 1.0);
                 }
-                Saved::Compressed(c) => {
-                    let _span = profile::span(Part::Read(c.site));
-                    c.get().left_mul(d, out, accum, memory);
-                }
-            },
-            Source::Activated { .. } | Source::Rows { .. } => {
-                let site = if self.is_rows() { self.first().site() } else { Some(Site::MlpOut) };
-                let _span = site.map(|site| profile::span(Part::Read(site)));
-                let tiles = self.tiles();
-                let fill = |rows, out: &mut [f32]| tiles.fill(rows, out);
-                left_mul_tiles(self.rows(), self.cols(), fill, d, out, accum, memory);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Sizes beyond one panel of a widened weight, one chunk of logits, one tile of rows, one buffer of the pool: too large for
 //! differences, so checked by linearity and against smaller runs.
 
-use loract_autograd::ops::{Activation, AttentionShape, Head, Linear, Mask, Targets, cross_entropy};
+use loract_autograd::ops::{Activation, AttentionShape, Head, Linear, Mask, Norm, NormKind, Targets, cross_entropy};
 use loract_autograd::{
     Bytes, Category, Compress, DType, Frozen, Grads, Memory, Param, Policy, Rank, StepKey, Tape, Values, Weight,
     to_bf16_bytes,
@@ -9,7 +9,7 @@ use loract_autograd::{
 use loract_testkit::oracle;
 
 use crate::harness::{
-    Case, KEY, Matrix, Op, OwnedHead, Result, assert_close, compressed, lora, param, random, rms, wide,
+    Case, EPS, KEY, Matrix, Op, OwnedHead, Result, assert_close, compressed, lora, param, random, rms, wide,
 };
 
 /// 300 rows of 8192: three panels of 128 output rows, the last one short.
@@ -81,6 +81,13 @@ fn norm(memory: &Memory) -> Op {
     Op::Norm { norm: rms(Values::Trained(param(memory, "norm", 1, N, 3))) }
 }
 
+/// LayerNorm of groups of `width`, with weight and bias.
+fn layer_norm(memory: &Memory, width: usize) -> Op {
+    let weight = Some(Values::Trained(param(memory, "norm", 1, width, 3)));
+    let bias = Some(Values::Trained(param(memory, "bias", 1, width, 4)));
+    Op::Norm { norm: Norm { kind: NormKind::Layer, width, eps: EPS, offset: 0.5, weight, bias } }
+}
+
 /// Rows of these ops do not see each other: 600 rows (several tiles) equal three times 200 (one tile), exactly kept and as
 /// factors that lose nothing.
 #[test]
@@ -91,6 +98,9 @@ fn many_rows_equal_the_same_rows_in_parts() -> Result {
     for (name, op, inputs) in [
         ("linear", all_trained(&memory, 0.0), vec![x(1)]),
         ("norm", norm(&memory), vec![x(2)]),
+        ("layer norm", layer_norm(&memory, N), vec![x(2)]),
+        ("layer norm of heads", layer_norm(&memory, 8), vec![x(2)]),
+        ("weigh_rows", Op::WeighRows, vec![x(2), Matrix::random(M, 1, 3)]),
         ("swiglu", Op::Gated(Activation::Silu), vec![x(3), x(4)]),
         ("gelu", Op::Activate(Activation::Gelu), vec![x(3)]),
         ("add", Op::Add, vec![x(3), x(4)]),
@@ -102,7 +112,11 @@ fn many_rows_equal_the_same_rows_in_parts() -> Result {
         let (mut output, mut gradients): (Vec<f64>, Vec<Vec<f64>>) = Default::default();
         for (part, dy) in dy.chunks_exact(dy.len() * PART / M).enumerate() {
             let rows = part * PART * N..(part + 1) * PART * N;
-            let cut = |x: &Matrix| Matrix { rows: PART, cols: N, numbers: x.numbers[rows.clone()].to_vec() };
+            let cut = |x: &Matrix| Matrix {
+                rows: PART,
+                cols: x.cols,
+                numbers: x.numbers[rows.start / N * x.cols..rows.end / N * x.cols].to_vec(),
+            };
             case.inputs = whole.iter().map(cut).collect();
             let got = case.run(Policy::exact(), KEY, dy, false)?;
             output.extend(wide(&got.output));
@@ -116,7 +130,9 @@ fn many_rows_equal_the_same_rows_in_parts() -> Result {
             }
         }
         case.inputs = whole;
-        for policy in [Policy::exact(), compressed(Compress::Rqb, Rank::Count(6))] {
+        // x̂ of heads is of a higher rank than x.
+        let rank = if name.ends_with("heads") { N } else { 6 };
+        for policy in [Policy::exact(), compressed(Compress::Rqb, Rank::Count(rank))] {
             let got = case.run(policy, KEY, &dy, false)?;
             assert_close(name, &[got.output], std::slice::from_ref(&output), case.tolerance());
             assert_close(name, &got.gradients, &gradients, case.tolerance());

@@ -284,6 +284,7 @@ fn dropout_masks_are_zero_or_the_inverse_of_what_is_kept() -> Result {
 fn no_rows_are_no_special_case() -> Result {
     let memory = Memory::new();
     let empty = |cols| Matrix { rows: 0, cols, numbers: Vec::new() };
+    let experts = (0..3).map(|seed| Expert::new(&memory, 12, 10, seed)).collect::<Result<_>>()?;
     let layer = Linear {
         weight: frozen(&memory, DType::Bf16, 20, 32)?,
         bias: Some(trained_vector(&memory, 20)),
@@ -294,6 +295,8 @@ fn no_rows_are_no_special_case() -> Result {
         ("norm", vec![empty(8)], Op::Norm { norm: rms(trained_vector(&memory, 8)) }),
         ("swiglu", vec![empty(8), empty(8)], Op::Gated(Activation::Silu)),
         ("gelu", vec![empty(8)], Op::Activate(Activation::Gelu)),
+        ("experts", vec![empty(12), empty(3)], Op::Experts { experts, top_k: 2, shares: Shares::OfChosen }),
+        ("weigh_rows", vec![empty(8), empty(1)], Op::WeighRows),
         ("add", vec![empty(8), empty(8)], Op::Add),
         ("slice", vec![empty(8)], Op::Slice { columns: 2..5, of: 8 }),
         ("scale", vec![empty(8)], Op::Scale { factor: 2.0 }),
