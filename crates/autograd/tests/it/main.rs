@@ -10,6 +10,7 @@ mod expert;
 mod experts;
 mod factored;
 mod forms;
+mod golden;
 mod harness;
 mod head;
 mod history;
