@@ -2,7 +2,7 @@
 //!
 //! One forward pass under [`Policy::exact`] with an observer on the tape; no backward, nothing is trained. A tensor is
 //! named by its layer and its [`Place`], which is finer than a [`Site`]: the two norms of a layer apart, q, k, v apart,
-//! gate and up apart. What is seen is what a compression would be given: x̂ of a norm before its weight, q and k after
+//! gate and up apart, the norms of heads from the heads. Of a mixture of experts only what all of them share is named. What is seen is what a compression would be given: x̂ of a norm before its weight, q and k after
 //! their rotation. Tensors shared between sites are seen once: the projections after a norm share its x̂.
 //!
 //! What training saves depends on what is trained: a layer without a LoRA pair does not need its input, and a norm with
@@ -17,7 +17,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use loract_autograd::{Memory, Policy, Site, StepKey, Tape, Tensor};
-use loract_models::{Decoder, TokenBatch};
+use loract_models::{Decoder, DecoderConfig, HeadNorm, Layers, TokenBatch};
 
 use crate::error::Error;
 
@@ -28,6 +28,10 @@ pub enum Place {
     NormAttn,
     /// Input of the q, k, v projections, where the norm itself saves nothing (m×C).
     AttnIn,
+    /// x̂ of the norm of q's heads, in families that have one (m×H·D).
+    QNorm,
+    /// The same of k (m×H_kv·D).
+    KNorm,
     /// q after its rotation (m×H·D).
     Q,
     /// k after its rotation (m×H_kv·D).
@@ -36,34 +40,42 @@ pub enum Place {
     V,
     /// Input of the output projection (m×H·D).
     AttnOut,
+    /// x̂ of the norm after attention, in families that have one (m×C).
+    NormAttnAfter,
     /// x̂ of the norm before the MLP (m×C).
     NormMlp,
     /// Input of gate and up, where the norm itself saves nothing (m×C).
     MlpIn,
     /// Gate, before its activation (m×F).
     Gate,
-    /// Up (m×F).
+    /// Up, or of an MLP without a gate what goes into its activation (m×F).
     Up,
     /// Input of the down projection (m×F).
     MlpOut,
+    /// x̂ of the norm after the MLP, in families that have one (m×C).
+    NormMlpAfter,
     /// x̂ of the norm after the last layer (m×C); it belongs to no layer.
     NormFinal,
 }
 
 impl Place {
     /// All, in the order of a layer.
-    pub const ALL: [Place; 12] = [
+    pub const ALL: [Place; 16] = [
         Place::NormAttn,
         Place::AttnIn,
+        Place::QNorm,
+        Place::KNorm,
         Place::Q,
         Place::K,
         Place::V,
         Place::AttnOut,
+        Place::NormAttnAfter,
         Place::NormMlp,
         Place::MlpIn,
         Place::Gate,
         Place::Up,
         Place::MlpOut,
+        Place::NormMlpAfter,
         Place::NormFinal,
     ];
 
@@ -72,15 +84,19 @@ impl Place {
         match self {
             Place::NormAttn => "norm.attn",
             Place::AttnIn => "attn_in",
+            Place::QNorm => "attn_qkv.q_norm",
+            Place::KNorm => "attn_qkv.k_norm",
             Place::Q => "attn_qkv.q",
             Place::K => "attn_qkv.k",
             Place::V => "attn_qkv.v",
             Place::AttnOut => "attn_out",
+            Place::NormAttnAfter => "norm.attn_after",
             Place::NormMlp => "norm.mlp",
             Place::MlpIn => "mlp_in",
             Place::Gate => "act_fn.gate",
             Place::Up => "act_fn.up",
             Place::MlpOut => "mlp_out",
+            Place::NormMlpAfter => "norm.mlp_after",
             Place::NormFinal => "norm.final",
         }
     }
@@ -88,9 +104,11 @@ impl Place {
     /// The site it belongs to.
     pub fn site(self) -> Site {
         match self {
-            Place::NormAttn | Place::NormMlp | Place::NormFinal => Site::Norm,
+            Place::NormAttn | Place::NormAttnAfter | Place::NormMlp | Place::NormMlpAfter | Place::NormFinal => {
+                Site::Norm
+            }
             Place::AttnIn => Site::AttnIn,
-            Place::Q | Place::K | Place::V => Site::AttnQkv,
+            Place::QNorm | Place::KNorm | Place::Q | Place::K | Place::V => Site::AttnQkv,
             Place::AttnOut => Site::AttnOut,
             Place::MlpIn => Site::MlpIn,
             Place::Gate | Place::Up => Site::ActFn,
@@ -119,41 +137,84 @@ impl fmt::Display for Place {
     }
 }
 
+/// What of a model's layers decides the order of their saves.
+#[derive(Debug, Clone)]
+struct Order {
+    /// Tensors at `attn_qkv`.
+    qkv: &'static [Place],
+    /// Tensors at `act_fn`.
+    act_fn: &'static [Place],
+    /// Norms between attention and MLP.
+    between: &'static [Place],
+    experts: Option<Layers>,
+}
+
+impl Order {
+    fn of(config: &DecoderConfig) -> Self {
+        use Place::{Gate, K, KNorm, NormAttnAfter, NormMlp, Q, QNorm, Up, V};
+        Self {
+            qkv: match config.head_norm {
+                HeadNorm::None => &[Q, K, V],
+                HeadNorm::QueryKey => &[QNorm, KNorm, Q, K, V],
+            },
+            act_fn: if config.is_gated() { &[Gate, Up] } else { &[Up] },
+            between: match config.has_norms_after() {
+                true => &[NormAttnAfter, NormMlp],
+                false => &[NormMlp],
+            },
+            experts: config.experts.as_ref().map(|experts| experts.layers.clone()),
+        }
+    }
+}
+
 /// Follows the saves of a forward pass, so that equal sites of a layer can be told apart.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Follower {
+    order: Order,
     layer: Option<usize>,
-    /// Saves so far in this layer: of attention at all, at `attn_qkv`, at `act_fn`.
+    /// Saves so far in this layer: of attention at all, of the MLP at all, at `attn_qkv`, at `act_fn`, of norms after attention.
     attention: usize,
+    mlp: usize,
     qkv: usize,
     act_fn: usize,
+    between: usize,
 }
 
 impl Follower {
+    fn new(order: Order) -> Self {
+        Self { order, layer: None, attention: 0, mlp: 0, qkv: 0, act_fn: 0, between: 0 }
+    }
+
     /// The place of the next save; `None` for one that is none of ours.
     fn place(&mut self, site: Site, layer: Option<usize>) -> Option<Place> {
         if layer != self.layer {
-            *self = Self { layer, ..Self::default() };
+            *self = Self { layer, ..Self::new(self.order.clone()) };
         }
         let count = |n: &mut usize| {
             *n += 1;
             *n - 1
         };
-        if matches!(site, Site::AttnIn | Site::AttnQkv | Site::AttnOut) {
-            self.attention += 1;
+        match site {
+            Site::AttnIn | Site::AttnQkv | Site::AttnOut => self.attention += 1,
+            Site::MlpIn | Site::ActFn | Site::MlpOut => self.mlp += 1,
+            _ => {}
         }
+        let mixed = self.order.experts.as_ref().zip(layer).is_some_and(|(layers, layer)| layers.has(layer));
         match site {
             Site::Norm if layer.is_none() => Some(Place::NormFinal),
-            // A norm after something of attention was saved is the MLP's: its input needs a gradient only if the input of
-            // the layer does (then the first norm's x̂ and q, k, v came before), or if a projection of attention is
+            Site::Norm if self.mlp > 0 => Some(Place::NormMlpAfter),
+            // A norm after something of attention was saved is not that before it: its input needs a gradient only if the
+            // input of the layer does (then the first norm's x̂ and q, k, v came before), or if a projection of attention is
             // trained (then its input did).
-            Site::Norm if self.attention > 0 => Some(Place::NormMlp),
+            Site::Norm if self.attention > 0 => self.order.between.get(count(&mut self.between)).copied(),
             Site::Norm => Some(Place::NormAttn),
             Site::AttnIn => Some(Place::AttnIn),
-            Site::AttnQkv => [Place::Q, Place::K, Place::V].get(count(&mut self.qkv)).copied(),
+            Site::AttnQkv => self.order.qkv.get(count(&mut self.qkv)).copied(),
             Site::AttnOut => Some(Place::AttnOut),
             Site::MlpIn => Some(Place::MlpIn),
-            Site::ActFn => [Place::Gate, Place::Up].get(count(&mut self.act_fn)).copied(),
+            // Of each expert its own.
+            Site::ActFn | Site::MlpOut if mixed => None,
+            Site::ActFn => self.order.act_fn.get(count(&mut self.act_fn)).copied(),
             Site::MlpOut => Some(Place::MlpOut),
             _ => None,
         }
@@ -176,7 +237,7 @@ pub fn capture<'m>(
 ) -> Result<f64, Error> {
     let failed = Rc::new(RefCell::new(None));
     let noted = Rc::clone(&failed);
-    let mut follower = Follower::default();
+    let mut follower = Follower::new(Order::of(decoder.config()));
     let mut tape = Tape::new(memory, Policy::exact(), StepKey::default());
     tape.observe(Box::new(move |site, layer, tensor| {
         let place = follower.place(site, layer);
@@ -202,15 +263,22 @@ mod tests {
         for place in Place::ALL {
             assert!(Place::named(place.name()).is_ok_and(|found| found == [place]), "{place}");
         }
-        assert_eq!(Place::named("attn_qkv"), Ok(vec![Place::Q, Place::K, Place::V]));
-        assert_eq!(Place::named("norm"), Ok(vec![Place::NormAttn, Place::NormMlp, Place::NormFinal]));
+        use Place::{K, KNorm, NormAttn, NormAttnAfter, NormFinal, NormMlp, NormMlpAfter, Q, QNorm, V};
+        assert_eq!(Place::named("attn_qkv"), Ok(vec![QNorm, KNorm, Q, K, V]));
+        assert_eq!(Place::named("norm"), Ok(vec![NormAttn, NormAttnAfter, NormMlp, NormMlpAfter, NormFinal]));
         let error = Place::named("attn").err().unwrap_or_default();
         assert!(error.contains("`attn`") && error.contains("attn_out"), "{error}");
     }
 
     #[test]
     fn equal_sites_of_a_layer_are_told_apart() {
-        let mut follower = Follower::default();
+        const PLAIN: Order = Order {
+            qkv: &[Place::Q, Place::K, Place::V],
+            act_fn: &[Place::Gate, Place::Up],
+            between: &[Place::NormMlp],
+            experts: None,
+        };
+        let mut follower = Follower::new(PLAIN);
         let mut of = |sites: &[Site], layer| -> Vec<Option<Place>> {
             sites.iter().map(|&site| follower.place(site, layer)).collect()
         };

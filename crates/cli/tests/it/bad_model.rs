@@ -242,15 +242,15 @@ fn configurations_that_cannot_be_used() -> Anyhow {
             },
             Bad {
                 name: "unsupported rope",
-                prepare: |p| set_key(p, CONFIG, "rope_parameters", json!({"rope_type": "yarn", "factor": 4.0})),
+                prepare: |p| set_key(p, CONFIG, "rope_parameters", json!({"rope_type": "dynamic", "factor": 4.0})),
                 flags: "",
-                says: &[CONFIG, "rope type yarn is not supported", "llama3"],
+                says: &[CONFIG, "rope type dynamic is not supported", "llama3"],
             },
             Bad {
                 name: "unsupported activation",
-                prepare: |p| set_key(p, CONFIG, "hidden_act", json!("gelu")),
+                prepare: |p| set_key(p, CONFIG, "hidden_act", json!("relu6")),
                 flags: "",
-                says: &[CONFIG, "hidden_act gelu is not supported", "silu"],
+                says: &[CONFIG, "hidden_act relu6 is not supported", "silu"],
             },
             Bad {
                 name: "missing key",

@@ -121,6 +121,16 @@ impl DecoderConfig {
         self.sliding_window.as_ref().and_then(|window| window.of_layer(layer))
     }
 
+    /// Whether the MLP has a gate.
+    pub fn is_gated(&self) -> bool {
+        !matches!(self.model_type.family().mlp, family::MlpNames::Plain { .. })
+    }
+
+    /// Whether attention and MLP are followed by a norm.
+    pub fn has_norms_after(&self) -> bool {
+        self.model_type.family().norms.after_attention.is_some()
+    }
+
     /// Whether texts of so many tokens turn by the frequencies of long ones ([`RopeScaling::Long`]): their first tokens then have other
     /// keys than in a short text.
     pub fn is_long(&self, tokens: usize) -> bool {

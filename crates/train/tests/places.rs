@@ -1,0 +1,42 @@
+//! Where the families save: each place of a layer under its name.
+
+use loract_autograd::Memory;
+use loract_models::{Decoder, ModelSource, Row, TokenBatch, adapter};
+use loract_testkit::golden::folder;
+use loract_train::capture::{Place, capture};
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// The places of the second layer, in the order of their saves.
+fn places(case: &str) -> Result<Vec<Place>> {
+    let memory = Memory::new();
+    let source = ModelSource::open(&folder(case))?;
+    let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
+    adapter::load(&memory, &mut decoder, &folder(case).join("adapter"))?;
+    let batch = TokenBatch::new(&[Row::all((0..20).collect())]);
+    let mut found = Vec::new();
+    capture(&decoder, &memory, &batch, &mut |place, layer, _| {
+        found.extend((layer == Some(1)).then_some(place));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+#[test]
+fn every_kind_of_layer_has_its_places() -> Result {
+    use Place::{
+        AttnIn, AttnOut, Gate, K, KNorm, MlpIn, MlpOut, NormAttn, NormAttnAfter, NormMlp, NormMlpAfter, Q, QNorm, Up, V,
+    };
+    assert_eq!(places("llama-tied")?, [NormAttn, Q, K, V, AttnOut, NormMlp, Gate, Up, MlpOut]);
+    assert_eq!(places("qwen3")?, [NormAttn, QNorm, KNorm, Q, K, V, AttnOut, NormMlp, Gate, Up, MlpOut]);
+    // Norms before and after; after only; one for both halves and no gate; joined matrices.
+    let between = [AttnOut, NormAttnAfter, NormMlp, Gate, Up, MlpOut, NormMlpAfter];
+    assert_eq!(places("gemma2")?, [&[NormAttn, Q, K, V][..], &between].concat());
+    let between = [AttnOut, NormAttnAfter, MlpIn, Gate, Up, MlpOut, NormMlpAfter];
+    assert_eq!(places("olmo2")?, [&[AttnIn, QNorm, KNorm, Q, K, V][..], &between].concat());
+    assert_eq!(places("phi")?, [NormAttn, Q, K, V, AttnOut, Up, MlpOut]);
+    assert_eq!(places("phi3")?, [NormAttn, Q, K, V, AttnOut, NormMlp, Gate, Up, MlpOut]);
+    // Of experts only what all of them share.
+    assert_eq!(places("mixtral")?, [NormAttn, Q, K, V, AttnOut, NormMlp]);
+    Ok(())
+}
