@@ -121,14 +121,15 @@ fn energies(words: Option<&[String]>) -> Result<Vec<f64>, Error> {
 }
 
 fn table(findings: &Findings) -> String {
-    let mut text = format!("{:<6} {:<11} {:>6} {:>6}", "layer", "site", "m", "n");
+    let width = findings.activations.iter().map(|facts| facts.site.len()).max().unwrap_or(0).max(11);
+    let mut text = format!("{:<6} {:<width$} {:>6} {:>6}", "layer", "site", "m", "n");
     for energy in &findings.energy {
         text += &format!("  {:>14}", format!("rank for {energy} %"));
     }
     text += "  error at n/8   n/16  outlier\n";
     for facts in &findings.activations {
         let layer = facts.layer.map_or_else(|| "-".to_owned(), |layer| layer.to_string());
-        text += &format!("{layer:<6} {:<11} {:>6} {:>6}", facts.site, facts.m, facts.n);
+        text += &format!("{layer:<6} {:<width$} {:>6} {:>6}", facts.site, facts.m, facts.n);
         for held in &facts.rank_for_energy {
             text += &format!("  {:>14}", format!("{} ({:.1} %)", held.rank, 100.0 * held.share));
         }
