@@ -6,6 +6,7 @@
 
 mod attention;
 mod batch;
+mod build;
 mod experts;
 mod export;
 mod layer;

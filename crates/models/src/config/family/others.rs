@@ -1,5 +1,7 @@
 //! Well-known models that are not supported: what they have that no decoder here has, and which family is nearest.
 
+use super::ModelType;
+
 /// A `model_type`, the nearest that is supported, and what is missing.
 const OTHERS: [(&str, Option<&str>, &str); 23] = [
     ("bloom", None, "positions by ALiBi"),
@@ -32,14 +34,35 @@ pub(super) fn about(name: &str) -> String {
     match OTHERS.iter().find(|(other, ..)| *other == name) {
         Some((_, Some(nearest), missing)) => format!("; nearest: {nearest}; missing: {missing}"),
         Some((_, None, missing)) => format!("; missing: {missing}"),
-        None => super::closest(name).map(|nearest| format!("; nearest by name: {nearest}")).unwrap_or_default(),
+        None => closest(name).map(|nearest| format!("; nearest by name: {nearest}")).unwrap_or_default(),
     }
+}
+
+/// The name that is most like `name`, if one is: words of other models often differ by a digit or a suffix.
+fn closest(name: &str) -> Option<&'static str> {
+    let names = ModelType::ALL.iter().map(|one| one.family().name);
+    let (distance, closest) = names.map(|known| (distance(name, known), known)).min()?;
+    (distance <= name.len().max(closest.len()) / 2).then_some(closest)
+}
+
+/// Letters to put in, take out or change to come from one word to the other (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut above = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let changed = above + usize::from(x != *y);
+            above = row[j + 1];
+            row[j + 1] = changed.min(above + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ModelType;
 
     #[test]
     fn what_is_listed_is_not_supported_and_what_is_nearest_is() {
@@ -51,5 +74,8 @@ mod tests {
         assert_eq!(about("olmo3"), "; nearest: olmo2; missing: windows in some layers");
         assert_eq!(about("qwen4"), "; nearest by name: qwen2");
         assert_eq!(about("xlstm_large"), "");
+        assert_eq!(closest("starcoder"), Some("starcoder2"));
+        assert_eq!(closest("deepseek_v9"), None);
+        assert_eq!(distance("kitten", "sitting"), 3);
     }
 }
