@@ -6,7 +6,7 @@ use crate::ledger::{Category, Claim};
 use crate::saved::SavedRef;
 use crate::tensor::Memory;
 
-/// The experts that each of m rows chose, K of E, sorted by expert. 4·m·K bytes, which the ledger knows.
+/// The experts that each of m rows chose, K of E, sorted by expert. 4·m·K + 8·E bytes, which the ledger knows.
 #[derive(Debug)]
 pub struct Choices {
     rows: usize,
@@ -38,7 +38,8 @@ impl Choices {
             places[*next] = place as u32;
             *next += 1;
         }
-        let claim = memory.ledger().claim(category, size_of_val(places.as_slice()));
+        let bytes = size_of_val(places.as_slice()) + size_of_val(ends.as_slice());
+        let claim = memory.ledger().claim(category, bytes);
         Self { rows: chosen.len() / top_k.max(1), top_k, places, ends, _claim: claim }
     }
 

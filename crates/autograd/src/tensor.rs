@@ -118,7 +118,12 @@ impl Memory {
         }
         let len = rows * cols;
         let reused = self.pool.lock().unwrap_or_else(PoisonError::into_inner).take(len);
-        self.wrap(rows, cols, reused.unwrap_or_else(|| vec![0.0; len]), category)
+        let mut data = reused.unwrap_or_else(|| vec![0.0; len]);
+        if cfg!(debug_assertions) {
+            // Who forgets to write some of it shall be found by tests.
+            data.fill(f32::NAN);
+        }
+        self.wrap(rows, cols, data, category)
     }
 
     /// A rows×cols tensor of zeros.

@@ -101,6 +101,10 @@ pub fn attention(
     let mut o = memory.stale(rows, q.tensor().cols(), Category::Transient);
     let (qd, kd, vd) = (q.tensor().data(), k.tensor().data(), v.tensor().data());
     if let Some(cache) = tape.cache() {
+        if shape.mask == Mask::None {
+            // What earlier tokens gave would change with each that follows.
+            return wrong("tokens that see later ones, and earlier ones in a cache", rows, cache.tokens());
+        }
         same(entered.op, "sequences that follow those of a cache", sequences.len(), 1)?;
         let (kd, vd, past) = cache.extend(layer, k.tensor(), v.tensor(), &memory)?;
         let all = 0..past + rows;

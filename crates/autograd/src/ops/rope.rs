@@ -30,9 +30,13 @@ pub struct RopeTable {
 
 impl RopeTable {
     /// For positions 0..`positions` and the given frequencies (radians a position), at most D/2. Of several sets of
-    /// frequencies the rows are below each other: position p of set s is row s·`positions` + p. Cosines and sines are
-    /// multiplied by `amplitude`. Angles in f64.
+    /// frequencies, equally long, the rows are below each other: position p of set s is row s·`positions` + p. Cosines and
+    /// sines are multiplied by `amplitude`. Angles in f64.
+    ///
+    /// # Panics
+    /// If the sets are not equally long.
     pub fn new(positions: usize, head_dim: usize, pairs: RopePairs, sets: &[&[f64]], amplitude: f64) -> Self {
+        assert!(sets.windows(2).all(|pair| pair[0].len() == pair[1].len()), "sets of frequencies are equally long");
         let angles = sets.iter().flat_map(|set| {
             (0..positions).flat_map(move |position| set.iter().map(move |frequency| position as f64 * frequency))
         });
@@ -67,6 +71,10 @@ pub fn rope(tape: &mut Tape<'_>, x: Var, table: &Arc<RopeTable>, positions: &Arc
     let (rows, cols) = (x.tensor().rows(), x.tensor().cols());
     same(entered.op, "rows against positions", rows, positions.len())?;
     same(entered.op, "features left over by whole heads", cols.checked_rem(table.head_dim).unwrap_or(cols), 0)?;
+    if table.rotated > table.head_dim {
+        let (left, right) = (table.rotated, table.head_dim);
+        return Err(Error::Shape { op: entered.op, what: "features that turn against those of a head", left, right });
+    }
     let last = positions.iter().copied().max().unwrap_or(0) as usize;
     if last >= table.rows && rows > 0 {
         return Err(Error::Shape { op: entered.op, what: "position beyond the table", left: last, right: table.rows });

@@ -178,6 +178,10 @@ pub(crate) fn left_mul_tiles(
     if memory.is_hollow() {
         return;
     }
+    if rows == 0 && accum == Accum::Replace {
+        // An expert that nobody chose.
+        out.slice_mut().fill(0.0);
+    }
     let chunk = elementwise::rows_per_task(cols).max(16);
     for start in (0..rows).step_by(TILE) {
         let range = start..(start + TILE).min(rows);

@@ -168,7 +168,7 @@ impl<'m> Tape<'m> {
 
     /// Tells that what follows only makes the output of the segment saved at one of `sites`: when that runs again in
     /// backward, its output is not computed. What follows is one linear layer (the last of each expert in
-    /// [`crate::ops::experts`]), and ops that keep nothing of their inputs (add, dropout, rope).
+    /// [`crate::ops::experts`]), and ops that keep nothing of their inputs (add, dropout, rope, scale, slice).
     pub fn closes(&mut self, sites: &[Site]) {
         self.closing = self.rerun.is_some_and(|site| sites.contains(&site));
     }
