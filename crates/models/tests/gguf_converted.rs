@@ -296,20 +296,40 @@ fn queries_keys_and_values_in_one_tensor_are_taken_apart() -> Outcome {
             });
             assert_eq!(got?, want?, "{name}: {tensor}");
         }
-        // A row too many.
-        let mut file = GgufFile { entries: Entries::as_read(theirs.entries()), tensors: Vec::new() };
-        file.tensors.push(GgufTensor {
-            name: "blk.0.attn_qkv.weight".to_owned(),
-            shape: vec![65, 1],
-            numbers: vec![Numbers::Floats(&[0.0; 65])],
-            order: RowOrder::AsIs,
-            plus: 0.0,
-            stored: GgufType::F32,
-        });
-        file.write(&path)?;
-        let refused = Gguf::open(&path)?.weights().err().map(|e| e.to_string()).unwrap_or_default();
-        let says = "blk.0.attn_qkv.weight has 65 rows, and the queries, keys and values in it have 64";
-        assert!(refused.contains(says), "{name}: {refused}");
+    }
+    Ok(())
+}
+
+/// Writes a file of these entries and a tensor of this many rows of one number.
+fn of_rows(entries: Entries, name: &str, rows: usize, path: &Path) -> Outcome<Gguf> {
+    let numbers = vec![0.0; rows];
+    let tensor = GgufTensor {
+        name: name.to_owned(),
+        shape: vec![rows, 1],
+        numbers: vec![Numbers::Floats(&numbers)],
+        order: RowOrder::AsIs,
+        plus: 0.0,
+        stored: GgufType::F32,
+    };
+    GgufFile { entries, tensors: vec![tensor] }.write(path)?;
+    Ok(Gguf::open(path)?)
+}
+
+#[test]
+fn joined_tensors_that_lie_are_refused() -> Outcome {
+    for (name, tensor, rows, count, says) in [
+        ("qwen2", "blk.0.attn_qkv.weight", 65, 0, "has 65 rows, and the queries, keys and values in it have 64"),
+        ("mixtral", "blk.0.ffn_up_exps.weight", 5, 4, "has 5 rows, and the experts in it have 4"),
+        ("mixtral", "blk.0.ffn_up_exps.weight", 10_001, 10_001, "has 10001 rows, and the experts"),
+    ] {
+        let scratch = Scratch::with(name, "lies")?;
+        let mut entries = Entries::as_read(file(name)?.entries());
+        if count > 0 {
+            entries.set("llama.expert_count", Entry::U32(count));
+        }
+        let gguf = of_rows(entries, tensor, rows, &scratch.0.join("lies.gguf"))?;
+        let refused = gguf.weights().err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(refused.contains(says) && refused.contains(tensor), "{name}: {refused}");
     }
     Ok(())
 }
@@ -339,18 +359,8 @@ fn other_architectures_are_refused_by_name() -> Outcome {
     let mut entries = Entries::as_read(gguf.entries());
     entries.set("olmo2.attention.sliding_window", Entry::U32(5));
     let scratch = Scratch::with("olmo2", "windows")?;
-    let path = scratch.0.join("olmo3.gguf");
-    let row = [0.0; 64];
-    let embedding = GgufTensor {
-        name: "token_embd.weight".to_owned(),
-        shape: vec![64, 1],
-        numbers: vec![Numbers::Floats(&row)],
-        order: RowOrder::AsIs,
-        plus: 0.0,
-        stored: GgufType::F32,
-    };
-    GgufFile { entries, tensors: vec![embedding] }.write(&path)?;
-    let refused = DecoderConfig::from_gguf(&Gguf::open(&path)?).err().map(|e| e.to_string()).unwrap_or_default();
+    let gguf = of_rows(entries, "token_embd.weight", 64, &scratch.0.join("olmo3.gguf"))?;
+    let refused = DecoderConfig::from_gguf(&gguf).err().map(|e| e.to_string()).unwrap_or_default();
     assert!(refused.contains("attention.sliding_window is 5, and olmo2 has no windows"), "{refused}");
     Ok(())
 }

@@ -17,6 +17,7 @@ mod layers;
 mod rope;
 
 pub use error::ConfigError;
+pub(crate) use experts::MOST_EXPERTS;
 pub use experts::{ExpertWeights, Experts};
 pub use family::{AttentionBias, HeadNorm, ModelType};
 pub use layers::{Layers, SlidingWindow};

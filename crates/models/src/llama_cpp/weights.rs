@@ -3,6 +3,7 @@
 use super::architecture::Architecture;
 use super::names::{Heads, Place};
 use super::rope::FACTORS;
+use crate::config::MOST_EXPERTS;
 use crate::error::Error;
 use crate::weights::gguf::{Gguf, GgufError, Metadata};
 use crate::weights::{RowOrder, Stored, Weights};
@@ -58,10 +59,13 @@ impl File<'_> {
             }
             Some(Place::QueryKeyValue(parts)) => self.query_key_value(name, &stored, parts),
             Some(Place::Experts(before, after)) => {
-                let experts = stored.shape[0];
+                let (found, experts) = (stored.shape[0], self.needed("expert_count")?);
+                let wrong = || wrong(name, "experts", found, experts);
+                if found != experts || experts > MOST_EXPERTS {
+                    return Err(wrong());
+                }
                 let part = |expert| Some((format!("{before}{expert}{after}"), stored.at(expert)?));
-                let parts: Option<Vec<_>> = (0..experts).map(part).collect();
-                parts.ok_or_else(|| wrong(name, "experts", experts, experts))
+                (0..experts).map(part).collect::<Option<_>>().ok_or_else(wrong)
             }
         }
     }
