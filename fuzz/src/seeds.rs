@@ -131,10 +131,10 @@ fn text(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend(text.as_bytes());
 }
 
-/// The model of [`tiny_config`] with a tokenizer and a template.
-fn tiny_gguf(pre: &str, rope_factors: bool) -> Vec<u8> {
+/// The sizes of [`tiny_config`], of this architecture.
+fn tiny_header(architecture: &str, pre: &str) -> GgufFile {
     let mut file = GgufFile { pairs: Vec::new(), pair_count: 0 };
-    file.text("general.architecture", "llama");
+    file.text("general.architecture", architecture);
     for (key, number) in [
         ("block_count", 1),
         ("context_length", 8),
@@ -145,10 +145,10 @@ fn tiny_gguf(pre: &str, rope_factors: bool) -> Vec<u8> {
         ("attention.key_length", 2),
         ("vocab_size", 6),
     ] {
-        file.number(&format!("llama.{key}"), number);
+        file.number(&format!("{architecture}.{key}"), number);
     }
-    file.float("llama.rope.freq_base", 1e4);
-    file.float("llama.attention.layer_norm_rms_epsilon", 1e-5);
+    file.float(&format!("{architecture}.rope.freq_base"), 1e4);
+    file.float(&format!("{architecture}.attention.layer_norm_rms_epsilon"), 1e-5);
     file.text("tokenizer.ggml.model", "gpt2");
     file.text("tokenizer.ggml.pre", pre);
     file.texts("tokenizer.ggml.tokens", &["<|im_end|>", "t", "h", "e", "th", "the"]);
@@ -156,34 +156,105 @@ fn tiny_gguf(pre: &str, rope_factors: bool) -> Vec<u8> {
     file.texts("tokenizer.ggml.merges", &["t h", "th e"]);
     file.number("tokenizer.ggml.eos_token_id", 0);
     file.text("tokenizer.chat_template", "{% for m in messages %}{{ m.role + m['content'] }}{% endfor %}");
-    let f32s = |count: usize| -> Vec<u8> { (0..count).flat_map(|i| (i as f32 / 64.0).to_le_bytes()).collect() };
-    let mut tensors: Vec<(&str, u32, &[u64], Vec<u8>)> = vec![
-        ("token_embd.weight", 0, &[4, 6], f32s(24)),
-        ("output_norm.weight", 0, &[4], f32s(4)),
-        ("blk.0.attn_norm.weight", 0, &[4], f32s(4)),
-        ("blk.0.ffn_norm.weight", 0, &[4], f32s(4)),
-        ("blk.0.attn_q.weight", 0, &[4, 4], f32s(16)),
-        ("blk.0.attn_k.weight", 1, &[4, 2], vec![0; 16]),
-        ("blk.0.attn_v.weight", 30, &[4, 2], vec![0; 16]),
-        ("blk.0.attn_output.weight", 0, &[4, 4], f32s(16)),
-        ("blk.0.ffn_gate.weight", 0, &[4, 4], f32s(16)),
-        ("blk.0.ffn_up.weight", 0, &[4, 4], f32s(16)),
-        ("blk.0.ffn_down.weight", 0, &[4, 4], f32s(16)),
-    ];
+    file
+}
+
+/// A tensor in a file: name, ggml's type, sizes (fastest first), bytes.
+type Stored = (&'static str, u32, &'static [u64], Vec<u8>);
+
+/// Tensors of f32 numbers.
+fn f32s<const N: usize>(tensors: [(&'static str, &'static [u64]); N]) -> Vec<Stored> {
+    let numbers =
+        |sizes: &[u64]| (0..sizes.iter().product()).flat_map(|i: u64| (i as f32 / 64.0).to_le_bytes()).collect();
+    tensors.into_iter().map(|(name, sizes)| (name, 0, sizes, numbers(sizes))).collect()
+}
+
+/// What every one of these models has.
+fn common() -> Vec<Stored> {
+    f32s([
+        ("token_embd.weight", &[4, 6]),
+        ("output_norm.weight", &[4]),
+        ("blk.0.attn_norm.weight", &[4]),
+        ("blk.0.ffn_norm.weight", &[4]),
+        ("blk.0.attn_output.weight", &[4, 4]),
+    ])
+}
+
+/// The model of [`tiny_config`] with a tokenizer and a template.
+fn tiny_gguf(pre: &str, rope_factors: bool) -> Vec<u8> {
+    let mut tensors = common();
+    tensors.extend(f32s([
+        ("blk.0.attn_q.weight", &[4, 4]),
+        ("blk.0.ffn_gate.weight", &[4, 4]),
+        ("blk.0.ffn_up.weight", &[4, 4]),
+        ("blk.0.ffn_down.weight", &[4, 4]),
+    ]));
+    tensors.push(("blk.0.attn_k.weight", 1, &[4, 2], vec![0; 16]));
+    tensors.push(("blk.0.attn_v.weight", 30, &[4, 2], vec![0; 16]));
     if rope_factors {
         tensors.push(("rope_freqs.weight", 0, &[1], 1f32.to_le_bytes().to_vec()));
     }
-    file.finish(&tensors)
+    tiny_header("llama", pre).finish(&tensors)
+}
+
+/// Models of other architectures: norms on both sides, a window and caps; joined matrices and long factors; experts, with q, k and
+/// v in one.
+fn tiny_others() -> [Vec<u8>; 3] {
+    let mut gemma2 = tiny_header("gemma2", "gpt-2");
+    gemma2.float("gemma2.attn_logit_softcapping", 50.0);
+    gemma2.number("gemma2.attention.sliding_window", 2);
+    let mut tensors = common();
+    tensors.extend(f32s([
+        ("blk.0.post_attention_norm.weight", &[4]),
+        ("blk.0.post_ffw_norm.weight", &[4]),
+        ("blk.0.attn_q.weight", &[4, 4]),
+        ("blk.0.attn_k.weight", &[4, 2]),
+        ("blk.0.attn_v.weight", &[4, 2]),
+        ("blk.0.ffn_gate.weight", &[4, 4]),
+        ("blk.0.ffn_up.weight", &[4, 4]),
+        ("blk.0.ffn_down.weight", &[4, 4]),
+    ]));
+    let gemma2 = gemma2.finish(&tensors);
+
+    let mut phi3 = tiny_header("phi3", "gpt-2");
+    phi3.number("phi3.rope.dimension_count", 2);
+    phi3.number("phi3.rope.scaling.original_context_length", 4);
+    phi3.float("phi3.rope.scaling.attn_factor", 1.25);
+    let mut tensors = common();
+    tensors.extend(f32s([
+        ("blk.0.attn_qkv.weight", &[4, 8]),
+        ("blk.0.ffn_up.weight", &[4, 8]),
+        ("blk.0.ffn_down.weight", &[4, 4]),
+        ("rope_factors_short.weight", &[1]),
+        ("rope_factors_long.weight", &[1]),
+    ]));
+    // Factors are positive.
+    tensors.iter_mut().rev().take(2).for_each(|factors| factors.3 = 1.5f32.to_le_bytes().to_vec());
+    let phi3 = phi3.finish(&tensors);
+
+    let mut mixtral = tiny_header("llama", "gpt-2");
+    mixtral.number("llama.expert_count", 2);
+    mixtral.number("llama.expert_used_count", 1);
+    let mut tensors = common();
+    tensors.extend(f32s([
+        ("blk.0.attn_qkv.weight", &[4, 8]),
+        ("blk.0.ffn_gate_inp.weight", &[4, 2]),
+        ("blk.0.ffn_gate_exps.weight", &[4, 4, 2]),
+        ("blk.0.ffn_up_exps.weight", &[4, 4, 2]),
+        ("blk.0.ffn_down_exps.weight", &[4, 4, 2]),
+    ]));
+    [gemma2, phi3, mixtral.finish(&tensors)]
 }
 
 /// Inputs of the target `gguf`.
 pub fn for_gguf() -> Vec<Vec<u8>> {
-    let blocks: [(&str, u32, usize); 5] =
-        [("q8_0", 8, 34), ("q4_0", 2, 18), ("q4_1", 3, 20), ("q5_0", 6, 22), ("q5_1", 7, 24)];
-    let blocks: Vec<(&str, u32, &[u64], Vec<u8>)> = blocks
-        .into_iter()
-        .map(|(name, type_id, bytes)| (name, type_id, &[32, 2][..], (0..2 * bytes).map(|i| i as u8).collect()))
-        .collect();
+    let blocks = [("q8_0", 8, 34), ("q4_0", 2, 18), ("q4_1", 3, 20), ("q5_0", 6, 22), ("q5_1", 7, 24)];
+    let super_blocks = [("q2_k", 10, 84), ("q3_k", 11, 110), ("q4_k", 12, 144), ("q5_k", 13, 176), ("q6_k", 14, 210)];
+    let blocks = blocks.map(|block| (block, &[32, 2][..], 2));
+    let super_blocks = super_blocks.map(|block| (block, &[256, 1][..], 1));
+    let tensor =
+        |((name, type_id, bytes), sizes, rows)| (name, type_id, sizes, (0..rows * bytes).map(|i| i as u8).collect());
+    let blocks: Vec<(&str, u32, &[u64], Vec<u8>)> = blocks.into_iter().chain(super_blocks).map(tensor).collect();
     let mut every_kind = GgufFile { pairs: Vec::new(), pair_count: 0 };
     for (type_id, bytes) in
         [(0u32, 1usize), (1, 1), (2, 2), (3, 2), (4, 4), (5, 4), (6, 4), (7, 1), (10, 8), (11, 8), (12, 8)]
@@ -197,6 +268,7 @@ pub fn for_gguf() -> Vec<Vec<u8>> {
     let mut seeds: Vec<_> =
         ["smollm", "llama-bpe", "qwen2", "gpt-2"].into_iter().map(|pre| tiny_gguf(pre, pre == "llama-bpe")).collect();
     seeds.push(every_kind.finish(&blocks));
+    seeds.extend(tiny_others());
     seeds
 }
 

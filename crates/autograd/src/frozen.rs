@@ -1,18 +1,25 @@
 //! Weights that are not trained, kept in their stored form (f32, f16, bf16, or blocks of a few bits) and widened to f32
 //! a panel of rows at a time.
 //!
-//! Block formats are those of GGUF, 32 numbers a block: `d` and `m` are f16, `q` the stored integer.
+//! Block formats are those of GGUF: `d` and `m` are f16, `q` the stored integer, `s` and `t` small integers that belong to
+//! the 16 or 32 numbers around q.
 //!
-//! | type | bytes a block | value |
-//! |---|---|---|
-//! | Q8_0 | 34 | d·q, q in −128..127 |
-//! | Q4_0 | 18 | d·(q − 8) |
-//! | Q4_1 | 20 | d·q + m |
-//! | Q5_0 | 22 | d·(q − 16) |
-//! | Q5_1 | 24 | d·q + m |
+//! | type | numbers a block | bytes | value |
+//! |---|---|---|---|
+//! | Q8_0 | 32 | 34 | d·q, q in −128..127 |
+//! | Q4_0 | 32 | 18 | d·(q − 8) |
+//! | Q4_1 | 32 | 20 | d·q + m |
+//! | Q5_0 | 32 | 22 | d·(q − 16) |
+//! | Q5_1 | 32 | 24 | d·q + m |
+//! | Q2_K | 256 | 84 | d·s·q − m·t, s and t of 4 bits for 16 numbers |
+//! | Q3_K | 256 | 110 | d·s·(q − 4), s of 6 bits, signed, for 16 numbers |
+//! | Q4_K | 256 | 144 | d·s·q − m·t, s and t of 6 bits for 32 numbers |
+//! | Q5_K | 256 | 176 | the same |
+//! | Q6_K | 256 | 210 | d·s·(q − 32), s of 8 bits, signed, for 16 numbers |
 //!
-//! In the 4- and 5-bit types the low nibbles of the 16 bytes are numbers 0–15, the high nibbles numbers 16–31. Source:
-//! ggml's `ggml-common.h` and `ggml-quants.c`, checked against the Python package `gguf`.
+//! In the 4- and 5-bit types of 32 the low nibbles of the 16 bytes are numbers 0–15, the high nibbles numbers 16–31; how
+//! the blocks of 256 are laid out is told where they are widened. Source: ggml's `ggml-common.h` and `ggml-quants.c`,
+//! checked against the Python package `gguf`.
 
 use std::fmt;
 use std::ops::Range;
@@ -46,6 +53,16 @@ pub enum DType {
     Q5_0,
     /// 5-bit blocks with a minimum.
     Q5_1,
+    /// 2-bit blocks of 256 with minima.
+    Q2_K,
+    /// 3-bit blocks of 256, symmetric.
+    Q3_K,
+    /// 4-bit blocks of 256 with minima.
+    Q4_K,
+    /// 5-bit blocks of 256 with minima.
+    Q5_K,
+    /// 6-bit blocks of 256, symmetric.
+    Q6_K,
 }
 
 impl DType {
@@ -53,7 +70,8 @@ impl DType {
     pub fn block_len(self) -> usize {
         match self {
             DType::F32 | DType::F16 | DType::Bf16 => 1,
-            _ => 32,
+            DType::Q8_0 | DType::Q4_0 | DType::Q4_1 | DType::Q5_0 | DType::Q5_1 => 32,
+            DType::Q2_K | DType::Q3_K | DType::Q4_K | DType::Q5_K | DType::Q6_K => 256,
         }
     }
 
@@ -67,6 +85,11 @@ impl DType {
             DType::Q4_1 => 20,
             DType::Q5_0 => 22,
             DType::Q5_1 => 24,
+            DType::Q2_K => 84,
+            DType::Q3_K => 110,
+            DType::Q4_K => 144,
+            DType::Q5_K => 176,
+            DType::Q6_K => 210,
         }
     }
 
@@ -89,6 +112,11 @@ impl fmt::Display for DType {
             DType::Q4_1 => "Q4_1",
             DType::Q5_0 => "Q5_0",
             DType::Q5_1 => "Q5_1",
+            DType::Q2_K => "Q2_K",
+            DType::Q3_K => "Q3_K",
+            DType::Q4_K => "Q4_K",
+            DType::Q5_K => "Q5_K",
+            DType::Q6_K => "Q6_K",
         })
     }
 }
@@ -110,6 +138,11 @@ impl Bytes {
     pub fn owned(bytes: Vec<u8>) -> Self {
         let range = 0..bytes.len();
         Self { owner: Arc::new(bytes), range }
+    }
+    /// The part `range` of them; `None` if it is not inside.
+    pub fn part(&self, range: Range<usize>) -> Option<Self> {
+        let (start, end) = (self.range.start.checked_add(range.start)?, self.range.start.checked_add(range.end)?);
+        (start <= end && end <= self.range.end).then(|| Self { owner: Arc::clone(&self.owner), range: start..end })
     }
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
@@ -247,6 +280,10 @@ mod tests {
         let error = Frozen::new(&memory, DType::Q8_0, 2, 32, Bytes::owned(vec![0; 67])).err().map(|e| e.to_string());
         assert_eq!(error.as_deref(), Some("2x32 weight of type Q8_0 in 67 bytes, expected 68"));
         assert!(Frozen::new(&memory, DType::Q4_0, 1, 33, Bytes::owned(vec![0; 18])).is_err());
+        // Half a block of 256 would be 72 bytes.
+        let error = Frozen::new(&memory, DType::Q4_K, 1, 128, Bytes::owned(vec![0; 72])).err().map(|e| e.to_string());
+        let want = "1x128 weight of type Q4_K in 72 bytes, expected rows of whole 256-number blocks";
+        assert_eq!(error.as_deref(), Some(want));
         assert_eq!(memory.ledger().live_in(Category::FrozenWeights), 0);
     }
 

@@ -196,6 +196,8 @@ fn lying_gguf_tensors() -> Outcome {
         (one_tensor(&[u64::MAX, u64::MAX], 0, 0), "t has "),
         (one_tensor(&[1 << 32, 1 << 32, 1 << 32], 0, 0), "t has more numbers than this machine can count"),
         (one_tensor(&[33], 8, 0), "t has rows of 33, not a multiple of the 32 of a block of Q8_0"),
+        (one_tensor(&[128], 12, 0), "t has rows of 128, not a multiple of the 256 of a block of Q4_K"),
+        (one_tensor(&[256], 14, 0), "t has 210 bytes at 64 + 0"),
         (one_tensor(&[], 0, 0), "t has 0 dimensions, expected 1 to 4"),
         (one_tensor(&[1; 5], 0, 0), "t has 5 dimensions, expected 1 to 4"),
         (one_tensor(&[0], 0, 0), "t has a size of 0; the file is damaged"),
@@ -208,10 +210,10 @@ fn lying_gguf_tensors() -> Outcome {
     // These are no weight, but are read before any: opening such a file panicked.
     let reason = refused(named_tensor("rope_freqs.weight", &[0], 0, 0))?.to_string();
     assert!(reason.starts_with("rope_freqs.weight has a size of 0"), "{reason}");
-    let gguf = Gguf::from_bytes(Path::new("m.gguf"), one_tensor(&[256], 12, 0))?;
+    let gguf = Gguf::from_bytes(Path::new("m.gguf"), one_tensor(&[256], 23, 0))?;
     let message = gguf.weights().err().map(|e| e.to_string()).unwrap_or_default();
     assert!(
-        message.starts_with("m.gguf: t is stored as Q4_K, which is not supported yet; supported: F32,"),
+        message.starts_with("m.gguf: t is stored as IQ4_XS, which is not supported yet; supported: F32,"),
         "{message}"
     );
     Ok(())

@@ -1,5 +1,7 @@
 //! Stored numbers as f32: see the table of block formats in [`crate::frozen`].
 
+mod super_blocks;
+
 use super::simd::vectorised;
 use crate::frozen::DType;
 
@@ -25,6 +27,11 @@ vectorised! {
             DType::Q4_1 => each!(stored, out, |block, x| q4_1(block, x)),
             DType::Q5_0 => each!(stored, out, |block, x| q5_0(block, x)),
             DType::Q5_1 => each!(stored, out, |block, x| q5_1(block, x)),
+            DType::Q2_K => each!(stored, out, |block, x| super_blocks::q2_k(block, x)),
+            DType::Q3_K => each!(stored, out, |block, x| super_blocks::q3_k(block, x)),
+            DType::Q4_K => each!(stored, out, |block, x| super_blocks::q4_k(block, x)),
+            DType::Q5_K => each!(stored, out, |block, x| super_blocks::q5_k(block, x)),
+            DType::Q6_K => each!(stored, out, |block, x| super_blocks::q6_k(block, x)),
         }
     }
 }
@@ -62,8 +69,7 @@ fn q8_0(block: &[u8; 34], out: &mut [f32; 32]) {
 
 #[inline(always)]
 fn q4_0(block: &[u8; 18], out: &mut [f32; 32]) {
-    let d = half_at(block, 0);
-    scaled(d, -8.0 * d, nibbles(bytes(block, 2)), out);
+    centred(half_at(block, 0), 8, nibbles(bytes(block, 2)), out);
 }
 
 #[inline(always)]
@@ -73,8 +79,7 @@ fn q4_1(block: &[u8; 20], out: &mut [f32; 32]) {
 
 #[inline(always)]
 fn q5_0(block: &[u8; 22], out: &mut [f32; 32]) {
-    let d = half_at(block, 0);
-    scaled(d, -16.0 * d, five_bits(bytes(block, 2), bytes(block, 6)), out);
+    centred(half_at(block, 0), 16, five_bits(bytes(block, 2), bytes(block, 6)), out);
 }
 
 #[inline(always)]
@@ -105,9 +110,17 @@ fn five_bits(fifth: [u8; 4], q: [u8; 16]) -> [u8; 32] {
 
 /// d·q + m.
 #[inline(always)]
-fn scaled(d: f32, m: f32, codes: [u8; 32], out: &mut [f32; 32]) {
+fn scaled<const N: usize>(d: f32, m: f32, codes: [u8; N], out: &mut [f32; N]) {
     for (x, &q) in out.iter_mut().zip(&codes) {
         *x = d * f32::from(q) + m;
+    }
+}
+
+/// d·(q − c).
+#[inline(always)]
+fn centred<const N: usize>(d: f32, c: i8, codes: [u8; N], out: &mut [f32; N]) {
+    for (x, &q) in out.iter_mut().zip(&codes) {
+        *x = d * f32::from(q as i8 - c);
     }
 }
 

@@ -128,8 +128,8 @@ fn the_input_of_the_experts_is_kept_once() -> Result {
     let memory = Memory::new();
     let block = Block::new(&memory)?;
     let statistics = |shares: usize| {
-        // Of the norm; softmax, who chose whom, and the experts' weights of two mixtures.
-        rows(1, 1) + rows(1, shares) + 2 * (rows(TOP_K, 1) + rows(TOP_K, 1))
+        // Of the norm; softmax, who chose whom and where each expert's end, and the experts' weights of two mixtures.
+        rows(1, 1) + rows(1, shares) + 2 * (rows(TOP_K, 1) + rows(TOP_K, 1) + 8 * EXPERTS)
     };
     let common = [
         ((Site::LoraXa, SavedKind::Exact), 2 * 3 * rows(TOP_K, R)),

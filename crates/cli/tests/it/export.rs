@@ -103,11 +103,36 @@ fn a_full_disk_leaves_no_file_under_the_name() -> Anyhow {
 }
 
 #[test]
-fn a_family_without_a_gguf_form_is_refused() -> Anyhow {
-    let place = Place::with("qwen3")?;
-    for flags in ["--dtype f32", "--adapter adapter --adapter-only"] {
-        let outcome = place.run(&format!("export --model model --out out.gguf {flags}"))?;
-        assert_eq!(outcome.complaint(2, &["model_type qwen3 is not written as GGUF yet", "loract merge"]), None);
+fn families_of_other_architectures_are_exported() -> Anyhow {
+    let families =
+        [("qwen2", "qwen2"), ("qwen3", "qwen3"), ("mistral-window", "llama"), ("phi3", "phi3"), ("olmo2", "olmo2")];
+    for (family, architecture) in families {
+        let place = Place::with(family)?;
+        let want = place.loss("--model model --adapter adapter")?;
+        let outcome = place.run("export --model model --adapter adapter --out out.gguf --dtype f32")?;
+        assert!(outcome.code == Some(0) && outcome.stdout.contains("relative error"), "{}", outcome.told());
+        let got = place.loss("--model out.gguf")?;
+        assert!((got - want).abs() <= 1e-5 * want, "{family}: {got} {want}");
+        let outcome = place.run("export --model model --adapter adapter --adapter-only --out adapter.gguf")?;
+        assert!(outcome.code == Some(0) && outcome.stdout.contains("adapter exported"), "{}", outcome.told());
+        for file in ["out.gguf", "adapter.gguf"] {
+            let gguf = Gguf::open(&place.path(file))?;
+            assert_eq!(gguf.metadata().text("general.architecture")?, Some(architecture), "{family}: {file}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_a_gguf_file_cannot_say_is_refused() -> Anyhow {
+    for (family, says) in [
+        ("helium", "model_type helium is not written as GGUF"),
+        ("gemma2", "query_pre_attn_scalar is 20, which a GGUF file cannot say"),
+    ] {
+        let place = Place::with(family)?;
+        let outcome = place.run("export --model model --out out.gguf --dtype f32")?;
+        assert_eq!(outcome.complaint(2, &[says, "loract merge"]), None, "{family}");
+        assert!(!place.path("out.gguf").exists(), "{family}");
     }
     Ok(())
 }

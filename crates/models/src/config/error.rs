@@ -12,19 +12,24 @@ pub enum ConfigError {
     Kind { key: String, found: String, expected: &'static str },
     /// A family that is not written as GGUF.
     #[error(
-        "model_type {found} is not written as GGUF yet; written: llama, mistral (`loract merge` makes a folder, which llama.cpp's \
-         convert_hf_to_gguf.py converts)"
+        "model_type {found} is not written as GGUF; written: {known} (`loract merge` makes a folder, which other \
+         programs read)"
     )]
-    NotAsGguf { found: super::ModelType },
-    /// A rope type that is not written as GGUF.
+    NotAsGguf { found: super::ModelType, known: String },
+    /// What an architecture of llama.cpp has no key for, and does otherwise.
     #[error(
-        "a rope of type yarn or longrope is not written as GGUF; written: default, linear, llama3 (`loract merge` makes a folder, \
-         which llama.cpp's convert_hf_to_gguf.py converts)"
+        "{key} is {found}, which a GGUF file cannot say: llama.cpp takes {taken} (`loract merge` makes a folder, which other \
+         programs read)"
     )]
-    RopeNotAsGguf,
+    NotSaid { key: &'static str, found: String, taken: String },
     /// A family that is not supported.
     #[error("model_type {found} is not supported{}", super::family::instead_of(found))]
     ModelType { found: String },
+    /// A GGUF file of an architecture that is not supported.
+    #[error(
+        "architecture {found} is not read from GGUF files; read: {known} (other families are read from Hugging Face folders)"
+    )]
+    Architecture { found: String, known: String },
     /// An activation that is not supported.
     #[error("{key} {found} is not supported; supported: {known}")]
     Activation { key: &'static str, found: String, known: String },
@@ -51,11 +56,15 @@ pub enum ConfigError {
     /// Norms of heads where a family seldom has them.
     #[error("qk_layernorm is true, which is not supported for phi and stablelm; supported: false")]
     HeadNorms,
-    /// A mixture of experts in a GGUF file.
+    /// Experts in a GGUF file of an architecture that has none.
     #[error(
-        "{experts} experts a layer, which are not read from GGUF files yet; use the safetensors version of the model"
+        "{experts} experts a layer, which are not read from GGUF files of this architecture; use the safetensors version of \
+         the model"
     )]
     GgufExperts { experts: u64 },
+    /// Windows in a GGUF file whose family has none (OLMo 3 has the architecture of OLMo 2).
+    #[error("attention.sliding_window is {tokens}, and {family} has no windows; models of the kind are not supported")]
+    GgufWindow { tokens: u64, family: super::ModelType },
     /// The experts of a layer are none or too many.
     #[error("{key} is {size}, expected 1 to {most}")]
     Experts { key: &'static str, size: usize, most: usize },

@@ -35,7 +35,7 @@ impl ExpertWeights {
 }
 
 /// More experts than any layer has; a damaged file must not make a loader ask for billions of tensors.
-const MOST_EXPERTS: usize = 10_000;
+pub(crate) const MOST_EXPERTS: usize = 10_000;
 
 impl Experts {
     pub(super) fn check(&self) -> Result<(), ConfigError> {

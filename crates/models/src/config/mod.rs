@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `config.json` up to Transformers 4 | `rope_theta`, `rope_scaling {type or rope_type, …}` |
 //! | `config.json` of Transformers 5 | `rope_parameters {rope_type, rope_theta, …}` |
-//! | GGUF metadata, architecture `llama` | `llama.*`; what is tied or has a bias is seen from the tensors |
+//! | GGUF metadata | `llama.*`, or with another architecture's name; what is tied or has a bias is seen from the tensors |
 //!
 //! Keys that are absent have the defaults of the family's configuration in Transformers (`family/`); sizes have none,
 //! and an absent token id means that there is none.
@@ -12,22 +12,23 @@
 mod error;
 mod experts;
 pub(crate) mod family;
-mod gguf;
-mod json;
+pub(crate) mod json;
 mod layers;
 mod rope;
 
 pub use error::ConfigError;
+pub(crate) use experts::MOST_EXPERTS;
 pub use experts::{ExpertWeights, Experts};
 pub use family::{AttentionBias, HeadNorm, ModelType};
 pub use layers::{Layers, SlidingWindow};
 use loract_autograd::ops::Activation;
+pub(crate) use rope::yarn_amplitude;
 pub use rope::{Rope, RopeScaling};
 
 /// A decoder: layers of attention and an MLP on a residual stream. What all models of a family have alike, its `model_type` says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DecoderConfig {
-    /// Family; a GGUF file says `llama` for Mistral too.
+    /// Family; a GGUF file says `llama` for Mistral too, which is known by its windows.
     pub model_type: ModelType,
     /// Width of the residual stream, C.
     pub hidden_size: usize,
@@ -113,7 +114,7 @@ impl Scales {
 }
 
 /// More layers than any decoder has; a damaged file must not make a loader ask for billions of tensors.
-const MOST_LAYERS: usize = 10_000;
+pub(crate) const MOST_LAYERS: usize = 10_000;
 
 impl DecoderConfig {
     /// How many tokens each token of a layer sees, itself included; `None`: all before it.

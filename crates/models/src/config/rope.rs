@@ -135,7 +135,7 @@ fn positive(key: &'static str, value: f64) -> Result<(), ConfigError> {
 }
 
 /// What YaRN multiplies cosine and sine with for a context that is `factor` times longer (`get_mscale` of Transformers).
-pub(super) fn yarn_amplitude(factor: f64, mscale: f64) -> f64 {
+pub(crate) fn yarn_amplitude(factor: f64, mscale: f64) -> f64 {
     if factor <= 1.0 { 1.0 } else { 0.1 * mscale * factor.ln() + 1.0 }
 }
 
@@ -196,22 +196,35 @@ impl RopeScaling {
 
     /// The scaling behind the divisors that llama.cpp's converter stores for Llama 3.1 and later. The converter keeps no
     /// parameters; all published models of the kind have low 1, high 4, and `factor` is the largest divisor. That is
-    /// tried, and every divisor must agree.
-    pub(super) fn of_factors(factors: &[f32], theta: f64, original_context: usize) -> Result<Self, ConfigError> {
-        let factor = factors.iter().fold(0.0f64, |most, &x| most.max(f64::from(x)));
-        let scaling = RopeScaling::Llama3 { factor, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context };
-        let agrees = |(i, &stored): (usize, &f32)| {
-            let want = scaling.divisor(theta.powf(-(i as f64) / factors.len() as f64));
-            // Stored factors are f32 numbers computed in f32.
-            (f64::from(stored) - want).abs() <= 1e-4 * want
-        };
+    /// tried, with `original_context` and with the one that an interpolated divisor tells, and every divisor must agree.
+    pub(crate) fn of_factors(factors: &[f32], theta: f64, original_context: usize) -> Result<Self, ConfigError> {
+        const LOW: f64 = 1.0;
+        const HIGH: f64 = 4.0;
         if factors.iter().all(|&x| x == 1.0) {
-            Ok(RopeScaling::None)
-        } else if factors.iter().enumerate().all(agrees) {
-            Ok(scaling)
-        } else {
-            Err(ConfigError::RopeFactors { original_context })
+            return Ok(RopeScaling::None);
         }
+        let factor = factors.iter().fold(0.0f64, |most, &x| most.max(f64::from(x)));
+        let inverse = |i: usize| theta.powf(-(i as f64) / factors.len() as f64);
+        let told =
+            factors.iter().map(|&x| f64::from(x)).enumerate().find(|&(_, x)| x > 1.0 && x < factor).map(|(i, x)| {
+                let smooth = (1.0 / x - 1.0 / factor) / (1.0 - 1.0 / factor);
+                ((LOW + smooth * (HIGH - LOW)) * TAU / inverse(i)).round() as usize
+            });
+        let scaling = |original_context| RopeScaling::Llama3 {
+            factor,
+            low_freq_factor: LOW,
+            high_freq_factor: HIGH,
+            original_context,
+        };
+        let agrees = |scaling: &Self| {
+            factors.iter().enumerate().all(|(i, &stored)| {
+                let want = scaling.divisor(inverse(i));
+                // Stored factors are f32 numbers computed in f32.
+                (f64::from(stored) - want).abs() <= 1e-4 * want
+            })
+        };
+        let mut tried = [Some(original_context), told].into_iter().flatten().map(scaling);
+        tried.find(agrees).ok_or(ConfigError::RopeFactors { original_context })
     }
 }
 
@@ -227,6 +240,8 @@ mod tests {
             (0..32).map(|i| llama32.divisor(5e5f64.powf(-f64::from(i) / 32.0)) as f32).collect();
         assert_eq!((factors[0], factors[31]), (1.0, 32.0));
         assert_eq!(RopeScaling::of_factors(&factors, 5e5, 8192)?, llama32);
+        // A wrong context is made good by the divisors that are interpolated.
+        assert_eq!(RopeScaling::of_factors(&factors, 5e5, 4096)?, llama32);
         factors[16] += 0.5;
         assert!(RopeScaling::of_factors(&factors, 5e5, 8192).is_err());
         assert_eq!(RopeScaling::of_factors(&[1.0; 4], 1e4, 8192)?, RopeScaling::None);

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use crate::config::{ConfigError, DecoderConfig, ModelType, Rope, RopeScaling, SlidingWindow};
+use super::architecture::{Architecture, Windows};
+use super::config::{PATTERN, norm_eps};
+use super::{rope, unsaid};
+use crate::config::{Block, DecoderConfig, Layers, ModelType, SlidingWindow};
 use crate::error::Error;
 use crate::source::{CONFIG, ModelSource, TOKENIZER, TOKENIZER_CONFIG, token_in};
 use crate::weights::gguf::Gguf;
@@ -17,8 +20,10 @@ const OF_ITS_FILE: [&str; 3] = ["general.alignment", "split.", "quantize."];
 /// What belongs to a model beside its numbers, as a GGUF file says it.
 #[derive(Debug)]
 pub struct About {
+    architecture: &'static Architecture,
     entries: Entries,
-    rope_factors: Option<Vec<f32>>,
+    /// Tensors that say how heads are turned.
+    factors: Vec<(&'static str, Vec<f32>)>,
     notes: Vec<String>,
 }
 
@@ -26,36 +31,46 @@ impl About {
     /// That of `source`: of a GGUF file every key as it is; of a folder, what its files say.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] if llama.cpp has no name for the tokenizer of a folder; [`Error::Read`], [`Error::Json`].
+    /// [`Error::Config`] if the family is not written as GGUF; [`Error::Tokenizer`] if llama.cpp has no name for the
+    /// tokenizer of a folder; [`Error::Read`], [`Error::Json`].
     pub fn of(source: &ModelSource) -> Result<Self, Error> {
         let path = source.weights.path();
-        if path.is_dir() { Self::of_folder(source, path) } else { Self::of_gguf(path) }
+        let file = if path.is_dir() { path.join(CONFIG) } else { path.to_path_buf() };
+        let refused = |reason| Error::Config { path: file.clone(), reason };
+        let architecture = Architecture::of_model(&source.config).map_err(refused)?;
+        if !path.is_dir() {
+            return Self::of_gguf(architecture, path);
+        }
+        unsaid::check(architecture, &source.config).map_err(refused)?;
+        Self::of_folder(architecture, source, path)
     }
 
-    fn of_gguf(path: &Path) -> Result<Self, Error> {
+    fn of_gguf(architecture: &'static Architecture, path: &Path) -> Result<Self, Error> {
         let gguf = Gguf::open(path)?;
         let mut entries = Entries::as_read(gguf.entries());
         entries.retain(|key| !OF_ITS_FILE.iter().any(|start| key.starts_with(start)));
-        Ok(Self { entries, rope_factors: gguf.rope_factors()?, notes: Vec::new() })
+        Ok(Self { architecture, entries, factors: rope::stored_factors(&gguf)?, notes: Vec::new() })
     }
 
-    fn of_folder(source: &ModelSource, folder: &Path) -> Result<Self, Error> {
+    fn of_folder(architecture: &'static Architecture, source: &ModelSource, folder: &Path) -> Result<Self, Error> {
         let config = &source.config;
-        sayable(config).map_err(|reason| Error::Config { path: folder.join(CONFIG), reason })?;
         let mut entries = Entries::default();
-        entries.set("general.architecture", Entry::Text("llama".to_owned()));
+        entries.set("general.architecture", Entry::Text(architecture.name.to_owned()));
         entries.set("general.type", Entry::Text("model".to_owned()));
         if let Some(name) = folder.file_name() {
             entries.set("general.name", Entry::Text(name.to_string_lossy().into_owned()));
         }
-        hyper_parameters(config, &mut entries);
+        hyper_parameters(architecture, config, &mut entries);
         let mut notes = Vec::new();
-        if let Some(SlidingWindow { tokens: window, .. }) = &config.sliding_window {
+        if let (Windows::Ignored, Some(SlidingWindow { tokens: window, .. })) =
+            (architecture.windows, &config.sliding_window)
+        {
             notes.push(format!(
                 "llama.cpp has no sliding windows for this architecture: beyond {window} tokens its attention sees more than the \
                  model's"
             ));
         }
+        notes.extend(rope::note(&config.rope));
         match &source.tokenizer {
             Some(tokenizer) => {
                 let written = tokenizer.to_gguf(config.vocab_size);
@@ -75,7 +90,7 @@ impl About {
         if let Some(template) = &source.chat_template {
             entries.set("tokenizer.chat_template", Entry::Text(template.clone()));
         }
-        Ok(Self { entries, rope_factors: rope_factors(config), notes })
+        Ok(Self { architecture, entries, factors: rope::factors(config), notes })
     }
 
     /// What a user should know of the file, in sentences.
@@ -83,9 +98,14 @@ impl About {
         &self.notes
     }
 
-    /// The divisors of the inverse rotary frequencies, if they are a tensor of the file.
-    pub(super) fn rope_factors(&self) -> Option<&[f32]> {
-        self.rope_factors.as_deref()
+    /// How llama.cpp stores the model.
+    pub(super) fn architecture(&self) -> &'static Architecture {
+        self.architecture
+    }
+
+    /// The divisors of the inverse rotary frequencies that are tensors of the file: names and numbers.
+    pub(super) fn factors(&self) -> &[(&'static str, Vec<f32>)] {
+        &self.factors
     }
 
     /// The metadata of a file whose matrices are mostly stored so.
@@ -97,63 +117,34 @@ impl About {
     }
 }
 
-/// Files of architecture `llama` are of these families.
-///
-/// # Errors
-/// [`ConfigError::NotAsGguf`] of another.
-pub(super) fn sayable(config: &DecoderConfig) -> Result<(), ConfigError> {
-    if let RopeScaling::Yarn { .. } | RopeScaling::Long { .. } = config.rope.scaling {
-        return Err(ConfigError::RopeNotAsGguf);
-    }
-    match config.model_type {
-        ModelType::Llama | ModelType::Mistral => Ok(()),
-        found => Err(ConfigError::NotAsGguf { found }),
-    }
-}
-
 /// The keys that [`DecoderConfig::from_gguf`] reads.
-fn hyper_parameters(config: &DecoderConfig, entries: &mut Entries) {
-    let mut sizes = vec![
-        ("block_count", config.layers),
-        ("context_length", config.context),
-        ("embedding_length", config.hidden_size),
-        ("feed_forward_length", config.intermediate_size),
-        ("attention.head_count", config.heads),
-        ("attention.head_count_kv", config.kv_heads),
-        ("attention.key_length", config.head_dim),
-        ("attention.value_length", config.head_dim),
-        ("rope.dimension_count", config.rope.rotated),
-        ("vocab_size", config.vocab_size),
-    ];
-    let mut floats =
-        vec![("rope.freq_base", config.rope.theta as f32), ("attention.layer_norm_rms_epsilon", config.norm_eps)];
-    sizes.extend(config.sliding_window.as_ref().map(|window| ("attention.sliding_window", window.tokens)));
-    match config.rope.scaling {
-        RopeScaling::None => {}
-        RopeScaling::Linear { factor } => {
-            entries.set("llama.rope.scaling.type", Entry::Text("linear".to_owned()));
-            floats.push(("rope.scaling.factor", factor as f32));
+fn hyper_parameters(architecture: &Architecture, config: &DecoderConfig, entries: &mut Entries) {
+    architecture.set(&config.to_json(), entries);
+    // Sizes of a configuration have been checked to fit.
+    let mut size = |end: &str, size: usize| entries.set(architecture.key(end), Entry::U32(size as u32));
+    size("attention.value_length", config.head_dim);
+    size("vocab_size", config.vocab_size);
+    let eps = norm_eps(config.model_type.family().norm);
+    entries.set(architecture.key(eps), Entry::F32(config.norm_eps));
+    rope::set(architecture, &config.rope, entries);
+    if config.model_type == ModelType::StableLm {
+        entries.set(architecture.key("use_parallel_residual"), Entry::Bool(config.block == Block::Parallel));
+    }
+    // One that no layer has is none; Gemma 2 would be taken to have the usual one.
+    let is_had = |_: &&SlidingWindow| {
+        config.model_type == ModelType::Gemma2 || (0..config.layers).any(|layer| config.window(layer).is_some())
+    };
+    let Some(window) = config.sliding_window.as_ref().filter(is_had) else {
+        // By this llama.cpp tells Phi-4 from the Phi-3 that have one.
+        if config.model_type == ModelType::Phi3 {
+            entries.set(architecture.key("attention.sliding_window"), Entry::U32(0));
         }
-        // llama.cpp takes the factors; of what they were made the reader needs to know this.
-        RopeScaling::Llama3 { original_context, .. } => {
-            sizes.push(("rope.scaling.original_context_length", original_context));
-        }
-        // Refused by `sayable`.
-        RopeScaling::Yarn { .. } | RopeScaling::Long { .. } => {}
+        return;
+    };
+    entries.set(architecture.key("attention.sliding_window"), Entry::U32(window.tokens as u32));
+    // A list, unless every layer has it and none would be taken for one that has not.
+    if window.layers != Layers::All || architecture.windows != Windows::Ignored {
+        let list = config.each_layer(|layer| window.layers.has(layer));
+        entries.set(architecture.key(PATTERN), Entry::Bools(list));
     }
-    for (key, size) in sizes {
-        // Sizes of a configuration have been checked to fit.
-        entries.set(format!("llama.{key}"), Entry::U32(size as u32));
-    }
-    for (key, x) in floats {
-        entries.set(format!("llama.{key}"), Entry::F32(x));
-    }
-}
-
-/// What llama.cpp's converter writes for Llama 3.1 and later: by what each inverse frequency is divided.
-fn rope_factors(config: &DecoderConfig) -> Option<Vec<f32>> {
-    let Rope { theta, rotated, scaling: scaling @ RopeScaling::Llama3 { .. } } = &config.rope else { return None };
-    let half = rotated / 2;
-    let inverse = |i: usize| theta.powf(-(i as f64) / half as f64);
-    Some((0..half).map(|i| scaling.divisor(inverse(i)) as f32).collect())
 }

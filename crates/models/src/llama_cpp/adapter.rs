@@ -7,19 +7,21 @@ use std::path::Path;
 
 use loract_autograd::Memory;
 
-use super::about::{self, QUANTISATION};
+use super::about::QUANTISATION;
+use super::architecture::Architecture;
 use super::model::row_order;
 use crate::adapter::CONFIG_FILE;
 use crate::attach::{FactorA, LoraConfig, Magnitude, Scaling, peft_names};
 use crate::decoder::Decoder;
 use crate::error::Error;
 use crate::weights::RowOrder;
-use crate::weights::gguf::names;
 use crate::weights::gguf::write::{Entries, Entry, GgufFile, GgufTensor, GgufType};
 use crate::weights::gguf::{Gguf, GgufError};
 use crate::weights::store::Numbers;
 
 const ALPHA: &str = "adapter.lora.alpha";
+const OTHERWISE: &str =
+    "which llama.cpp's adapters cannot say; export the merged model instead, without --adapter-only";
 
 /// The pairs of `decoder`, which have the settings `config` read from the adapter in `folder`, in one file.
 ///
@@ -33,9 +35,9 @@ pub fn adapter_file<'a>(
 ) -> Result<GgufFile<'a>, Error> {
     let refused = |what| Error::Adapter { path: folder.join(CONFIG_FILE), what };
     sayable(config).map_err(refused)?;
-    about::sayable(decoder.config()).map_err(|reason| refused(reason.to_string()))?;
+    let architecture = Architecture::of_model(decoder.config()).map_err(|reason| refused(reason.to_string()))?;
     let mut entries = Entries::default();
-    entries.set("general.architecture", Entry::Text("llama".to_owned()));
+    entries.set("general.architecture", Entry::Text(architecture.name.to_owned()));
     entries.set("general.type", Entry::Text("adapter".to_owned()));
     entries.set("adapter.type", Entry::Text("lora".to_owned()));
     entries.set(ALPHA, Entry::F32(config.scale() * config.rank as f32));
@@ -43,40 +45,45 @@ pub fn adapter_file<'a>(
     let mut tensors = Vec::new();
     for (layer, linear) in decoder.linears() {
         let Some(lora) = &linear.lora else { continue };
-        let weight = weight_name(&layer);
-        let orders = [RowOrder::AsIs, row_order(&weight, decoder.config())];
+        let weight = weight_name(architecture, &layer);
+        let weight = weight.ok_or_else(|| refused(format!("it has pairs of experts ({layer}), {OTHERWISE}")))?;
+        let orders = [RowOrder::AsIs, row_order(architecture, &weight, decoder.config())];
         for ((end, factor), order) in ["lora_a", "lora_b"].into_iter().zip(lora.factors()).zip(orders) {
             let shape = vec![factor.rows(), factor.cols()];
             tensors.push(GgufTensor {
                 name: format!("{weight}.{end}"),
                 stored: stored.of_shape(&shape),
                 shape,
-                numbers: Numbers::Tensor(factor),
+                numbers: vec![Numbers::Tensor(factor)],
                 order,
+                plus: 0.0,
             });
         }
     }
     Ok(GgufFile { entries, tensors })
 }
 
-/// llama.cpp's name of the weight of a linear layer.
-fn weight_name(layer: &str) -> String {
+/// llama.cpp's name of the weight of a linear layer; `None` if it is of an expert, whose matrices are one tensor.
+fn weight_name(architecture: &Architecture, layer: &str) -> Option<String> {
     let weight = format!("{layer}.weight");
-    names::llama_cpp(&weight).unwrap_or(weight)
+    match architecture.llama_cpp(&weight) {
+        Some((_, Some(_))) => None,
+        Some((name, None)) => Some(name),
+        None => Some(weight),
+    }
 }
 
 /// An error says which setting is not.
 fn sayable(config: &LoraConfig) -> Result<(), String> {
-    let otherwise = "which llama.cpp's adapters cannot say; export the merged model instead, without --adapter-only";
     if config.magnitude == Magnitude::Trained {
-        return Err(format!("use_dora is true, {otherwise}"));
+        return Err(format!("use_dora is true, {OTHERWISE}"));
     }
     if !config.modules_to_save.is_empty() {
-        return Err(format!("modules_to_save is {}, {otherwise}", config.modules_to_save.join(", ")));
+        return Err(format!("modules_to_save is {}, {OTHERWISE}", config.modules_to_save.join(", ")));
     }
     // It takes an α of 0 for "no scale", which is 1.
     if config.alpha == 0.0 {
-        return Err(format!("lora_alpha is 0, {otherwise}"));
+        return Err(format!("lora_alpha is 0, {OTHERWISE}"));
     }
     Ok(())
 }
@@ -84,16 +91,19 @@ fn sayable(config: &LoraConfig) -> Result<(), String> {
 /// Attaches the adapter in a file that [`adapter_file`] made to `decoder`.
 ///
 /// # Errors
-/// [`Error::Gguf`] if it is damaged or no adapter; [`Error::Weights`] with every tensor that is not of this model;
+/// [`Error::Config`] if the family is not written as GGUF; [`Error::Gguf`] if it is damaged or no adapter; [`Error::Weights`] with every tensor that is not of this model;
 /// [`Error::MissingTensor`] if a pair has one factor only; [`Error::WrongShape`].
 pub fn load_adapter(memory: &Memory, decoder: &mut Decoder, path: &Path) -> Result<LoraConfig, Error> {
+    let architecture = Architecture::of_model(decoder.config());
+    let architecture = architecture.map_err(|reason| Error::Config { path: path.to_path_buf(), reason })?;
     let gguf = Gguf::open(path)?;
     let damaged = |reason| Error::Gguf { path: path.to_path_buf(), reason };
     let missing = || damaged(GgufError::MissingKey { key: ALPHA.to_owned() });
     let alpha = gguf.metadata().float(ALPHA).map_err(damaged)?.ok_or_else(missing)?;
-    let paired = |layer: &String| gguf.shape(&format!("{}.lora_a", weight_name(layer))).is_some();
+    let factor_a = |layer: &String| gguf.shape(&format!("{}.lora_a", weight_name(architecture, layer)?));
+    let paired = |layer: &String| factor_a(layer).is_some();
     let targets: Vec<String> = decoder.linears().map(|(layer, _)| layer).filter(paired).collect();
-    let first = targets.first().and_then(|layer| gguf.shape(&format!("{}.lora_a", weight_name(layer))));
+    let first = targets.first().and_then(factor_a);
     let config = LoraConfig {
         rank: first.and_then(|shape| shape.first().copied()).unwrap_or(0),
         alpha: alpha as f32,
@@ -109,10 +119,10 @@ pub fn load_adapter(memory: &Memory, decoder: &mut Decoder, path: &Path) -> Resu
     let layers: Vec<String> = decoder.linears().map(|(layer, _)| layer).collect();
     let config = decoder.attach_with(memory, &config, |tag, name, rows, cols| {
         let layer = &layers[tag as usize];
-        let weight = weight_name(layer);
+        let weight = weight_name(architecture, layer).unwrap_or_else(|| layer.clone());
         let (end, order) = match *name == peft_names(layer)[0] {
             true => ("lora_a", RowOrder::AsIs),
-            false => ("lora_b", row_order(&weight, &shape_of)),
+            false => ("lora_b", row_order(architecture, &weight, &shape_of)),
         };
         let taken = weights.take_matrix(&Memory::new(), &format!("{weight}.{end}"), rows, cols)?;
         Ok(order.to_hugging_face(rows, taken.to_f32()))

@@ -77,11 +77,36 @@ pub struct Stored {
     pub bytes: Bytes,
     /// Order of the rows.
     pub order: RowOrder,
+    /// What was added to the numbers when they were stored; a vector is taken without it. Of a matrix 0.
+    pub plus: f32,
     /// The file, for messages.
     pub file: Arc<Path>,
 }
 
 impl Stored {
+    /// The `rows` rows from `start` on (numbers of a vector); `None` if there are no such rows.
+    pub(crate) fn rows(&self, start: usize, rows: usize) -> Option<Self> {
+        let (_, inner) = self.shape.split_first()?;
+        self.part(start, [&[rows], inner].concat())
+    }
+
+    /// What is at `index` of the first size, of one size less.
+    pub(crate) fn at(&self, index: usize) -> Option<Self> {
+        let (_, inner) = self.shape.split_first()?;
+        self.part(index, inner.to_vec())
+    }
+
+    /// The part of this shape that begins at `start` of the first size.
+    fn part(&self, start: usize, shape: Vec<usize>) -> Option<Self> {
+        let bytes = |shape: &[usize]| {
+            let numbers = shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size))?;
+            self.dtype.row_bytes(numbers)
+        };
+        let start = start.checked_mul(bytes(&self.shape[1..])?)?;
+        let part = self.bytes.part(start..start.checked_add(bytes(&shape)?)?)?;
+        Some(Self { shape, bytes: part, ..self.clone() })
+    }
+
     fn frozen(self, memory: &Memory, rows: usize, cols: usize) -> Result<Frozen, Error> {
         let order = self.order.stored_rows(rows);
         let frozen = Frozen::new(memory, self.dtype, rows, cols, self.bytes)?;
@@ -176,9 +201,13 @@ impl Weights {
     pub fn take_vector(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
         let len = shape.iter().product();
         let mut stored = self.take(name, shape)?;
+        let plus = stored.plus;
         let order = std::mem::replace(&mut stored.order, RowOrder::AsIs).stored_rows(len);
         // The numbers leave the frozen form at once, so its bytes are counted nowhere.
-        let numbers = stored.frozen(&Memory::new(), 1, len)?.to_f32();
+        let mut numbers = stored.frozen(&Memory::new(), 1, len)?.to_f32();
+        if plus != 0.0 {
+            numbers.iter_mut().for_each(|x| *x -= plus);
+        }
         Ok(match order {
             Some(order) => order.into_iter().map(|row| numbers[row]).collect(),
             None => numbers,
@@ -223,10 +252,11 @@ mod tests {
             shape: vec![6],
             bytes: Bytes::owned(numbers.iter().flat_map(|x| x.to_le_bytes()).collect()),
             order: RowOrder::RotaryPairs { heads: 1 },
+            plus: 1.0,
             file: Path::new("m").into(),
         };
         weights.insert("bias".to_owned(), stored)?;
-        assert_eq!(weights.take_vector("bias", &[6])?, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        assert_eq!(weights.take_vector("bias", &[6])?, [-1.0, 0.0, 1.0, 2.0, 3.0, 4.0]);
         Ok(())
     }
 }

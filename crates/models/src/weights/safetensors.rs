@@ -72,8 +72,14 @@ fn add(weights: &mut Weights, path: &Path, shared: Shared) -> Result<(), Error> 
         let at = 8 + header;
         let part = Bytes::new(shared.clone(), at + start..at + end);
         let part = part.ok_or_else(|| damaged(::safetensors::SafeTensorError::InvalidOffset(name.clone())))?;
-        let stored =
-            Stored { dtype, shape: info.shape.clone(), bytes: part, order: RowOrder::AsIs, file: file.clone() };
+        let stored = Stored {
+            dtype,
+            shape: info.shape.clone(),
+            bytes: part,
+            order: RowOrder::AsIs,
+            plus: 0.0,
+            file: file.clone(),
+        };
         weights.insert(name, stored)?;
     }
     Ok(())

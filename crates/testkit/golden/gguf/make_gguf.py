@@ -6,8 +6,10 @@ make_golden.py (llama.gguf is made from ../llama-tied):
 
 Versions: gguf 0.19.0, numpy 2.4.6, safetensors 0.8.0. It writes next to itself:
 
-  blocks.gguf         one random tensor of 3 rows x 64 columns per type,
-                      named after its type (F32, F16, BF16, Q8_0, ...)
+  blocks.gguf         one random tensor per type, named after its type: 3 rows
+                      x 64 columns quantised by the package (F32, F16, BF16,
+                      Q8_0, ...), 2 rows x 512 columns of random codes and
+                      scales in the types that it only reads (Q2_K to Q6_K)
   blocks.safetensors  the same tensors dequantised to f32
   written.gguf        rows that are hard to round (F32), and the same rows as
                       `gguf.quants.quantize` stores them in each type that
@@ -28,6 +30,8 @@ from safetensors.numpy import load_file, save_file
 HERE = Path(__file__).resolve().parent
 MODEL = HERE.parent / "llama-tied"
 TYPES = [Type.F32, Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1]
+# Blocks of 256, and where their f16 numbers are.
+SUPER_BLOCKS = {Type.Q2_K: [80, 82], Type.Q3_K: [108], Type.Q4_K: [0, 2], Type.Q5_K: [0, 2], Type.Q6_K: [208]}
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 BYTES = ["Ċ", "Ġ", *".,?!", *"0123456789", *"abcdefghijklmnopqrstuvwxyz"]
@@ -59,6 +63,12 @@ def make_blocks():
         values[1] *= 100.0  # rows of different scale, and one block of zeros
         values[2, :32] = 0.0
         writer.add_tensor(t.name, gguf.quants.quantize(values, t), raw_dtype=t)
+    for t, places in SUPER_BLOCKS.items():
+        blocks = rng.integers(0, 256, (4, gguf.GGML_QUANT_SIZES[t][1]), dtype=np.uint8)
+        for at in places:
+            scales = np.array([[0.5], [-1e-2], [1e-6], [0.0]]) * rng.uniform(1.0, 2.0, (4, 1))
+            blocks[:, at : at + 2] = scales.astype(np.float16).view(np.uint8)
+        writer.add_tensor(t.name, blocks.reshape(2, -1), raw_dtype=t)
     finish(writer)
 
     tensors = gguf.GGUFReader(path).tensors

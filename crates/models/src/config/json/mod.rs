@@ -33,6 +33,11 @@ impl DecoderConfig {
         config.map_err(|reason| Error::Config { path: path.to_path_buf(), reason })
     }
 
+    /// The configuration in these values of a `config.json`.
+    pub(crate) fn of_map(values: &Map<String, Value>) -> Result<Self, ConfigError> {
+        Self::of_values(&Fields(values), &Fields(&Map::new()))
+    }
+
     /// As a `config.json`, which [`Self::from_json`] reads as the same configuration.
     pub fn to_json(&self) -> Map<String, Value> {
         // A GGUF file calls Mistral llama too; in a folder a Llama has no window.

@@ -115,7 +115,7 @@ fn scaling(config: &Fields<'_>, inner: &Fields<'_>, context: usize) -> Result<Ro
 }
 
 /// `rope_scaling`, which [`read`] reads as the same.
-pub(super) fn written(scaling: &RopeScaling) -> Value {
+pub(crate) fn written(scaling: &RopeScaling) -> Value {
     match scaling {
         RopeScaling::None => Value::Null,
         RopeScaling::Linear { factor } => json!({ "rope_type": "linear", "factor": factor }),

@@ -47,7 +47,7 @@ pub(crate) fn listed(config: &Fields<'_>) -> Result<Option<Vec<bool>>, ConfigErr
     types.map(|types| types.into_iter().map(has_window).collect()).transpose()
 }
 
-pub(super) fn layer_type(has_window: bool) -> &'static str {
+pub(crate) fn layer_type(has_window: bool) -> &'static str {
     LAYER_TYPES[usize::from(has_window)]
 }
 

@@ -69,4 +69,9 @@ pub enum GgufError {
         "{tensor} has {rows} rows, which are not {heads} heads of an even size; metadata and weights do not belong together"
     )]
     HeadRows { tensor: String, rows: usize, heads: usize },
+    /// A tensor of several matrices has not as many rows as they have.
+    #[error(
+        "{tensor} has {rows} rows, and the {parts} in it have {expected}; metadata and weights do not belong together"
+    )]
+    Parts { tensor: String, parts: &'static str, rows: usize, expected: usize },
 }

@@ -120,13 +120,13 @@ impl Metadata {
         self.unsigned(key)?.map(usize::try_from).transpose().map_err(too_large)
     }
 
-    /// A float.
+    /// A float that is a number.
     ///
     /// # Errors
-    /// [`GgufError::Kind`] if the value is of another kind.
+    /// [`GgufError::Kind`] if the value is of another kind, infinite or not a number.
     pub fn float(&self, key: &str) -> Result<Option<f64>, GgufError> {
-        self.of_kind(key, "a float", |value| match value {
-            Value::Float(x) => Some(*x),
+        self.of_kind(key, "a finite float", |value| match value {
+            Value::Float(x) => Some(*x).filter(|x| x.is_finite()),
             _ => None,
         })
     }
@@ -138,6 +138,17 @@ impl Metadata {
     pub fn bool(&self, key: &str) -> Result<Option<bool>, GgufError> {
         self.of_kind(key, "true or false", |value| match value {
             Value::Bool(b) => Some(*b),
+            _ => None,
+        })
+    }
+
+    /// An array of truth values.
+    ///
+    /// # Errors
+    /// [`GgufError::Kind`] if the value is of another kind.
+    pub fn bools(&self, key: &str) -> Result<Option<&[bool]>, GgufError> {
+        self.of_kind(key, "an array of true and false", |value| match value {
+            Value::Array(Array::Bool(values)) => Some(values.as_slice()),
             _ => None,
         })
     }

@@ -1,4 +1,5 @@
-//! GGUF files (versions 2 and 3, little-endian), the format of llama.cpp: this is the reader, [`mod@write`] the writer.
+//! GGUF files (versions 2 and 3, little-endian), the format of llama.cpp: this is the reader, [`mod@write`] the writer. What
+//! names and keys mean, [`crate::llama_cpp`] knows.
 //!
 //! | part | content |
 //! |---|---|
@@ -13,7 +14,6 @@
 mod cursor;
 mod error;
 mod metadata;
-pub(crate) mod names;
 mod types;
 pub mod write;
 
@@ -114,7 +114,7 @@ impl Gguf {
             dtype: types::name(info.type_id),
             supported: types::SUPPORTED,
         })?;
-        let damaged = |reason| Error::Gguf { path: self.path.clone(), reason };
+        let damaged = |reason| self.damaged(reason);
         if !info.offset.is_multiple_of(self.alignment) {
             let (tensor, offset, alignment) = (name(), info.offset, self.alignment);
             return Err(damaged(GgufError::Misaligned { tensor, offset, alignment }));
@@ -130,50 +130,27 @@ impl Gguf {
             let file = (*self.shared).as_ref().len();
             damaged(GgufError::Outside { tensor: name(), offset: info.offset, size, data_start: self.data_start, file })
         })?;
-        Ok(Stored { dtype, shape: info.shape.clone(), bytes, order: RowOrder::AsIs, file: file.clone() })
+        Ok(Stored { dtype, shape: info.shape.clone(), bytes, order: RowOrder::AsIs, plus: 0.0, file: file.clone() })
     }
 
-    /// Every tensor under its Hugging Face name (a name that is not known stays), q and k with the row order that
-    /// llama.cpp's converter gives them. `rope_freqs.weight` is left out: the configuration reads it.
-    ///
-    /// # Errors
-    /// If a tensor is of a type that is not read, reaches past the end of the file or is there twice.
-    pub fn weights(&self) -> Result<Weights, Error> {
+    /// Every tensor as it is stored, under the file's names, in its order.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = Result<(&str, Stored), Error>> {
         let file: Arc<Path> = self.path.as_path().into();
-        let mut weights = Weights::new(&self.path);
-        for info in self.infos.iter().filter(|info| info.name != names::ROPE_FACTORS) {
-            let mut stored = self.stored(info, &file)?;
-            stored.order = self.row_order(info).map_err(|reason| Error::Gguf { path: self.path.clone(), reason })?;
-            weights.insert(names::hugging_face(&info.name).unwrap_or_else(|| info.name.clone()), stored)?;
-        }
-        Ok(weights)
+        self.infos.iter().map(move |info| Ok((info.name.as_str(), self.stored(info, &file)?)))
     }
 
-    fn row_order(&self, info: &Info) -> Result<RowOrder, GgufError> {
-        let Some(key) = names::heads_key(&info.name) else { return Ok(RowOrder::AsIs) };
-        let key = match key {
-            names::KV_HEADS if !self.metadata.contains(key) => names::HEADS,
-            key => key,
-        };
-        let heads = self.metadata.size(key)?.ok_or_else(|| GgufError::MissingKey { key: key.to_owned() })?;
-        let rows = info.shape.first().copied().unwrap_or(0);
-        if heads == 0 || !rows.is_multiple_of(heads) || !(rows / heads).is_multiple_of(2) || rows == 0 {
-            return Err(GgufError::HeadRows { tensor: info.name.clone(), rows, heads });
-        }
-        Ok(RowOrder::RotaryPairs { heads })
-    }
-
-    /// The factors by which inverse rotary frequencies are divided, if the file has them (Llama 3.1 and later).
-    ///
-    /// # Errors
-    /// As [`Self::weights`].
-    pub fn rope_factors(&self) -> Result<Option<Vec<f32>>, Error> {
-        let Some(info) = self.infos.iter().find(|info| info.name == names::ROPE_FACTORS) else { return Ok(None) };
-        let file: Arc<Path> = self.path.as_path().into();
+    /// The numbers of the vector that the file calls `name`, if it has it.
+    pub(crate) fn vector(&self, name: &str) -> Result<Option<Vec<f32>>, Error> {
+        let Some(info) = self.infos.iter().find(|info| info.name == name) else { return Ok(None) };
         let len = info.shape.first().copied().unwrap_or(0);
         let mut one = Weights::new(&self.path);
-        one.insert(info.name.clone(), self.stored(info, &file)?)?;
-        Ok(Some(one.take_vector(names::ROPE_FACTORS, &[len])?))
+        one.insert(info.name.clone(), self.stored(info, &self.path.as_path().into())?)?;
+        Ok(Some(one.take_vector(name, &[len])?))
+    }
+
+    /// The error that this is wrong with the file.
+    pub(crate) fn damaged(&self, reason: GgufError) -> Error {
+        Error::Gguf { path: self.path.clone(), reason }
     }
 }
 

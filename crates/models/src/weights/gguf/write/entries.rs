@@ -18,6 +18,8 @@ pub enum Entry {
     Texts(Vec<String>),
     /// An array of i32.
     I32s(Vec<i32>),
+    /// An array of true and false.
+    Bools(Vec<bool>),
     /// Type and value as they stand in another file.
     AsRead(Bytes),
 }
@@ -39,6 +41,10 @@ impl Entry {
             Entry::I32s(numbers) => {
                 array(out, 5, numbers.len());
                 out.extend(numbers.iter().flat_map(|n| n.to_le_bytes()));
+            }
+            Entry::Bools(values) => {
+                array(out, 7, values.len());
+                out.extend(values.iter().map(|&value| u8::from(value)));
             }
             Entry::AsRead(bytes) => out.extend(bytes.as_slice()),
         }

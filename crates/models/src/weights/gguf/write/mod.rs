@@ -88,10 +88,12 @@ pub struct GgufTensor<'a> {
     pub name: String,
     /// Sizes, slowest first (rows, columns).
     pub shape: Vec<usize>,
-    /// Its numbers, rows in Hugging Face's order.
-    pub numbers: Numbers<'a>,
+    /// Its numbers, rows in Hugging Face's order: those of one tensor, or of several one after the other.
+    pub numbers: Vec<Numbers<'a>>,
     /// The order that its rows get.
     pub order: RowOrder,
+    /// What is added to them.
+    pub plus: f32,
     /// How they are written; fits the shape ([`GgufType::of_shape`]).
     pub stored: GgufType,
 }
@@ -105,7 +107,11 @@ impl GgufTensor<'_> {
 
     fn encoded(&self) -> Vec<u8> {
         let rows = self.shape.first().copied().unwrap_or(1);
-        blocks::encode(self.stored, &self.order.to_stored(rows, self.numbers.to_f32()))
+        let mut numbers: Vec<f32> = self.numbers.iter().flat_map(|numbers| numbers.to_f32()).collect();
+        if self.plus != 0.0 {
+            numbers.iter_mut().for_each(|x| *x += self.plus);
+        }
+        blocks::encode(self.stored, &self.order.to_stored(rows, numbers))
     }
 
     /// Its description in the header; `offset` is where it begins in the data.
