@@ -8,7 +8,7 @@ use loract_models::{
     AttentionBias, Block, DecoderConfig, HeadNorm, Layers, ModelType, Rope, RopeScaling, Scales, SlidingWindow,
     read_config,
 };
-use loract_testkit::golden::{DECODERS, folder};
+use loract_testkit::golden::{DECODERS, folder, json};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -117,6 +117,38 @@ fn a_configuration_written_and_read_again_is_the_same() -> Outcome {
     Ok(())
 }
 
+/// Of a config.json with sizes only, every family takes for granted what Transformers does (`make_defaults.py`).
+#[test]
+fn what_is_not_said_is_what_transformers_takes_for_granted() -> Outcome {
+    let golden = json(&folder("defaults.json"));
+    for model_type in ModelType::ALL {
+        let (name, want) = (model_type.to_string(), &golden["families"][model_type.to_string()]);
+        let mut said = golden["sizes"].clone();
+        said["model_type"] = name.clone().into();
+        let config = parse(&said.to_string(), None).map_err(|message| format!("{name}: {message}"))?;
+        let close = |got: f64, key: &str| want[key].as_f64().is_some_and(|want| (got - want).abs() <= 1e-6 * want);
+        assert!(close(config.rope.theta, "theta") && close(f64::from(config.norm_eps), "eps"), "{name}: {config:?}");
+        assert_eq!(want["kv_heads"], config.kv_heads, "{name}");
+        assert_eq!(want["head_dim"], config.head_dim, "{name}");
+        assert_eq!(want["context"], config.context, "{name}");
+        assert_eq!(want["rotated"], config.rope.rotated, "{name}");
+        assert_eq!(want["tied"], config.tied, "{name}");
+        let activation = match want["activation"].as_str() {
+            Some("silu") => Activation::Silu,
+            Some("gelu_new" | "gelu_pytorch_tanh") => Activation::GeluTanh,
+            other => return Err(format!("{name}: {other:?}").into()),
+        };
+        assert_eq!(config.activation, activation, "{name}");
+        let windows: Vec<_> = (0..config.layers).map(|layer| config.window(layer)).collect();
+        assert_eq!(want["windows"], serde_json::json!(windows), "{name}");
+        let experts = config.experts.as_ref().map(|experts| [experts.count, experts.chosen, experts.width]);
+        assert_eq!(want["experts"], serde_json::json!(experts), "{name}");
+        let softcaps = [config.attention_softcap, config.logit_softcap];
+        assert_eq!(want["softcaps"], serde_json::json!(softcaps), "{name}");
+    }
+    Ok(())
+}
+
 const OLD: &str = r#"{"model_type": "llama", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
     "intermediate_size": 48, "vocab_size": 64, "rope_theta": 500000.0, "rms_norm_eps": 1e-05, "hidden_act": "silu",
     "rope_scaling": null, "bos_token_id": 1, "eos_token_id": [2, 3]}"#;
@@ -212,6 +244,30 @@ fn what_is_refused_is_named() {
     for (from, to, want) in cases {
         let message = changed(from, to).err().unwrap_or_default();
         assert!(message.starts_with("config.json: ") && message.contains(want), "{message:?}, expected {want:?}");
+    }
+    // Of other families.
+    for (family, keys, want) in [
+        ("gemma2", r#""layer_types": ["full_attention"]"#, "layer_types lists 1 layers, num_hidden_layers is 2"),
+        (
+            "gemma2",
+            r#""layer_types": ["full_attention", "chunked"]"#,
+            "layer_types has chunked; supported: full_attention",
+        ),
+        ("gemma2", r#""use_bidirectional_attention": true"#, "use_bidirectional_attention is true"),
+        ("gemma3_text", r#""sliding_window_pattern": 0"#, "sliding_window_pattern is 0"),
+        ("smollm3", r#""no_rope_layers": [1]"#, "no_rope_layers lists 1 layers, num_hidden_layers is 2"),
+        ("phi", r#""qk_layernorm": true"#, "qk_layernorm is true, which is not supported for phi and stablelm"),
+        ("stablelm", r#""qk_layernorm": true"#, "qk_layernorm is true"),
+        ("qwen3_moe", r#""decoder_sparse_step": 0"#, "decoder_sparse_step is 0"),
+        ("qwen3_moe", r#""num_experts": 0"#, "the number of experts is 0, expected 1 to 10000"),
+        ("olmoe", r#""num_experts": 4, "num_experts_per_tok": 5"#, "num_experts_per_tok is 5, expected 1 to 4"),
+        ("cohere", r#""logit_scale": 0"#, "the scale of logits is 0, expected a positive number"),
+        ("olmo", r#""clip_qkv": -1"#, "clip_qkv is -1, expected a positive number"),
+    ] {
+        let (from, to) =
+            (r#""model_type": "llama""#, format!(r#""model_type": "{family}", "num_key_value_heads": 4, {keys}"#));
+        let message = changed(from, &to).err().unwrap_or_default();
+        assert!(message.contains(want), "{family}: {message:?}, expected {want:?}");
     }
     assert!(parse("[]", None).is_err_and(|message| message.starts_with("config.json is not the JSON expected: ")));
 }

@@ -108,6 +108,9 @@ fn runs_again(memory: &Memory, decoder: &Decoder) -> Outcome {
         &[7, 7, 7],
         &long[..20],
         &long,
+        &long[..13],
+        &long[..12],
+        &long,
     ] {
         generator.set_text(text);
         assert_eq!(generator.next_token()?, fresh(text)?, "{text:?}");

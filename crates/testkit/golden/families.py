@@ -246,5 +246,6 @@ FAMILIES = {
         ),
     ),
     # In the ninth step an expert of the first layer has no tokens; in the tenth it has some again.
-    "olmoe": Case(35, OlmoeConfig(**mixture("num_experts"), **rope(50.0), norm_topk_prob=False), steps=True),
+    # Some elements of q, k and v are clipped, after their norm.
+    "olmoe": Case(36, OlmoeConfig(**mixture("num_experts"), **rope(50.0), norm_topk_prob=False, clip_qkv=1.2)),
 }

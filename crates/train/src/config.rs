@@ -169,7 +169,7 @@ impl RunConfig {
         for (&site, form) in &self.sites {
             let features = match site {
                 Site::AttnQkv | Site::AttnOut => model.heads * model.head_dim,
-                Site::ActFn | Site::MlpOut => model.intermediate_size,
+                Site::ActFn | Site::MlpOut => model.widest_mlp(),
                 _ => model.hidden_size,
             };
             if let Form::LowRank(Factored { rank: Rank::Count(k), .. })

@@ -111,6 +111,42 @@ fn every_gradient_equals_pefts_in_every_preset_at_full_rank() -> Result {
     Ok(())
 }
 
+/// The last row of a mixture leaves experts idle: theirs are gradients of zeros, where PyTorch has none.
+#[test]
+fn an_idle_experts_gradient_is_zeros() -> Result {
+    for name in ["mixtral", "qwen3-moe", "olmoe"] {
+        for (preset, policy) in presets(Rank::Fraction { num: 1, den: 1 }) {
+            let case = open(name, true)?;
+            let golden = tensors(&case.folder.join("golden.safetensors"));
+            let last = case.data.examples().len() - 1;
+            let batch = rows(&case.data, last..last + 1);
+            let want = json(&case.folder.join("golden.json"))["idle_loss"].as_f64().ok_or("a loss")?;
+            let mut trainer = trainer(case, policy);
+            // Once before, so that memory is used again.
+            let busy = trainer.gradient(&[rows(&open(name, true)?.data, 0..4)])?;
+            drop(busy);
+            let Gradient { grads, loss, .. } = trainer.gradient(&[batch])?;
+            assert!((loss - want).abs() <= TOLERANCE * want, "{name} {preset}: {loss} {want}");
+            let mut idle = 0;
+            for param in trainer.decoder().params() {
+                let gradient = grads.get(param).ok_or_else(|| format!("{} has no gradient", param.name()))?.to_vec();
+                match golden.get(&format!("idle.grad.{}", param.name())) {
+                    Some((_, want)) => {
+                        let error = relative_error(&gradient, want);
+                        assert!(error <= TOLERANCE, "{name} {preset} {}: {error}", param.name());
+                    }
+                    None => {
+                        idle += 1;
+                        assert!(gradient.iter().all(|&g| g == 0.0), "{name} {preset} {}", param.name());
+                    }
+                }
+            }
+            assert!(idle > 0, "{name}");
+        }
+    }
+    Ok(())
+}
+
 /// Recomputation and compression never change forward: the same loss to the last bit.
 #[test]
 fn losses_are_bit_identical_in_every_preset() -> Result {

@@ -36,11 +36,13 @@ impl ExpertWeights {
 
 /// More experts than any layer has; a damaged file must not make a loader ask for billions of tensors.
 pub(crate) const MOST_EXPERTS: usize = 10_000;
+/// The same of all layers together.
+const MOST_IN_ALL: usize = 100_000;
 
 impl Experts {
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    pub(super) fn check(&self, layers: usize) -> Result<(), ConfigError> {
         for (key, size, most) in [
-            ("num_experts", self.count, MOST_EXPERTS),
+            ("the number of experts", self.count, MOST_EXPERTS.min(MOST_IN_ALL / layers.max(1))),
             ("num_experts_per_tok", self.chosen, self.count),
             ("moe_intermediate_size", self.width, u32::MAX as usize),
         ] {

@@ -122,6 +122,21 @@ impl DecoderConfig {
         self.sliding_window.as_ref().and_then(|window| window.of_layer(layer))
     }
 
+    /// Width inside the widest MLP of a layer, an expert's where all layers have experts.
+    pub fn widest_mlp(&self) -> usize {
+        let has_experts = |layer| self.experts.as_ref().is_some_and(|experts| experts.layers.has(layer));
+        let width = |layer| match &self.experts {
+            Some(experts) if has_experts(layer) => experts.width,
+            _ => self.intermediate_size,
+        };
+        (0..self.layers).map(width).max().unwrap_or(self.intermediate_size)
+    }
+
+    /// Whether norms of heads have a weight for each head.
+    pub(crate) fn has_own_head_norms(&self) -> bool {
+        self.model_type.family().head_norm.over == family::Over::OwnHead
+    }
+
     /// Whether the MLP has a gate.
     pub fn is_gated(&self) -> bool {
         !matches!(self.model_type.family().mlp, family::MlpNames::Plain { .. })
@@ -195,7 +210,7 @@ impl DecoderConfig {
         for rope in [Some(&self.rope), self.local_rope.as_ref()].into_iter().flatten() {
             rope.check(self.head_dim)?;
         }
-        self.experts.as_ref().map_or(Ok(()), |experts| experts.check())?;
+        self.experts.as_ref().map_or(Ok(()), |experts| experts.check(self.layers))?;
         Ok(self)
     }
 }

@@ -60,14 +60,14 @@ impl Attention {
 
     fn attend<'m>(&'m self, tape: &mut Tape<'m>, y: Var, rows: &RowsOf) -> Result<Var, Error> {
         let [mut q, mut k, mut v] = self.project(tape, y)?;
+        if let Some([q_norm, k_norm]) = &self.head_norms {
+            q = ops::norm(tape, &q, &q_norm.part, &[Site::AttnQkv])?;
+            k = ops::norm(tape, &k, &k_norm.part, &[Site::AttnQkv])?;
+        }
         if let Some(limit) = self.clip {
             q = ops::clamp(tape, q, limit)?;
             k = ops::clamp(tape, k, limit)?;
             v = ops::clamp(tape, v, limit)?;
-        }
-        if let Some([q_norm, k_norm]) = &self.head_norms {
-            q = ops::norm(tape, &q, &q_norm.part, &[Site::AttnQkv])?;
-            k = ops::norm(tape, &k, &k_norm.part, &[Site::AttnQkv])?;
         }
         if let Some((table, positions)) = rows.turn(self.turn) {
             q = ops::rope(tape, q, table, positions)?;

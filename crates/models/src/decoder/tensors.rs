@@ -46,9 +46,12 @@ impl Decoder {
     pub fn tensors(&self) -> Vec<(String, TensorRef<'_>)> {
         let mut all = vec![(weight_of(EMBEDDING), TensorRef::Matrix(&self.embed_tokens))];
         for (i, layer) in self.layers.iter().enumerate() {
-            layer.parts().into_iter().for_each(|part| list(part, &layer_name(i, ""), &mut all));
+            layer
+                .parts()
+                .into_iter()
+                .for_each(|part| list(part, &layer_name(i, ""), self.config.has_own_head_norms(), &mut all));
         }
-        list(Part::Norm(&self.norm), "", &mut all);
+        list(Part::Norm(&self.norm), "", false, &mut all);
         all.extend(self.lm_head.as_ref().map(|head| (weight_of(HEAD), TensorRef::Matrix(head))));
         all.extend(self.head_bias.as_ref().map(|bias| (bias_of(HEAD), TensorRef::Vector(bias))));
         all
@@ -158,11 +161,11 @@ impl Decoder {
     }
 }
 
-/// The tensors of a part of a layer whose names begin with `prefix`.
-fn list<'a>(part: Part<'a>, prefix: &str, all: &mut Vec<(String, TensorRef<'a>)>) {
+/// The tensors of a part of a layer whose names begin with `prefix`; `own_heads` tells that norms of heads have a row for each.
+fn list<'a>(part: Part<'a>, prefix: &str, own_heads: bool, all: &mut Vec<(String, TensorRef<'a>)>) {
     let (name, weight, bias) = match part {
         Part::Norm(Named { name, part: Norm { width, weight, bias, .. } }) => {
-            let heads = |values: &'a Values| match values.value().cols() > *width {
+            let heads = |values: &'a Values| match own_heads && name.starts_with("self_attn.") {
                 true => TensorRef::Heads(values, *width),
                 false => TensorRef::Vector(values),
             };

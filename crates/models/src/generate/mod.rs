@@ -20,6 +20,8 @@ pub struct Generator<'m> {
     memory: Memory,
     /// Keys and values of the first of `tokens`.
     cache: KvCache,
+    /// Whether they are those of a long text ([`crate::DecoderConfig::is_long`]).
+    long: bool,
     tokens: Vec<u32>,
     sampler: Sampler,
 }
@@ -28,7 +30,7 @@ impl<'m> Generator<'m> {
     /// Of a model; its text is empty. The same `seed` and texts give the same tokens.
     pub fn new(decoder: &'m Decoder, memory: &Memory, sampling: Sampling, seed: u64) -> Self {
         let sampler = Sampler::new(sampling, seed);
-        Self { decoder, memory: memory.clone(), cache: KvCache::new(), tokens: Vec::new(), sampler }
+        Self { decoder, memory: memory.clone(), cache: KvCache::new(), long: false, tokens: Vec::new(), sampler }
     }
 
     /// The tokens so far.
@@ -57,9 +59,11 @@ impl<'m> Generator<'m> {
     pub fn next_token(&mut self) -> Result<u32, Error> {
         // The last token runs again if its logits are gone.
         let ran = self.cache.tokens().min(self.tokens.len().saturating_sub(1));
-        let ran = if self.fits(self.tokens.len()) { ran } else { 0 };
+        let long = self.decoder.config().is_long(self.tokens.len());
+        let ran = if self.fits(self.tokens.len()) && self.decoder.config().is_long(ran) == long { ran } else { 0 };
         self.cache.truncate(ran);
         let mut logits = self.decoder.next_logits(&self.memory, &mut self.cache, &self.tokens[ran..])?.to_vec();
+        self.long = long;
         let token = self.sampler.pick(&mut logits, &self.tokens).ok_or(Error::Logits { tokens: self.tokens.len() })?;
         self.tokens.push(token);
         Ok(token)
@@ -67,7 +71,6 @@ impl<'m> Generator<'m> {
 
     /// Whether the keys that are kept are those of a text of so many tokens.
     fn fits(&self, tokens: usize) -> bool {
-        let config = self.decoder.config();
-        config.is_long(self.cache.tokens()) == config.is_long(tokens)
+        self.long == self.decoder.config().is_long(tokens)
     }
 }

@@ -4,7 +4,7 @@ use loract_autograd::ops::Activation;
 
 use super::{Family, NormWeights, llama};
 use crate::config::json::Fields;
-use crate::config::{ConfigError, DecoderConfig};
+use crate::config::{ConfigError, DecoderConfig, ModelType};
 
 pub(super) const FAMILY: Family = Family {
     name: "gemma",
@@ -20,10 +20,13 @@ pub(super) const FAMILY: Family = Family {
     ..llama::FAMILY
 };
 
-pub(super) fn read(_: &Fields<'_>, config: &mut DecoderConfig) -> Result<(), ConfigError> {
+pub(super) fn read(fields: &Fields<'_>, config: &mut DecoderConfig) -> Result<(), ConfigError> {
+    if fields.flag("use_bidirectional_attention")? {
+        return Err(ConfigError::Bidirectional);
+    }
     config.scales.embedding = (config.hidden_size as f64).sqrt() as f32;
     // Gemma's first files say `gelu` and mean its approximation.
-    if config.activation == Activation::Gelu {
+    if config.model_type == ModelType::Gemma && config.activation == Activation::Gelu {
         config.activation = Activation::GeluTanh;
     }
     Ok(())

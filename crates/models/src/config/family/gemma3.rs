@@ -21,16 +21,13 @@ pub(super) const FAMILY: Family = Family {
 fn read(fields: &Fields<'_>, config: &mut DecoderConfig) -> Result<(), ConfigError> {
     gemma2::read_scales(fields, config)?;
     config.logit_softcap = fields.unless_null("final_logit_softcapping", None)?;
-    if fields.flag("use_bidirectional_attention")? {
-        return Err(ConfigError::Bidirectional);
-    }
     config.local_rope = Some(rope::local(fields, config)?);
     Ok(())
 }
 
 fn write(config: &DecoderConfig, values: &mut Map<String, Value>) {
     gemma2::write_scales(config, values);
-    if let Some(rope) = &config.local_rope {
-        values.insert("rope_local_base_freq".into(), rope.theta.into());
+    if let Some(local) = &config.local_rope {
+        values.extend(rope::local_written(local, &config.rope));
     }
 }

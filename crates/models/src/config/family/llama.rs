@@ -12,6 +12,7 @@ pub(super) const FAMILY: Family = Family {
     name: "llama",
     class: "LlamaForCausalLM",
     context: 2048,
+    original_context: None,
     kv_heads: None,
     head_dim: None,
     activation: ("hidden_act", Activation::Silu),

@@ -10,6 +10,7 @@ pub(super) const FAMILY: Family = Family {
     name: "mixtral",
     class: "MixtralForCausalLM",
     eps: (Some("rms_norm_eps"), 1e-5),
+    theta: 1_000_000.0,
     window: WindowKeys::Every { tokens: None },
     experts: ExpertNames {
         router: "block_sparse_moe.gate",

@@ -8,6 +8,7 @@ pub(super) const FAMILY: Family = Family {
     name: "phi3",
     class: "Phi3ForCausalLM",
     context: 4096,
+    original_context: Some(4096),
     eps: (Some("rms_norm_eps"), 1e-5),
     attention_bias: AttentionBiasKey { key: None, default: false, which: AttentionBias::None },
     mlp_bias: (None, false),

@@ -16,6 +16,8 @@ pub(crate) struct Family {
     pub class: &'static str,
     /// Longest sequence, if `max_position_embeddings` is not said.
     pub context: usize,
+    /// `original_max_position_embeddings`, where it has a default outside the keys of rope.
+    pub original_context: Option<usize>,
     /// Key and value heads, if they are not said; `None` = as many as query heads.
     pub kv_heads: Option<usize>,
     /// Width of a head, if it is not said; `None` = C divided by the heads.

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 pub(crate) use fields::Fields;
 
 use super::family::{AttentionBiasKey, When};
-use super::{AttentionBias, ConfigError, DecoderConfig, HeadNorm, Layers, ModelType, Scales, head_dim};
+use super::{AttentionBias, ConfigError, DecoderConfig, HeadNorm, Layers, ModelType, RopeScaling, Scales, head_dim};
 use crate::error::Error;
 
 impl DecoderConfig {
@@ -80,6 +80,12 @@ impl DecoderConfig {
         values.extend(family.attention_bias.key.map(|key| (key.into(), has_bias.into())));
         if let When::Asked(key) = family.head_norm.when {
             values.insert(key.into(), (self.head_norm == HeadNorm::QueryKey).into());
+        }
+        if family.original_context.is_some()
+            && let RopeScaling::Long { original_context, .. } | RopeScaling::Yarn { original_context, .. } =
+                self.rope.scaling
+        {
+            values.insert("original_max_position_embeddings".into(), original_context.into());
         }
         (family.write)(self, &mut values);
         values

@@ -36,7 +36,7 @@ pub(super) fn read(config: &Fields<'_>, family: &Family, around: &Around) -> Res
     };
     // A part of a head as Python cuts it off; nonsense is refused by its size.
     let rotated = (around.head_dim as f64 * part) as usize;
-    Ok(Rope { theta, rotated, scaling: scaling(config, &inner, around.context)? })
+    Ok(Rope { theta, rotated, scaling: scaling(config, &inner, family, around.context)? })
 }
 
 /// That of layers with a window, in Gemma 3.
@@ -47,7 +47,9 @@ pub(crate) fn local(fields: &Fields<'_>, config: &DecoderConfig) -> Result<Rope,
         None => None,
     };
     let (theta, scaling) = match inner {
-        Some(inner) => (inner.float("rope_theta")?, scaling(fields, &inner, config.context)?),
+        Some(inner) => {
+            (inner.float("rope_theta")?, scaling(fields, &inner, config.model_type.family(), config.context)?)
+        }
         None => (None, RopeScaling::None),
     };
     let theta = match theta {
@@ -57,14 +59,20 @@ pub(crate) fn local(fields: &Fields<'_>, config: &DecoderConfig) -> Result<Rope,
     Ok(Rope { theta, rotated: config.head_dim, scaling })
 }
 
-fn scaling(config: &Fields<'_>, inner: &Fields<'_>, context: usize) -> Result<RopeScaling, ConfigError> {
+fn scaling(
+    config: &Fields<'_>,
+    inner: &Fields<'_>,
+    family: &Family,
+    context: usize,
+) -> Result<RopeScaling, ConfigError> {
     let rope_type = match inner.text("rope_type")? {
         Some(rope_type) => Some(rope_type),
         None => inner.text("type")?,
     };
     let needed = |key| inner.float(key)?.ok_or(ConfigError::Missing { key });
     // Phi-3 has it outside, and that counts.
-    let original_context = match config.size("original_max_position_embeddings")? {
+    let outside = config.size("original_max_position_embeddings")?.or(family.original_context);
+    let original_context = match outside {
         Some(outside) => outside,
         None => inner.size("original_max_position_embeddings")?.unwrap_or(context),
     };
@@ -112,6 +120,26 @@ fn scaling(config: &Fields<'_>, inner: &Fields<'_>, context: usize) -> Result<Ro
         }
         found => return Err(ConfigError::RopeType { found: found.to_owned() }),
     })
+}
+
+/// The keys of layers with a window beside those of the others, which [`local`] and [`read`] read as the same.
+pub(crate) fn local_written(local: &Rope, global: &Rope) -> Map<String, Value> {
+    let mut values = Map::new();
+    if local.scaling == RopeScaling::None {
+        values.insert("rope_local_base_freq".into(), local.theta.into());
+        return values;
+    }
+    // The older keys have no place for it.
+    let of = |rope: &Rope| {
+        let mut inner = match written(&rope.scaling) {
+            Value::Object(inner) => inner,
+            _ => Map::new(),
+        };
+        inner.insert("rope_theta".into(), rope.theta.into());
+        inner
+    };
+    values.insert("rope_parameters".into(), json!({ GLOBAL: of(global), LOCAL: of(local) }));
+    values
 }
 
 /// `rope_scaling`, which [`read`] reads as the same.
