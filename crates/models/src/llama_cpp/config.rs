@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::architecture::{Architecture, Windows};
 use super::rope;
 use crate::config::family::When;
-use crate::config::json::{rope::written, window::layer_type};
+use crate::config::json::{rope::scaling_written, window::layer_type};
 use crate::config::{AttentionBias, ConfigError, DecoderConfig, HeadNorm, MOST_LAYERS, ModelType, RopeScaling, Scales};
 use crate::error::Error;
 use crate::weights::gguf::{Gguf, GgufError, Metadata};
@@ -42,7 +42,9 @@ impl DecoderConfig {
     }
 
     fn of_gguf_values(mut values: Map<String, Value>, scaling: &RopeScaling) -> Result<Self, ConfigError> {
-        values.insert("rope_scaling".into(), written(scaling));
+        let named = values.get("model_type").and_then(Value::as_str).and_then(ModelType::named);
+        // Of another name the reader says what is wrong.
+        values.extend(scaling_written(scaling, named.unwrap_or(ModelType::Llama).family()));
         let config = Self::of_map(&values)?;
         Ok(match granted_attention_scale(&config) {
             Some(attention) => Self { scales: Scales { attention, ..config.scales }, ..config },

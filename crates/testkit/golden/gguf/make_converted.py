@@ -54,7 +54,7 @@ CASES = {
     "phi3-longrope": {},
     "olmo": {},
     "olmo2": {},
-    "olmoe": dict(rms_norm_eps=1e-5),
+    "olmoe": dict(rms_norm_eps=1e-5, clip_qkv=None),
     "granite": {},
     "cohere": {},
     "cohere2": dict(sliding_window_pattern=4, rotary_pct=1.0),

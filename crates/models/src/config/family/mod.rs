@@ -88,7 +88,7 @@ families! {
 
 impl ModelType {
     /// The one with this `model_type`.
-    pub(super) fn named(name: &str) -> Option<Self> {
+    pub(crate) fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|one| one.family().name == name)
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 pub(crate) use fields::Fields;
 
 use super::family::{AttentionBiasKey, When};
-use super::{AttentionBias, ConfigError, DecoderConfig, HeadNorm, Layers, ModelType, RopeScaling, Scales, head_dim};
+use super::{AttentionBias, ConfigError, DecoderConfig, HeadNorm, Layers, ModelType, Scales, head_dim};
 use crate::error::Error;
 
 impl DecoderConfig {
@@ -60,7 +60,6 @@ impl DecoderConfig {
             "vocab_size": self.vocab_size,
             "max_position_embeddings": self.context,
             "rope_theta": self.rope.theta,
-            "rope_scaling": rope::written(&self.rope.scaling),
             "partial_rotary_factor": part(self.rope.rotated, self.head_dim),
             "tie_word_embeddings": self.tied,
             "sliding_window": self.sliding_window.as_ref().map(|window| window.tokens),
@@ -81,12 +80,7 @@ impl DecoderConfig {
         if let When::Asked(key) = family.head_norm.when {
             values.insert(key.into(), (self.head_norm == HeadNorm::QueryKey).into());
         }
-        if family.original_context.is_some()
-            && let RopeScaling::Long { original_context, .. } | RopeScaling::Yarn { original_context, .. } =
-                self.rope.scaling
-        {
-            values.insert("original_max_position_embeddings".into(), original_context.into());
-        }
+        values.extend(rope::scaling_written(&self.rope.scaling, family));
         (family.write)(self, &mut values);
         values
     }

@@ -142,8 +142,19 @@ pub(crate) fn local_written(local: &Rope, global: &Rope) -> Map<String, Value> {
     values
 }
 
-/// `rope_scaling`, which [`read`] reads as the same.
-pub(crate) fn written(scaling: &RopeScaling) -> Value {
+/// `rope_scaling`, and what a family has beside it, which [`read`] reads as the same.
+pub(crate) fn scaling_written(scaling: &RopeScaling, family: &Family) -> Map<String, Value> {
+    let mut values = Map::new();
+    values.insert("rope_scaling".into(), written(scaling));
+    if family.original_context.is_some()
+        && let RopeScaling::Long { original_context, .. } | RopeScaling::Yarn { original_context, .. } = scaling
+    {
+        values.insert("original_max_position_embeddings".into(), (*original_context).into());
+    }
+    values
+}
+
+fn written(scaling: &RopeScaling) -> Value {
     match scaling {
         RopeScaling::None => Value::Null,
         RopeScaling::Linear { factor } => json!({ "rope_type": "linear", "factor": factor }),
