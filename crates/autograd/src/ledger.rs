@@ -205,6 +205,11 @@ impl Ledger {
     pub fn set_op(&self, op: &'static str) {
         self.book().op = op;
     }
+
+    /// The op that runs.
+    pub(crate) fn op(&self) -> &'static str {
+        self.book().op
+    }
 }
 
 /// An entry of the ledger; dropping it ends it.

@@ -17,7 +17,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use loract_autograd::{Memory, Policy, Site, StepKey, Tape, Tensor};
-use loract_models::{Decoder, DecoderConfig, HeadNorm, Layers, TokenBatch};
+use loract_models::{Decoder, DecoderConfig, Layers, TokenBatch};
 
 use crate::error::Error;
 
@@ -140,8 +140,8 @@ impl fmt::Display for Place {
 /// What of a model's layers decides the order of their saves.
 #[derive(Debug, Clone)]
 struct Order {
-    /// Tensors at `attn_qkv`.
-    qkv: &'static [Place],
+    /// Features of all heads of q.
+    q_cols: usize,
     /// Tensors at `act_fn`.
     act_fn: &'static [Place],
     /// Norms between attention and MLP.
@@ -151,12 +151,9 @@ struct Order {
 
 impl Order {
     fn of(config: &DecoderConfig) -> Self {
-        use Place::{Gate, K, KNorm, NormAttnAfter, NormMlp, Q, QNorm, Up, V};
+        use Place::{Gate, NormAttnAfter, NormMlp, Up};
         Self {
-            qkv: match config.head_norm {
-                HeadNorm::None => &[Q, K, V],
-                HeadNorm::QueryKey => &[QNorm, KNorm, Q, K, V],
-            },
+            q_cols: config.heads * config.head_dim,
             act_fn: if config.is_gated() { &[Gate, Up] } else { &[Up] },
             between: match config.has_norms_after() {
                 true => &[NormAttnAfter, NormMlp],
@@ -172,9 +169,10 @@ impl Order {
 struct Follower {
     order: Order,
     layer: Option<usize>,
-    /// Saves so far in this layer: of attention at all, of the MLP at all, at `attn_qkv`, at `act_fn`, of norms after attention.
+    /// Saves so far in this layer: of attention at all, of the MLP at all, of norms of heads, at `attn_qkv`, at `act_fn`, of norms after attention.
     attention: usize,
     mlp: usize,
+    head_norms: usize,
     qkv: usize,
     act_fn: usize,
     between: usize,
@@ -182,11 +180,11 @@ struct Follower {
 
 impl Follower {
     fn new(order: Order) -> Self {
-        Self { order, layer: None, attention: 0, mlp: 0, qkv: 0, act_fn: 0, between: 0 }
+        Self { order, layer: None, attention: 0, mlp: 0, head_norms: 0, qkv: 0, act_fn: 0, between: 0 }
     }
 
     /// The place of the next save; `None` for one that is none of ours.
-    fn place(&mut self, site: Site, layer: Option<usize>) -> Option<Place> {
+    fn place(&mut self, op: &str, site: Site, layer: Option<usize>, cols: usize) -> Option<Place> {
         if layer != self.layer {
             *self = Self { layer, ..Self::new(self.order.clone()) };
         }
@@ -209,7 +207,13 @@ impl Follower {
             Site::Norm if self.attention > 0 => self.order.between.get(count(&mut self.between)).copied(),
             Site::Norm => Some(Place::NormAttn),
             Site::AttnIn => Some(Place::AttnIn),
-            Site::AttnQkv => self.order.qkv.get(count(&mut self.qkv)).copied(),
+            // The norm of q's heads or k's keeps nothing where its input needs no gradient, so that only k's may come; where both
+            // have as many features, a single one is taken for q's.
+            Site::AttnQkv if op == "norm" => match count(&mut self.head_norms) {
+                0 if cols == self.order.q_cols => Some(Place::QNorm),
+                _ => Some(Place::KNorm),
+            },
+            Site::AttnQkv => [Place::Q, Place::K, Place::V].get(count(&mut self.qkv)).copied(),
             Site::AttnOut => Some(Place::AttnOut),
             Site::MlpIn => Some(Place::MlpIn),
             // Of each expert its own.
@@ -239,8 +243,8 @@ pub fn capture<'m>(
     let noted = Rc::clone(&failed);
     let mut follower = Follower::new(Order::of(decoder.config()));
     let mut tape = Tape::new(memory, Policy::exact(), StepKey::default());
-    tape.observe(Box::new(move |site, layer, tensor| {
-        let place = follower.place(site, layer);
+    tape.observe(Box::new(move |op, site, layer, tensor| {
+        let place = follower.place(op, site, layer, tensor.cols());
         let mut noted = noted.borrow_mut();
         if let (Some(place), true) = (place, noted.is_none()) {
             *noted = see(place, layer, tensor).err();
@@ -272,15 +276,11 @@ mod tests {
 
     #[test]
     fn equal_sites_of_a_layer_are_told_apart() {
-        const PLAIN: Order = Order {
-            qkv: &[Place::Q, Place::K, Place::V],
-            act_fn: &[Place::Gate, Place::Up],
-            between: &[Place::NormMlp],
-            experts: None,
-        };
+        const PLAIN: Order =
+            Order { q_cols: 32, act_fn: &[Place::Gate, Place::Up], between: &[Place::NormMlp], experts: None };
         let mut follower = Follower::new(PLAIN);
         let mut of = |sites: &[Site], layer| -> Vec<Option<Place>> {
-            sites.iter().map(|&site| follower.place(site, layer)).collect()
+            sites.iter().map(|&site| follower.place("linear", site, layer, 32)).collect()
         };
         use Site::{ActFn, AttnIn, AttnOut, AttnQkv, MlpOut, Norm, RowStats};
         // Layer 0 with pairs everywhere, then with one on the output projection only; then a whole layer; then the end.

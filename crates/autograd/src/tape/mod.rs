@@ -71,8 +71,8 @@ pub struct SiteError {
     pub relative: f32,
 }
 
-/// Looks at tensors as they are saved: site, layer, and the dense numbers.
-pub type Observer<'m> = Box<dyn FnMut(Site, Option<usize>, &Tensor) + 'm>;
+/// Looks at tensors as they are saved: the op, site, layer, and the dense numbers.
+pub type Observer<'m> = Box<dyn FnMut(&'static str, Site, Option<usize>, &Tensor) + 'm>;
 
 /// The record of one micro-batch; `'m` is the model, whose parameters the ops refer to.
 pub struct Tape<'m> {

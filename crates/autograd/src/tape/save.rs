@@ -44,7 +44,7 @@ impl<'m> Tape<'m> {
         let site = sites[0];
         // An expert that nobody chose has no rows to look at.
         if let Some(observer) = self.observer.as_mut().filter(|_| tensor.rows() > 0) {
-            observer(site, self.layer, tensor);
+            observer(self.memory.ledger().op(), site, self.layer, tensor);
         }
         // Counted whatever its form: an expert with few rows may be kept exactly in one step and not in another.
         let ordinal = self.kept.entry((self.layer, site)).or_default();
