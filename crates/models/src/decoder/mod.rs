@@ -8,16 +8,15 @@ mod attention;
 mod batch;
 mod build;
 mod experts;
-mod export;
 mod layer;
 mod load;
 mod mlp;
+mod model;
 mod parts;
 mod rope;
 mod tensors;
 
 pub use batch::{Row, TokenBatch};
-pub use export::MODEL_FILE;
 pub use layer::Layer;
 
 use loract_autograd::ops::{self, Head, Linear, LossOutput, Norm};
