@@ -13,6 +13,7 @@ mod decoder;
 mod error;
 mod files;
 mod generate;
+mod layers;
 pub mod llama_cpp;
 mod source;
 mod tensor_ref;
@@ -26,10 +27,11 @@ pub use config::{
     AttentionBias, Block, ConfigError, DecoderConfig, ExpertWeights, Experts, HeadNorm, Layers, ModelType, Rope,
     RopeScaling, Scales, SlidingWindow,
 };
-pub use decoder::{Decoder, Layer, MODEL_FILE, Row, TokenBatch};
+pub use decoder::{Decoder, MODEL_FILE, Row, TokenBatch};
 pub use error::Error;
 pub use files::{Content, ToWrite};
 pub use generate::{Generator, Sampling, SamplingError};
+pub use layers::Layer;
 pub use source::{ModelSource, read_config};
 pub use tensor_ref::TensorRef;
 pub use tokenizer::{Encoded, TextStream, Tokenizer, TokenizerError};

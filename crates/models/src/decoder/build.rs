@@ -3,15 +3,15 @@
 use loract_autograd::ops::{AttentionShape, Linear, Mask, Norm, Shares};
 use loract_autograd::{Values, Weight};
 
-use super::attention::{Attention, Qkv, Turn};
-use super::experts::{Expert, Experts};
-use super::layer::{FeedForward, LayerNorms};
-use super::mlp::{Inner, Mlp};
-use super::parts::Named;
 use super::rope::RopeCache;
-use super::{Decoder, Layer, layer_name};
+use super::{Decoder, layer_name};
 use crate::config::family::{Family, MlpNames, NormWeights, Over, QkvNames};
 use crate::config::{self, AttentionBias, Block, DecoderConfig, ExpertWeights, HeadNorm};
+use crate::layers::attention::{Attention, Qkv, Turn};
+use crate::layers::experts::{Expert, Experts};
+use crate::layers::mlp::{Inner, Mlp};
+use crate::layers::parts::Named;
+use crate::layers::{FeedForward, Layer, LayerNorms};
 
 /// Where the tensors of a new decoder come from.
 pub(super) trait Tensors {

@@ -3,10 +3,10 @@
 use loract_autograd::ops::{Linear, Norm};
 use loract_autograd::{Memory, Param, Values, Weight};
 
-use super::parts::{Named, Part, PartMut};
 use super::{Decoder, layer_name};
 use crate::attach::{last_parts, names};
 use crate::error::Error;
+use crate::layers::parts::{Named, Part, PartMut};
 use crate::tensor_ref::TensorRef;
 use crate::weights::Weights;
 

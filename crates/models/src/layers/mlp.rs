@@ -7,16 +7,16 @@ use super::parts::{Named, Part, PartMut};
 
 /// F wide inside.
 #[derive(Debug)]
-pub(super) struct Mlp {
-    pub(super) activation: Activation,
-    pub(super) inner: Inner,
+pub(crate) struct Mlp {
+    pub(crate) activation: Activation,
+    pub(crate) inner: Inner,
     /// C×F.
-    pub(super) down: Named<Linear>,
+    pub(crate) down: Named<Linear>,
 }
 
 /// What comes before the projection down.
 #[derive(Debug)]
-pub(super) enum Inner {
+pub(crate) enum Inner {
     /// act(gate(y))·up(y): gate and up, F×C each.
     Gated(Box<[Named<Linear>; 2]>),
     /// The same with gate above up, 2F×C.
@@ -27,7 +27,7 @@ pub(super) enum Inner {
 
 impl Mlp {
     /// From y (m×C), m×C. `ends_segment` tells that nothing of its output is needed in backward.
-    pub(super) fn forward<'m>(&'m self, tape: &mut Tape<'m>, y: Var, ends_segment: bool) -> Result<Var, Error> {
+    pub(crate) fn forward<'m>(&'m self, tape: &mut Tape<'m>, y: Var, ends_segment: bool) -> Result<Var, Error> {
         let h = match &self.inner {
             Inner::Gated(both) => {
                 let [gate, up] = &**both;
@@ -57,7 +57,7 @@ impl Mlp {
         ops::linear(tape, &h, &self.down.part, Site::MlpOut)
     }
 
-    pub(super) fn parts<'a>(&'a self, all: &mut Vec<Part<'a>>) {
+    pub(crate) fn parts<'a>(&'a self, all: &mut Vec<Part<'a>>) {
         match &self.inner {
             Inner::Gated(both) => all.extend(both.iter().map(Part::Linear)),
             Inner::Fused(one) | Inner::Plain(one) => all.push(Part::Linear(one)),
@@ -65,7 +65,7 @@ impl Mlp {
         all.push(Part::Linear(&self.down));
     }
 
-    pub(super) fn parts_mut<'a>(&'a mut self, all: &mut Vec<PartMut<'a>>) {
+    pub(crate) fn parts_mut<'a>(&'a mut self, all: &mut Vec<PartMut<'a>>) {
         match &mut self.inner {
             Inner::Gated(both) => all.extend(both.iter_mut().map(PartMut::Linear)),
             Inner::Fused(one) | Inner::Plain(one) => all.push(PartMut::Linear(one)),

@@ -7,30 +7,30 @@ use super::parts::{Named, Part, PartMut};
 
 /// E experts, each F wide inside.
 #[derive(Debug)]
-pub(super) struct Experts {
+pub(crate) struct Experts {
     /// E×C; has no LoRA pair.
-    pub(super) router: Named<Linear>,
-    pub(super) experts: Vec<Expert>,
+    pub(crate) router: Named<Linear>,
+    pub(crate) experts: Vec<Expert>,
     /// How many a token takes.
-    pub(super) chosen: usize,
-    pub(super) shares: Shares,
-    pub(super) activation: Activation,
+    pub(crate) chosen: usize,
+    pub(crate) shares: Shares,
+    pub(crate) activation: Activation,
 }
 
 /// down(act(gate(y))·up(y)).
 #[derive(Debug)]
-pub(super) struct Expert {
+pub(crate) struct Expert {
     /// F×C.
-    pub(super) gate: Named<Linear>,
+    pub(crate) gate: Named<Linear>,
     /// F×C.
-    pub(super) up: Named<Linear>,
+    pub(crate) up: Named<Linear>,
     /// C×F.
-    pub(super) down: Named<Linear>,
+    pub(crate) down: Named<Linear>,
 }
 
 impl Experts {
     /// From y (m×C), m×C. `ends_segment` tells that nothing of its output is needed in backward.
-    pub(super) fn forward<'m>(&'m self, tape: &mut Tape<'m>, y: Var, ends_segment: bool) -> Result<Var, Error> {
+    pub(crate) fn forward<'m>(&'m self, tape: &mut Tape<'m>, y: Var, ends_segment: bool) -> Result<Var, Error> {
         let logits = ops::linear(tape, &y, &self.router.part, Site::MlpIn)?;
         let routed = ops::route(tape, &logits, self.chosen, self.shares)?;
         drop(logits);
@@ -60,12 +60,12 @@ impl Experts {
         self.experts.iter().any(|expert| needs(&expert.gate.part) || needs(&expert.up.part))
     }
 
-    pub(super) fn parts<'a>(&'a self, all: &mut Vec<Part<'a>>) {
+    pub(crate) fn parts<'a>(&'a self, all: &mut Vec<Part<'a>>) {
         all.push(Part::Router(&self.router));
         all.extend(self.experts.iter().flat_map(|Expert { gate, up, down }| [gate, up, down]).map(Part::Linear));
     }
 
-    pub(super) fn parts_mut<'a>(&'a mut self, all: &mut Vec<PartMut<'a>>) {
+    pub(crate) fn parts_mut<'a>(&'a mut self, all: &mut Vec<PartMut<'a>>) {
         all.push(PartMut::Router(&mut self.router));
         let experts = self.experts.iter_mut();
         all.extend(experts.flat_map(|Expert { gate, up, down }| [gate, up, down]).map(PartMut::Linear));

@@ -5,15 +5,15 @@ use loract_autograd::{Param, Values};
 
 /// A part with its name within the layer.
 #[derive(Debug)]
-pub(super) struct Named<T> {
+pub(crate) struct Named<T> {
     /// As `self_attn.q_proj`.
-    pub(super) name: String,
-    pub(super) part: T,
+    pub(crate) name: String,
+    pub(crate) part: T,
 }
 
 /// A part of a layer.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Part<'a> {
+pub(crate) enum Part<'a> {
     Norm(&'a Named<Norm>),
     /// Can have a LoRA pair.
     Linear(&'a Named<Linear>),
@@ -23,7 +23,7 @@ pub(super) enum Part<'a> {
 
 /// A part of a layer, to change.
 #[derive(Debug)]
-pub(super) enum PartMut<'a> {
+pub(crate) enum PartMut<'a> {
     Norm(&'a mut Named<Norm>),
     Linear(&'a mut Named<Linear>),
     Router(&'a mut Named<Linear>),
@@ -31,7 +31,7 @@ pub(super) enum PartMut<'a> {
 
 impl<'a> Part<'a> {
     /// Itself, if it is a linear layer.
-    pub(super) fn linear(self) -> Option<(&'a str, &'a Linear)> {
+    pub(crate) fn linear(self) -> Option<(&'a str, &'a Linear)> {
         match self {
             Part::Linear(Named { name, part }) => Some((name, part)),
             _ => None,
@@ -39,7 +39,7 @@ impl<'a> Part<'a> {
     }
 
     /// What of it is trained.
-    pub(super) fn params(self, all: &mut Vec<&'a Param>) {
+    pub(crate) fn params(self, all: &mut Vec<&'a Param>) {
         match self {
             Part::Norm(norm) => {
                 all.extend([&norm.part.weight, &norm.part.bias].into_iter().flatten().filter_map(Values::trained));
@@ -55,7 +55,7 @@ impl<'a> Part<'a> {
 
 impl<'a> PartMut<'a> {
     /// As [`Part::linear`].
-    pub(super) fn linear(self) -> Option<(&'a str, &'a mut Linear)> {
+    pub(crate) fn linear(self) -> Option<(&'a str, &'a mut Linear)> {
         match self {
             PartMut::Linear(Named { name, part }) => Some((name, part)),
             _ => None,
@@ -63,7 +63,7 @@ impl<'a> PartMut<'a> {
     }
 
     /// As [`Part::params`].
-    pub(super) fn params(self, all: &mut Vec<&'a mut Param>) {
+    pub(crate) fn params(self, all: &mut Vec<&'a mut Param>) {
         match self {
             PartMut::Norm(Named { part: Norm { weight, bias, .. }, .. }) => {
                 all.extend([weight, bias].into_iter().flatten().filter_map(Values::trained_mut));

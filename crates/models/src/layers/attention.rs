@@ -4,26 +4,26 @@
 use loract_autograd::ops::{self, AttentionShape, Linear, Norm};
 use loract_autograd::{Error, Site, Tape, Var};
 
-use super::batch::RowsOf;
 use super::parts::{Named, Part, PartMut};
+use super::rows::{Rows, Turning};
 
 /// H heads of queries, H_kv of keys and values, each D wide.
 #[derive(Debug)]
-pub(super) struct Attention {
-    pub(super) qkv: Qkv,
+pub(crate) struct Attention {
+    pub(crate) qkv: Qkv,
     /// C×H·D.
-    pub(super) o: Named<Linear>,
+    pub(crate) o: Named<Linear>,
     /// Norms of q and k before they turn, in families that have them.
-    pub(super) head_norms: Option<[Named<Norm>; 2]>,
-    pub(super) shape: AttentionShape,
+    pub(crate) head_norms: Option<[Named<Norm>; 2]>,
+    pub(crate) shape: AttentionShape,
     /// q, k and v are cut off at ± this.
-    pub(super) clip: Option<f32>,
-    pub(super) turn: Turn,
+    pub(crate) clip: Option<f32>,
+    pub(crate) turn: Turn,
 }
 
 /// The projections of the input.
 #[derive(Debug)]
-pub(super) enum Qkv {
+pub(crate) enum Qkv {
     /// q (H·D×C), k and v (H_kv·D×C).
     Apart(Box<[Named<Linear>; 3]>),
     /// The three below each other.
@@ -32,7 +32,7 @@ pub(super) enum Qkv {
 
 /// How heads turn by their position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(crate) enum Turn {
     /// Not at all.
     Never,
     /// As in most layers.
@@ -43,11 +43,11 @@ pub(super) enum Turn {
 
 impl Attention {
     /// From y (m×C), m×C. `ends_segment` tells that nothing of its output is needed in backward.
-    pub(super) fn forward<'m>(
+    pub(crate) fn forward<'m>(
         &'m self,
         tape: &mut Tape<'m>,
         y: Var,
-        rows: &RowsOf,
+        rows: &Rows,
         ends_segment: bool,
     ) -> Result<Var, Error> {
         let rows = rows.clone();
@@ -58,7 +58,7 @@ impl Attention {
         ops::linear(tape, &o, &self.o.part, Site::AttnOut)
     }
 
-    fn attend<'m>(&'m self, tape: &mut Tape<'m>, y: Var, rows: &RowsOf) -> Result<Var, Error> {
+    fn attend<'m>(&'m self, tape: &mut Tape<'m>, y: Var, rows: &Rows) -> Result<Var, Error> {
         let [mut q, mut k, mut v] = self.project(tape, y)?;
         if let Some([q_norm, k_norm]) = &self.head_norms {
             q = ops::norm(tape, &q, &q_norm.part, &[Site::AttnQkv])?;
@@ -69,11 +69,11 @@ impl Attention {
             k = ops::clamp(tape, k, limit)?;
             v = ops::clamp(tape, v, limit)?;
         }
-        if let Some((table, positions)) = rows.turn(self.turn) {
-            q = ops::rope(tape, q, table, positions)?;
-            k = ops::rope(tape, k, table, positions)?;
+        if let Some(Turning { table, places }) = rows.turn(self.turn) {
+            q = ops::rope(tape, q, table, places)?;
+            k = ops::rope(tape, k, table, places)?;
         }
-        ops::attention(tape, [q, k, v], self.shape, rows.sequences())
+        ops::attention(tape, [q, k, v], self.shape, &rows.sequences)
     }
 
     fn project<'m>(&'m self, tape: &mut Tape<'m>, y: Var) -> Result<[Var; 3], Error> {
@@ -93,7 +93,7 @@ impl Attention {
         }
     }
 
-    pub(super) fn parts<'a>(&'a self, all: &mut Vec<Part<'a>>) {
+    pub(crate) fn parts<'a>(&'a self, all: &mut Vec<Part<'a>>) {
         all.extend(self.head_norms.iter().flatten().map(Part::Norm));
         match &self.qkv {
             Qkv::Apart(three) => all.extend(three.iter().map(Part::Linear)),
@@ -102,7 +102,7 @@ impl Attention {
         all.push(Part::Linear(&self.o));
     }
 
-    pub(super) fn parts_mut<'a>(&'a mut self, all: &mut Vec<PartMut<'a>>) {
+    pub(crate) fn parts_mut<'a>(&'a mut self, all: &mut Vec<PartMut<'a>>) {
         all.extend(self.head_norms.iter_mut().flatten().map(PartMut::Norm));
         match &mut self.qkv {
             Qkv::Apart(three) => all.extend(three.iter_mut().map(PartMut::Linear)),

@@ -4,26 +4,26 @@ use loract_autograd::ops::{self, Norm};
 use loract_autograd::{Error, Site, Tape, Var};
 
 use super::attention::Attention;
-use super::batch::RowsOf;
 use super::experts::Experts;
 use super::mlp::Mlp;
 use super::parts::{Named, Part, PartMut};
+use super::rows::Rows;
 use crate::config::Block;
 
 /// The weights of a layer. C is the width of the residual stream.
 #[derive(Debug)]
 pub struct Layer {
-    pub(super) block: Block,
-    pub(super) norms: LayerNorms,
-    pub(super) attention: Attention,
-    pub(super) mlp: FeedForward,
+    pub(crate) block: Block,
+    pub(crate) norms: LayerNorms,
+    pub(crate) attention: Attention,
+    pub(crate) mlp: FeedForward,
     /// What attention and MLP add is multiplied by this.
-    pub(super) residual_scale: f32,
+    pub(crate) residual_scale: f32,
 }
 
 /// What follows attention.
 #[derive(Debug)]
-pub(super) enum FeedForward {
+pub(crate) enum FeedForward {
     /// An MLP.
     Dense(Box<Mlp>),
     /// Several, of which each token takes a few.
@@ -32,17 +32,17 @@ pub(super) enum FeedForward {
 
 /// The norms of a layer, each 1×C; which there are, the family knows.
 #[derive(Debug)]
-pub(super) struct LayerNorms {
-    pub(super) before_attention: Option<Named<Norm>>,
-    pub(super) after_attention: Option<Named<Norm>>,
-    pub(super) before_mlp: Option<Named<Norm>>,
-    pub(super) after_mlp: Option<Named<Norm>>,
+pub(crate) struct LayerNorms {
+    pub(crate) before_attention: Option<Named<Norm>>,
+    pub(crate) after_attention: Option<Named<Norm>>,
+    pub(crate) before_mlp: Option<Named<Norm>>,
+    pub(crate) after_mlp: Option<Named<Norm>>,
 }
 
 impl Layer {
     /// x (m×C) through the layer, m×C. Each half may be a recomputed segment, which then starts at the output of the norm
     /// before it.
-    pub(super) fn forward<'m>(&'m self, tape: &mut Tape<'m>, x: Var, rows: &RowsOf) -> Result<Var, Error> {
+    pub(crate) fn forward<'m>(&'m self, tape: &mut Tape<'m>, x: Var, rows: &Rows) -> Result<Var, Error> {
         let consumer = |tape: &Tape<'_>, segment, input| if tape.recomputes(segment) { segment } else { input };
         let of_attention = consumer(tape, Site::CkptAttn, Site::AttnIn);
         let of_mlp = consumer(tape, Site::CkptMlp, Site::MlpIn);
@@ -67,7 +67,7 @@ impl Layer {
         }
     }
 
-    fn attend<'m>(&'m self, tape: &mut Tape<'m>, y: Var, rows: &RowsOf) -> Result<Var, Error> {
+    fn attend<'m>(&'m self, tape: &mut Tape<'m>, y: Var, rows: &Rows) -> Result<Var, Error> {
         let rows = rows.clone();
         let after = self.norms.after_attention.as_ref();
         let attention = move |tape: &mut Tape<'m>, y| {
@@ -96,7 +96,7 @@ impl Layer {
     }
 
     /// Its parts, norms first.
-    pub(super) fn parts(&self) -> Vec<Part<'_>> {
+    pub(crate) fn parts(&self) -> Vec<Part<'_>> {
         let LayerNorms { before_attention, after_attention, before_mlp, after_mlp } = &self.norms;
         let norms = [before_attention, after_attention, before_mlp, after_mlp];
         let mut all: Vec<_> = norms.into_iter().flatten().map(Part::Norm).collect();
@@ -109,7 +109,7 @@ impl Layer {
     }
 
     /// As [`Layer::parts`], to change.
-    pub(super) fn parts_mut(&mut self) -> Vec<PartMut<'_>> {
+    pub(crate) fn parts_mut(&mut self) -> Vec<PartMut<'_>> {
         let LayerNorms { before_attention, after_attention, before_mlp, after_mlp } = &mut self.norms;
         let norms = [before_attention, after_attention, before_mlp, after_mlp];
         let mut all: Vec<_> = norms.into_iter().flatten().map(PartMut::Norm).collect();
