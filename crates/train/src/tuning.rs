@@ -4,7 +4,7 @@ use std::path::Path;
 
 use loract_autograd::Memory;
 use loract_models::weights::{safetensors, store::StoredAs};
-use loract_models::{Companions, Decoder, FactorA, LoraConfig, MODEL_FILE, ModelSource, ToWrite, adapter};
+use loract_models::{Companions, Decoder, FactorA, LoraConfig, MODEL_FILE, Model, ModelSource, ToWrite, adapter};
 
 use crate::error::Error;
 
@@ -32,34 +32,34 @@ pub enum Tuning {
 }
 
 impl Tuning {
-    /// Makes it trained in `decoder`, with new LoRA pairs or the numbers in the folder `from`: an adapter, of which only
+    /// Makes it trained in `model`, with new LoRA pairs or the numbers in the folder `from`: an adapter, of which only
     /// dropout and whether A is trained are of the run, or a model. Returns what it is, with targets that are names.
     /// `seed` names the numbers of a new A.
     ///
     /// # Errors
-    /// Those of [`Decoder::attach_lora`], [`adapter::load`] and [`Decoder::take_trained`].
-    pub fn begin(
+    /// Those of [`Model::attach_lora`], [`adapter::load`] and [`Model::take_trained`].
+    pub fn begin<M: Model>(
         &self,
         memory: &Memory,
-        decoder: &mut Decoder,
+        model: &mut M,
         from: Option<&Path>,
         seed: u64,
     ) -> Result<Tuning, Error> {
         match (self, from) {
-            (Tuning::Lora(wanted), None) => return Ok(Tuning::Lora(decoder.attach_lora(memory, wanted, seed)?)),
+            (Tuning::Lora(wanted), None) => return Ok(Tuning::Lora(model.attach_lora(memory, wanted, seed)?)),
             (Tuning::Lora(wanted), Some(folder)) => {
-                let found = adapter::load(memory, decoder, folder)?;
-                decoder.set_lora_dropout(wanted.dropout);
+                let found = adapter::load(memory, model, folder)?;
+                model.set_lora_dropout(wanted.dropout);
                 if wanted.a == FactorA::Frozen {
-                    decoder.freeze_lora_a();
+                    model.freeze_lora_a();
                 }
                 return Ok(Tuning::Lora(LoraConfig { dropout: wanted.dropout, a: wanted.a, ..found }));
             }
-            (Tuning::Full, _) => decoder.train_all(memory),
-            (Tuning::Head, _) => decoder.train_head(memory)?,
+            (Tuning::Full, _) => model.train_all(memory),
+            (Tuning::Head, _) => model.train_head(memory)?,
         }
         if let Some(folder) = from {
-            decoder.take_trained(&mut safetensors::open_folder(folder)?)?;
+            model.take_trained(&mut safetensors::open_folder(folder)?)?;
         }
         Ok(self.clone())
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use loract_autograd::{Compress, FactorType, Factored, Form, Memory, Policy, Rank};
 use loract_models::weights::store::StoredAs;
-use loract_models::{Companions, Decoder, FactorA, LoraConfig, Magnitude, ModelSource, TokenBatch, adapter};
+use loract_models::{Companions, Decoder, FactorA, LoraConfig, Magnitude, Model, ModelSource, TokenBatch, adapter};
 use loract_testkit::golden::{DECODERS, STEPPED, folder, json, relative_error, tensors};
 use loract_train::data::{Dataset, Reader, RowSettings};
 use loract_train::{Activations, Gradient, Schedule, ScheduleKind, Trainer, evaluate};

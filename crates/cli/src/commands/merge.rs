@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use loract_autograd::{DType, Memory};
 use loract_models::weights::store::StoredAs;
-use loract_models::{Companions, Decoder, ModelSource, Weights, adapter};
+use loract_models::{Companions, Decoder, Model, ModelSource, Weights, adapter};
 use loract_train::{Error, Named, parse_name, write_whole, write_whole_by};
 
 use super::compared::{Difference, some_tokens};

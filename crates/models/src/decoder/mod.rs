@@ -6,13 +6,12 @@
 
 mod batch;
 mod build;
-mod export;
 mod load;
+mod model;
 mod rope;
 mod tensors;
 
 pub use batch::{Row, TokenBatch};
-pub use export::MODEL_FILE;
 
 use loract_autograd::ops::{self, Head, Linear, LossOutput, Norm};
 use loract_autograd::{KvCache, Memory, Param, Site, Tape, Tensor, Values, Var, Weight};

@@ -32,6 +32,13 @@ impl Checked {
         self.note(name, taken)
     }
 
+    /// Takes a matrix of `[rows, cols]` that is stored with the sizes `shape`, as many numbers in the same order; `None` if
+    /// that is noted as a mismatch.
+    pub fn shaped(&mut self, name: &str, shape: &[usize], matrix: [usize; 2]) -> Option<Frozen> {
+        let taken = self.weights.take_shaped(&self.memory, name, shape, matrix);
+        self.note(name, taken)
+    }
+
     /// Takes the numbers of a tensor of this shape, widened to f32; `None` if that is noted as a mismatch.
     pub fn vector(&mut self, name: &str, shape: &[usize]) -> Option<Vec<f32>> {
         let taken = self.weights.take_vector(name, shape);

@@ -7,7 +7,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use loract_autograd::{Memory, Rng};
-use loract_models::{LoraConfig, Row, TokenBatch};
+use loract_models::{LoraConfig, Model, Row, TokenBatch};
 use loract_train::data::Dataset;
 use loract_train::{Activations, Evaluation, MemoryReport, Schedule, ScheduleKind, Trainer, evaluate};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! A decoder's weights as safetensors files.
+//! A model's weights as safetensors files.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use loract_autograd::ops::Linear;
 use serde_json::json;
 
-use super::Decoder;
 use crate::files::{Content, ToWrite};
+use crate::model::Model;
 use crate::weights::store::{Numbers, StoredAs, ToStore};
 
 /// File name of a model's weights, if they are in one file.
@@ -15,28 +15,22 @@ pub const MODEL_FILE: &str = "model.safetensors";
 /// File name of the list of files, if they are in several.
 const INDEX_FILE: &str = "model.safetensors.index.json";
 
-impl Decoder {
-    /// The model as it computes: every weight, with its LoRA branch added if it has one, in files of `most_bytes` bytes of numbers at most
-    /// (or of one tensor, if that is larger). Several come with an index, as Transformers writes it.
-    pub fn to_files(&self, stored: StoredAs, most_bytes: usize) -> Vec<ToWrite<'_>> {
-        in_files(self.merged_tensors(stored), most_bytes)
-    }
-
-    /// Every weight with its name in the checkpoint, its LoRA branch added if it has one.
-    pub(crate) fn merged_tensors(&self, stored: StoredAs) -> Vec<(String, ToStore<'_>)> {
-        let mut adapted: BTreeMap<String, &Linear> = self.linears().filter(|(_, l)| l.lora.is_some()).collect();
-        let tensors = self.tensors().into_iter().map(|(name, tensor)| {
-            let mut tensor = ToStore::of_model(tensor, stored);
-            if let Some(layer) = name.strip_suffix(".weight").and_then(|layer| adapted.remove(layer)) {
-                tensor.numbers = Numbers::Merged(layer);
-            }
-            (name, tensor)
-        });
-        tensors.collect()
-    }
+/// Every weight with its name in the checkpoint, its LoRA branch added if it has one.
+pub(crate) fn merged_tensors<M: Model>(model: &M, stored: StoredAs) -> Vec<(String, ToStore<'_>)> {
+    let adapted = model.linears().into_iter().filter(|(_, linear)| linear.lora.is_some());
+    let mut adapted: BTreeMap<String, &Linear> = adapted.collect();
+    let tensors = model.tensors().into_iter().map(|(name, tensor)| {
+        let mut tensor = ToStore::of_model(tensor, stored);
+        if let Some(layer) = name.strip_suffix(".weight").and_then(|layer| adapted.remove(layer)) {
+            tensor.numbers = Numbers::Merged(layer);
+        }
+        (model.published(&name), tensor)
+    });
+    tensors.collect()
 }
 
-fn in_files(tensors: Vec<(String, ToStore<'_>)>, most_bytes: usize) -> Vec<ToWrite<'_>> {
+/// See [`Model::to_files`].
+pub(crate) fn in_files(tensors: Vec<(String, ToStore<'_>)>, most_bytes: usize) -> Vec<ToWrite<'_>> {
     let total: usize = tensors.iter().map(|(_, tensor)| tensor.size_bytes()).sum();
     let mut shards: Vec<(usize, Vec<(String, ToStore<'_>)>)> = Vec::new();
     for (name, tensor) in tensors {
