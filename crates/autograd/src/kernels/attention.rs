@@ -20,6 +20,7 @@ use std::ops::Range;
 use loract_linalg::{Accum, MatMut, MatRef, Par, matmul};
 use rayon::prelude::*;
 
+use super::parts::split;
 use super::{scratch, simd};
 pub(crate) use backward::{Inputs, backward};
 pub(crate) use layout::Layout;
@@ -31,17 +32,6 @@ const BLOCK: usize = 64;
 fn blocks(sequence: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     let end = sequence.end;
     sequence.step_by(BLOCK).map(move |start| start..(start + BLOCK).min(end))
-}
-
-/// Splits `data` into consecutive parts of the given lengths.
-fn split(mut data: &mut [f32], lengths: impl Iterator<Item = usize>) -> Vec<&mut [f32]> {
-    lengths
-        .map(|len| {
-            let (part, rest) = std::mem::take(&mut data).split_at_mut(len);
-            data = rest;
-            part
-        })
-        .collect()
 }
 
 /// o (m×H·D).

@@ -6,6 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::sequences::end_to_end;
 use crate::error::{Error, same};
 use crate::kernels::attention::{self as kernel, Inputs, Layout, Mask};
 use crate::ledger::Category;
@@ -87,15 +88,7 @@ pub fn attention(
         same(entered.op, "features of k or v", other.tensor().cols(), shape.kv_heads * shape.head_dim)?;
         same(entered.op, "rows of k or v", other.tensor().rows(), rows)?;
     }
-    let mut end = 0;
-    for sequence in sequences.iter() {
-        same(entered.op, "start of a sequence against the end of the one before", sequence.start, end)?;
-        if sequence.is_empty() {
-            return wrong("end of a sequence against its start", sequence.end, sequence.start);
-        }
-        end = sequence.end;
-    }
-    same(entered.op, "rows covered by sequences", end, rows)?;
+    end_to_end(entered.op, sequences, rows)?;
     let memory = tape.memory().clone();
     let layer = tape.layer().unwrap_or(0);
     let mut o = memory.stale(rows, q.tensor().cols(), Category::Transient);

@@ -27,3 +27,5 @@ mod segments;
 mod sharing;
 mod simple;
 mod threads;
+mod vision;
+mod vision_op;

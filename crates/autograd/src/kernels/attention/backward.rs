@@ -5,8 +5,9 @@ use std::ops::Range;
 use loract_linalg::{Accum, MatMut, MatRef, Par, matmul};
 use rayon::prelude::*;
 
+use super::blocks;
 use super::layout::Layout;
-use super::{blocks, split};
+use crate::kernels::parts::split;
 use crate::kernels::{scratch, simd};
 
 /// What backward reads.
