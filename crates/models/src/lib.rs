@@ -1,5 +1,5 @@
-//! Transformer families as they are published: configurations, stored weights, tokenizers, chat templates, and the decoder that runs
-//! them; LoRA pairs and PEFT adapters.
+//! Transformer families as they are published: configurations, stored weights, tokenizers, chat templates, and the decoders and
+//! image classifiers that run them; LoRA pairs and PEFT adapters.
 //!
 //! [`ModelSource::open`] reads a Hugging Face folder or a GGUF file; [`Decoder::load`] takes its weights, strictly;
 //! [`Model::attach_lora`] or [`adapter::load`] makes it trainable.
@@ -21,6 +21,7 @@ mod source;
 mod tensor_ref;
 mod tokenizer;
 mod trained;
+mod vision;
 pub mod weights;
 
 pub use attach::{ALL_LINEAR, FactorA, LoraConfig, Magnitude, Scaling};
@@ -40,4 +41,8 @@ pub use model::{Batch, Model};
 pub use source::{ModelSource, read_config};
 pub use tensor_ref::{TensorMut, TensorRef};
 pub use tokenizer::{Encoded, TextStream, Tokenizer, TokenizerError};
+pub use vision::{
+    Classifier, ClassifierHead, ImageBatch, LABELS_FILE, StageConfig, VisionConfig, VisionSource, VisionType,
+    adapter_labels, labels_file,
+};
 pub use weights::{Checked, RowOrder, Stored, Weights};

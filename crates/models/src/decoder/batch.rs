@@ -126,6 +126,7 @@ impl TokenBatch {
             sequences: Arc::clone(&self.sequences),
             global: Some(Turning { table: tables.global, places: turned }),
             local: tables.local.map(|table| Turning { table, places: positions }),
+            windows: None,
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Attention of a layer: projections of one input, in one matrix or three, norms of heads, turns, softmax, and the projection of what
 //! comes out.
 
-use loract_autograd::ops::{self, AttentionShape, Linear, Norm};
-use loract_autograd::{Error, Site, Tape, Var};
+use std::sync::Arc;
 
-use super::parts::{Named, Part, PartMut};
+use loract_autograd::ops::{self, AttentionShape, Linear, Norm};
+use loract_autograd::{Error, Site, Tape, Var, Weight};
+
+use super::parts::{Named, Part, PartMut, Shaped};
 use super::rows::{Rows, Turning};
 
 /// H heads of queries, H_kv of keys and values, each D wide.
@@ -19,6 +21,8 @@ pub(crate) struct Attention {
     /// q, k and v are cut off at ± this.
     pub(crate) clip: Option<f32>,
     pub(crate) turn: Turn,
+    /// What is added to scores for each two places of a window, (2w − 1)²×H, in families that have windows of images.
+    pub(crate) table: Option<Shaped<Weight>>,
 }
 
 /// The projections of the input.
@@ -73,7 +77,13 @@ impl Attention {
             q = ops::rope(tape, q, table, places)?;
             k = ops::rope(tape, k, table, places)?;
         }
-        ops::attention(tape, [q, k, v], self.shape, &rows.sequences)
+        match self.table.as_ref().zip(rows.windows.as_ref()) {
+            None => ops::attention(tape, [q, k, v], self.shape, &rows.sequences),
+            Some((table, windows)) => {
+                let _ = (table, windows);
+                ops::attention(tape, [q, k, v], self.shape, &rows.sequences)
+            }
+        }
     }
 
     fn project<'m>(&'m self, tape: &mut Tape<'m>, y: Var) -> Result<[Var; 3], Error> {
@@ -100,6 +110,7 @@ impl Attention {
             Qkv::Fused(one) => all.push(Part::Linear(one)),
         }
         all.push(Part::Linear(&self.o));
+        all.extend(self.table.as_ref().map(Part::Table));
     }
 
     pub(crate) fn parts_mut<'a>(&'a mut self, all: &mut Vec<PartMut<'a>>) {
@@ -109,5 +120,6 @@ impl Attention {
             Qkv::Fused(one) => all.push(PartMut::Linear(one)),
         }
         all.push(PartMut::Linear(&mut self.o));
+        all.extend(self.table.as_mut().map(PartMut::Table));
     }
 }

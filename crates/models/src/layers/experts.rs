@@ -61,12 +61,12 @@ impl Experts {
     }
 
     pub(crate) fn parts<'a>(&'a self, all: &mut Vec<Part<'a>>) {
-        all.push(Part::Router(&self.router));
+        all.push(Part::Unpaired(&self.router));
         all.extend(self.experts.iter().flat_map(|Expert { gate, up, down }| [gate, up, down]).map(Part::Linear));
     }
 
     pub(crate) fn parts_mut<'a>(&'a mut self, all: &mut Vec<PartMut<'a>>) {
-        all.push(PartMut::Router(&mut self.router));
+        all.push(PartMut::Unpaired(&mut self.router));
         let experts = self.experts.iter_mut();
         all.extend(experts.flat_map(|Expert { gate, up, down }| [gate, up, down]).map(PartMut::Linear));
     }

@@ -1,12 +1,12 @@
 //! One decoder layer: attention and an MLP, with norms before or after them.
 
 use loract_autograd::ops::{self, Norm};
-use loract_autograd::{Error, Site, Tape, Var};
+use loract_autograd::{Error, Site, Tape, Values, Var};
 
 use super::attention::Attention;
 use super::experts::Experts;
 use super::mlp::Mlp;
-use super::parts::{Named, Part, PartMut};
+use super::parts::{Named, Part, PartMut, Shaped};
 use super::rows::Rows;
 use crate::config::Block;
 
@@ -19,6 +19,8 @@ pub struct Layer {
     pub(crate) mlp: FeedForward,
     /// What attention and MLP add is multiplied by this.
     pub(crate) residual_scale: f32,
+    /// And feature by feature by these (1×C, of attention and of the MLP), in families that have them.
+    pub(crate) scales: Option<[Shaped<Values>; 2]>,
 }
 
 /// What follows attention.
@@ -48,7 +50,9 @@ impl Layer {
         let of_mlp = consumer(tape, Site::CkptMlp, Site::MlpIn);
         match self.block {
             Block::Sequential => {
-                let y = norm(tape, &x, self.norms.before_attention.as_ref(), &[Site::Norm, of_attention])?;
+                // Rows that move into windows are others than those of the norm.
+                let sites: &[Site] = if rows.move_to_windows() { &[Site::Norm] } else { &[Site::Norm, of_attention] };
+                let y = norm(tape, &x, self.norms.before_attention.as_ref(), sites)?;
                 let y = self.attend(tape, y, rows)?;
                 let x = ops::add(tape, x, &y)?;
                 drop(y);
@@ -68,30 +72,48 @@ impl Layer {
     }
 
     fn attend<'m>(&'m self, tape: &mut Tape<'m>, y: Var, rows: &Rows) -> Result<Var, Error> {
-        let rows = rows.clone();
+        let y = rows.to_windows(tape, y)?;
+        let within = rows.clone();
         let after = self.norms.after_attention.as_ref();
         let attention = move |tape: &mut Tape<'m>, y| {
-            let y = self.attention.forward(tape, y, &rows, after.is_none())?;
-            self.leave(tape, y, after)
+            let y = self.attention.forward(tape, y, &within, self.leaves_as_it_is(after, 0))?;
+            self.leave(tape, y, after, 0)
         };
-        tape.segment(Site::CkptAttn, y, Box::new(attention))
+        let y = tape.segment(Site::CkptAttn, y, Box::new(attention))?;
+        rows.from_windows(tape, y)
     }
 
     fn feed_forward<'m>(&'m self, tape: &mut Tape<'m>, y: Var) -> Result<Var, Error> {
         let after = self.norms.after_mlp.as_ref();
         let mlp = move |tape: &mut Tape<'m>, y| {
+            let ends_segment = self.leaves_as_it_is(after, 1);
             let y = match &self.mlp {
-                FeedForward::Dense(mlp) => mlp.forward(tape, y, after.is_none())?,
-                FeedForward::Experts(experts) => experts.forward(tape, y, after.is_none())?,
+                FeedForward::Dense(mlp) => mlp.forward(tape, y, ends_segment)?,
+                FeedForward::Experts(experts) => experts.forward(tape, y, ends_segment)?,
             };
-            self.leave(tape, y, after)
+            self.leave(tape, y, after, 1)
         };
         tape.segment(Site::CkptMlp, y, Box::new(mlp))
     }
 
-    /// What attention or MLP adds to the residual stream.
-    fn leave<'m>(&'m self, tape: &mut Tape<'m>, y: Var, after: Option<&'m Named<Norm>>) -> Result<Var, Error> {
-        let y = norm(tape, &y, after, &[Site::Norm])?;
+    /// Whether backward needs nothing of what attention (0) or the MLP (1) comes to.
+    fn leaves_as_it_is(&self, after: Option<&Named<Norm>>, half: usize) -> bool {
+        let trained = self.scales.as_ref().is_some_and(|scales| scales[half].part.trained().is_some());
+        after.is_none() && !trained
+    }
+
+    /// What attention (0) or the MLP (1) adds to the residual stream.
+    fn leave<'m>(
+        &'m self,
+        tape: &mut Tape<'m>,
+        y: Var,
+        after: Option<&'m Named<Norm>>,
+        half: usize,
+    ) -> Result<Var, Error> {
+        let mut y = norm(tape, &y, after, &[Site::Norm])?;
+        if let Some(scales) = &self.scales {
+            y = ops::scale_columns(tape, y, &scales[half].part)?;
+        }
         ops::scale(tape, y, self.residual_scale)
     }
 
@@ -105,6 +127,7 @@ impl Layer {
             FeedForward::Dense(mlp) => mlp.parts(&mut all),
             FeedForward::Experts(experts) => experts.parts(&mut all),
         }
+        all.extend(self.scales.iter().flatten().map(Part::Row));
         all
     }
 
@@ -118,6 +141,7 @@ impl Layer {
             FeedForward::Dense(mlp) => mlp.parts_mut(&mut all),
             FeedForward::Experts(experts) => experts.parts_mut(&mut all),
         }
+        all.extend(self.scales.iter_mut().flatten().map(PartMut::Row));
         all
     }
 }

@@ -7,7 +7,9 @@ mod layer;
 pub(crate) mod mlp;
 pub(crate) mod parts;
 mod rows;
+pub(crate) mod source;
+pub(crate) mod tensors;
 
 pub use layer::Layer;
 pub(crate) use layer::{FeedForward, LayerNorms};
-pub(crate) use rows::{Rows, Turning};
+pub(crate) use rows::{Moved, Rows, Turning, Windows};

@@ -1,13 +1,21 @@
 //! The parts of a layer, with their names in the checkpoint: what is listed, trained, adapted and written.
 
 use loract_autograd::ops::{Linear, Lora, Norm};
-use loract_autograd::{Param, Values};
+use loract_autograd::{Param, Values, Weight};
 
 /// A part with its name within the layer.
 #[derive(Debug)]
 pub(crate) struct Named<T> {
     /// As `self_attn.q_proj`.
     pub(crate) name: String,
+    pub(crate) part: T,
+}
+
+/// A part with its name, and the sizes it is stored with.
+#[derive(Debug)]
+pub(crate) struct Shaped<T> {
+    pub(crate) name: String,
+    pub(crate) shape: Vec<usize>,
     pub(crate) part: T,
 }
 
@@ -18,7 +26,13 @@ pub(crate) enum Part<'a> {
     /// Can have a LoRA pair.
     Linear(&'a Named<Linear>),
     /// Has none.
-    Router(&'a Named<Linear>),
+    Unpaired(&'a Named<Linear>),
+    /// Has none, and is stored in a shape of its own.
+    Projection(&'a Shaped<Linear>),
+    /// A matrix by itself, with its whole name.
+    Table(&'a Shaped<Weight>),
+    /// A row by itself, with its whole name.
+    Row(&'a Shaped<Values>),
 }
 
 /// A part of a layer, to change.
@@ -26,7 +40,10 @@ pub(crate) enum Part<'a> {
 pub(crate) enum PartMut<'a> {
     Norm(&'a mut Named<Norm>),
     Linear(&'a mut Named<Linear>),
-    Router(&'a mut Named<Linear>),
+    Unpaired(&'a mut Named<Linear>),
+    Projection(&'a mut Shaped<Linear>),
+    Table(&'a mut Shaped<Weight>),
+    Row(&'a mut Shaped<Values>),
 }
 
 impl<'a> Part<'a> {
@@ -44,11 +61,15 @@ impl<'a> Part<'a> {
             Part::Norm(norm) => {
                 all.extend([&norm.part.weight, &norm.part.bias].into_iter().flatten().filter_map(Values::trained));
             }
-            Part::Linear(Named { part, .. }) | Part::Router(Named { part, .. }) => {
+            Part::Linear(Named { part, .. })
+            | Part::Unpaired(Named { part, .. })
+            | Part::Projection(Shaped { part, .. }) => {
                 all.extend(part.weight.trained());
                 all.extend(part.bias.as_ref().and_then(Values::trained));
                 all.extend(part.lora.iter().flat_map(Lora::params));
             }
+            Part::Table(Shaped { part, .. }) => all.extend(part.trained()),
+            Part::Row(Shaped { part, .. }) => all.extend(part.trained()),
         }
     }
 }
@@ -68,12 +89,16 @@ impl<'a> PartMut<'a> {
             PartMut::Norm(Named { part: Norm { weight, bias, .. }, .. }) => {
                 all.extend([weight, bias].into_iter().flatten().filter_map(Values::trained_mut));
             }
-            PartMut::Linear(Named { part, .. }) | PartMut::Router(Named { part, .. }) => {
+            PartMut::Linear(Named { part, .. })
+            | PartMut::Unpaired(Named { part, .. })
+            | PartMut::Projection(Shaped { part, .. }) => {
                 let Linear { weight, bias, lora } = part;
                 all.extend(weight.trained_mut());
                 all.extend(bias.as_mut().and_then(Values::trained_mut));
                 all.extend(lora.iter_mut().flat_map(Lora::params_mut));
             }
+            PartMut::Table(Shaped { part, .. }) => all.extend(part.trained_mut()),
+            PartMut::Row(Shaped { part, .. }) => all.extend(part.trained_mut()),
         }
     }
 }

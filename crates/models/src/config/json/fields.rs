@@ -6,9 +6,12 @@ use crate::config::ConfigError;
 
 /// `null` is the same as absent, but for [`Fields::unless_null`].
 #[derive(Debug)]
-pub(crate) struct Fields<'a>(pub(super) &'a Map<String, Value>);
+pub(crate) struct Fields<'a>(pub(crate) &'a Map<String, Value>);
 
 impl<'a> Fields<'a> {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
     pub(crate) fn has(&self, key: &str) -> bool {
         self.0.contains_key(key)
     }
