@@ -30,12 +30,20 @@ impl VisionSource {
         model_type.is_some_and(|name| VisionType::named(name).is_some())
     }
 
+    /// The configuration of a folder, without its weights.
+    ///
+    /// # Errors
+    /// What is wrong with its `config.json`.
+    pub fn read_config(folder: &Path) -> Result<VisionConfig, Error> {
+        VisionConfig::from_json(&folder.join(CONFIG), &folder_text(folder)?)
+    }
+
     /// Opens a folder.
     ///
     /// # Errors
     /// As [`crate::ModelSource::open`].
     pub fn open(folder: &Path) -> Result<Self, Error> {
-        let config = VisionConfig::from_json(&folder.join(CONFIG), &folder_text(folder)?)?;
+        let config = Self::read_config(folder)?;
         let weights = in_modules(&config, safetensors::open_folder(folder)?)?;
         Ok(Self { config, weights, name: name_of(folder) })
     }
