@@ -17,6 +17,7 @@ pub mod llama_cpp;
 mod source;
 mod tensor_ref;
 mod tokenizer;
+pub mod vision;
 pub mod weights;
 
 pub use attach::{ALL_LINEAR, FactorA, LoraConfig, Magnitude, Scaling};
