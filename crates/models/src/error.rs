@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::config::ConfigError;
 use crate::tokenizer::TokenizerError;
+use crate::vision::ProcessorError;
 use crate::weights::gguf::GgufError;
 
 /// A failure to read a model, with the file it is about.
@@ -43,6 +44,14 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         reason: ConfigError,
+    },
+    /// The settings by which pictures become numbers cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Processor {
+        /// The file they come from.
+        path: PathBuf,
+        /// What is wrong with them.
+        reason: ProcessorError,
     },
     /// The tokenizer cannot be used.
     #[error("tokenizer of {}: {reason}", path.display())]

@@ -21,7 +21,7 @@ mod source;
 mod tensor_ref;
 mod tokenizer;
 mod trained;
-mod vision;
+pub mod vision;
 pub mod weights;
 
 pub use attach::{ALL_LINEAR, FactorA, LoraConfig, Magnitude, Scaling};

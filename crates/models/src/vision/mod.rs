@@ -1,4 +1,5 @@
-//! Image classifiers: an encoder of one of six families, and a head over its classes. What differs between families is
+//! Image classifiers: an encoder of one of six families, and a head over its classes; and pictures, from files to the numbers that
+//! an encoder takes. What differs between families is
 //! configuration ([`VisionConfig`]) and names (`family/`); layers are those of decoders.
 //!
 //! Rows of the residual stream: m = images × rows of an image (patches, and tokens before them), image after image.
@@ -11,6 +12,8 @@ mod family;
 mod labels;
 mod load;
 mod model;
+mod picture;
+mod processor;
 mod resize;
 mod source;
 mod windows;
@@ -20,6 +23,8 @@ pub use config::{StageConfig, VisionConfig};
 pub use family::VisionType;
 pub use labels::{LABELS_FILE, adapter_labels, labels_file};
 pub use load::ClassifierHead;
+pub use picture::{Alpha, Channels, Picture, PictureError, PictureFormat};
+pub use processor::{Augment, Crop, Filter, Flip, ImageProcessor, ProcessorError, View};
 pub use source::VisionSource;
 
 use loract_autograd::ops::{self, Head, Linear, LossOutput, Norm};

@@ -16,13 +16,18 @@ impl<'a> Fields<'a> {
         self.0.contains_key(key)
     }
 
+    /// What is there, of whatever kind.
+    pub(crate) fn value(&self, key: &str) -> Option<&'a Value> {
+        self.0.get(key).filter(|value| !value.is_null())
+    }
+
     fn of_kind<T>(
         &self,
         key: &str,
         expected: &'static str,
         pick: impl Fn(&'a Value) -> Option<T>,
     ) -> Result<Option<T>, ConfigError> {
-        let Some(value) = self.0.get(key).filter(|value| !value.is_null()) else { return Ok(None) };
+        let Some(value) = self.value(key) else { return Ok(None) };
         pick(value).map(Some).ok_or_else(|| {
             // A few words of a long value are enough to find it.
             let found: String = value.to_string().chars().take(60).collect();
