@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::config::VisionConfig;
 use super::family::{VisionFamily, VisionType};
+use super::processor::ImageProcessor;
 use crate::error::Error;
 use crate::source::{CONFIG, folder_text, name_of};
 use crate::weights::{Stored, Weights, safetensors};
@@ -17,6 +18,8 @@ pub struct VisionSource {
     pub config: VisionConfig,
     /// Its numbers under the names of modules, not read yet.
     pub weights: Weights,
+    /// How pictures become its images.
+    pub processor: ImageProcessor,
     /// What `adapter_config.json` calls the base model: the path as given; in Hugging Face's cache the id there.
     pub name: String,
 }
@@ -38,25 +41,49 @@ impl VisionSource {
         VisionConfig::from_json(&folder.join(CONFIG), &folder_text(folder)?)
     }
 
-    /// Opens a folder.
+    /// Opens a folder. Its images are of the size that its processor makes, whatever its table of positions is for (DINOv2 was
+    /// made with larger ones than it is used with).
     ///
     /// # Errors
-    /// As [`crate::ModelSource::open`].
+    /// As [`crate::ModelSource::open`]; [`Error::Processor`].
     pub fn open(folder: &Path) -> Result<Self, Error> {
-        let config = Self::read_config(folder)?;
-        let weights = in_modules(&config, safetensors::open_folder(folder)?)?;
-        Ok(Self { config, weights, name: name_of(folder) })
+        let (config, stored) = (Self::read_config(folder)?, safetensors::open_folder(folder)?);
+        Self::of(folder, config, stored, ImageProcessor::read(folder)?)
     }
 
-    /// A model built into a program: the text of its `config.json` and the bytes of its `model.safetensors`.
+    /// A model built into a program: the text of its `config.json` and the bytes of its `model.safetensors`. Its processor is what
+    /// Transformers takes for granted.
     ///
     /// # Errors
     /// As [`Self::open`], with `name` in place of a path.
     pub fn from_safetensors_bytes(name: &str, config_json: &str, bytes: Vec<u8>) -> Result<Self, Error> {
         let path = Path::new(name);
-        let config = VisionConfig::from_json(path, config_json)?;
-        let weights = in_modules(&config, safetensors::from_bytes(path, bytes)?)?;
-        Ok(Self { config, weights, name: name.to_owned() })
+        Self::of(path, VisionConfig::from_json(path, config_json)?, safetensors::from_bytes(path, bytes)?, None)
+    }
+
+    fn of(
+        path: &Path,
+        config: VisionConfig,
+        stored: Weights,
+        processor: Option<ImageProcessor>,
+    ) -> Result<Self, Error> {
+        let weights = in_modules(&config, stored)?;
+        let usual = || ImageProcessor::default_of(config.model_type.name(), config.image_size);
+        let processor = processor.or_else(usual).unwrap_or_default().with_channels(config.channels);
+        let processor = processor.map_err(|reason| Error::Processor { path: path.to_path_buf(), reason })?;
+        let config = config.with_image_size(processor.size());
+        let config = config.map_err(|reason| Error::Config { path: path.to_path_buf(), reason })?;
+        Ok(Self { config, weights, processor, name: name_of(path) })
+    }
+
+    /// The same for images of another size: pictures come out so, and the table of positions is resized.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if they are too small.
+    pub fn with_image_size(self, size: [usize; 2]) -> Result<Self, Error> {
+        let wrong = |reason| Error::Config { path: self.weights.path().to_path_buf(), reason };
+        let config = self.config.clone().with_image_size(size).map_err(wrong)?;
+        Ok(Self { config, processor: self.processor.with_size(size[0], size[1]), ..self })
     }
 
     /// How many classes the head in the file has, if there is one.
