@@ -23,6 +23,7 @@ mod scale_columns;
 mod sequences;
 mod slice;
 mod weigh_rows;
+mod windows;
 
 pub use activation::{activate, gated};
 pub use add::add;
@@ -45,6 +46,7 @@ pub use scale::scale;
 pub use scale_columns::scale_columns;
 pub use slice::slice;
 pub use weigh_rows::weigh_rows;
+pub use windows::{Windows, window_attention};
 
 pub use crate::kernels::activation::Activation;
 pub use crate::kernels::attention::Mask;

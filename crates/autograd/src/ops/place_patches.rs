@@ -7,7 +7,7 @@ use crate::kernels::patches::{self as kernel, ImageRows};
 use crate::ledger::Category;
 use crate::param::{Param, Values, Weight};
 use crate::tape::{Backprop, Backward, Tape, Var, VarId};
-use crate::tensor::{Memory, Tensor};
+use crate::tensor::Tensor;
 
 struct Node<'m> {
     patches: Option<VarId>,
@@ -56,7 +56,7 @@ pub fn place_patches<'m>(
         return Ok(tape.finish(entered, absent, trained));
     }
     let memory = tape.memory().clone();
-    let positions = positions.map(|positions| in_f32(positions, &memory));
+    let positions = positions.map(|positions| positions.in_f32(&memory));
     let mut y = memory.stale(images * rows.tokens(), rows.cols, Category::Transient);
     if !memory.is_hollow() {
         let specials: Vec<_> = specials.iter().map(|special| special.value().data()).collect();
@@ -64,19 +64,6 @@ pub fn place_patches<'m>(
         kernel::place(patches.tensor().data(), rows, &specials, positions, y.slice_mut());
     }
     Ok(tape.finish(entered, y, trained))
-}
-
-fn in_f32(weight: &Weight, memory: &Memory) -> Tensor {
-    match weight {
-        Weight::Trained(param) => param.value().clone(),
-        Weight::Frozen(frozen) => {
-            let mut numbers = memory.stale(frozen.rows(), frozen.cols(), Category::Transient);
-            if !memory.is_hollow() {
-                frozen.widen_rows(0..frozen.rows(), numbers.slice_mut());
-            }
-            numbers
-        }
-    }
 }
 
 impl Node<'_> {

@@ -244,10 +244,7 @@ impl Op {
                 let AttentionShape { heads, kv_heads, head_dim, scale, softcap, mask } = *shape;
                 let (scale, softcap) = (f64::from(scale), softcap.map(f64::from));
                 let heads = oracle::Heads { heads, kv_heads, head_dim, scale, softcap };
-                let sees = |query: usize, key: usize| match mask {
-                    Mask::None => true,
-                    Mask::Causal { window } => key <= query && window.is_none_or(|window| query - key < window),
-                };
+                let sees = |query, key| sees(mask, query, key);
                 oracle::attention([&next(), &next(), &next()], heads, sees, sequences)
             }
             Op::Gated(activation) => oracle::gated(function(*activation), &next(), &next()),
@@ -288,6 +285,14 @@ impl Op {
             Op::Norm { .. } | Op::Gated(_) | Op::Activate(_) | Op::Experts { .. } | Op::WeighRows => true,
             _ => false,
         }
+    }
+}
+
+/// Whether a query of a sequence sees a key of it.
+pub fn sees(mask: Mask, query: usize, key: usize) -> bool {
+    match mask {
+        Mask::None => true,
+        Mask::Causal { window } => key <= query && window.is_none_or(|window| query - key < window),
     }
 }
 

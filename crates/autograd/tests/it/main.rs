@@ -29,3 +29,4 @@ mod simple;
 mod threads;
 mod vision;
 mod vision_op;
+mod windows;

@@ -3,10 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use loract_autograd::ops::{Pool, gather_rows, place_patches, pool, scale_columns};
+use loract_autograd::ops::{
+    AttentionShape, Pool, Windows, gather_rows, place_patches, pool, scale_columns, window_attention,
+};
 use loract_autograd::{Param, Tape, Values, Var, Weight};
 
-use crate::harness::{Result, vector, weight};
+use crate::harness::{Result, sees, vector, weight};
 
 /// An op of vision under test.
 #[derive(Debug)]
@@ -15,6 +17,60 @@ pub enum Vision {
     Pool { sequences: Arc<[Range<usize>]>, pool: Pool },
     ScaleColumns { factors: Values },
     GatherRows { rows: Arc<[Option<u32>]>, fold: usize, cols: usize },
+    WindowAttention(OwnedWindows),
+}
+
+/// Attention in windows with its table.
+#[derive(Debug)]
+pub struct OwnedWindows {
+    pub shape: AttentionShape,
+    pub sequences: Arc<[Range<usize>]>,
+    pub table: Weight,
+    pub index: Arc<[u32]>,
+    pub regions: Option<Arc<[u16]>>,
+}
+
+impl OwnedWindows {
+    pub fn windows(&self) -> Windows<'_> {
+        Windows { table: &self.table, index: Arc::clone(&self.index), regions: self.regions.clone() }
+    }
+
+    /// Score by score: a key is seen if it is of the query's region, and not after it where the mask says so.
+    fn oracle(&self, [q, k, v]: [&[f64]; 3], table: &[f64]) -> Vec<f64> {
+        let AttentionShape { heads, kv_heads, head_dim: d, scale, softcap, mask } = self.shape;
+        let seen = |i: usize, j: usize| {
+            self.regions.as_ref().is_none_or(|regions| regions[i] == regions[j]) && sees(mask, i, j)
+        };
+        let mut o = Vec::new();
+        for window in self.sequences.iter() {
+            for (i, head) in window.clone().flat_map(|i| (0..heads).map(move |head| (i, head))) {
+                let kv_head = head * kv_heads / heads;
+                let query = head_of(q, (i, head), heads, d);
+                let weight = |j: usize| {
+                    let key = head_of(k, (j, kv_head), kv_heads, d);
+                    let place = self.index[(i - window.start) * window.len() + j - window.start] as usize;
+                    let product: f64 = query.iter().zip(key).map(|(q, k)| q * k).sum();
+                    let score = f64::from(scale) * product + table[place * heads + head];
+                    softcap.map(f64::from).map_or(score, |cap| cap * (score / cap).tanh()).exp()
+                };
+                let weights: Vec<_> = window.clone().filter(|&j| seen(i, j)).map(|j| (j, weight(j))).collect();
+                let sum: f64 = weights.iter().map(|(_, weight)| weight).sum();
+                let part = |at: usize| {
+                    weights
+                        .iter()
+                        .map(|(j, weight)| weight / sum * head_of(v, (*j, kv_head), kv_heads, d)[at])
+                        .sum::<f64>()
+                };
+                o.extend((0..d).map(part));
+            }
+        }
+        o
+    }
+}
+
+/// Some head's D numbers of a row.
+fn head_of(x: &[f64], (row, head): (usize, usize), heads: usize, d: usize) -> &[f64] {
+    &x[(row * heads + head) * d..][..d]
 }
 
 impl Vision {
@@ -27,6 +83,9 @@ impl Vision {
             Vision::Pool { sequences, pool: kind } => pool(tape, &next(), sequences, *kind),
             Vision::ScaleColumns { factors } => scale_columns(tape, next(), factors),
             Vision::GatherRows { rows, fold, .. } => gather_rows(tape, &next(), rows, *fold),
+            Vision::WindowAttention(of) => {
+                window_attention(tape, [next(), next(), next()], of.shape, &of.sequences, of.windows())
+            }
         }
     }
 
@@ -37,6 +96,7 @@ impl Vision {
                 specials.iter().filter_map(Values::trained).chain(positions).collect()
             }
             Vision::ScaleColumns { factors } => factors.trained().into_iter().collect(),
+            Vision::WindowAttention(of) => of.table.trained().into_iter().collect(),
             Vision::Pool { .. } | Vision::GatherRows { .. } => Vec::new(),
         }
     }
@@ -85,6 +145,10 @@ impl Vision {
                     None => vec![0.0; *cols],
                 };
                 rows.iter().flat_map(row).collect()
+            }
+            Vision::WindowAttention(of) => {
+                let (q, k, v) = (next(), next(), next());
+                of.oracle([&q, &k, &v], &weight(&of.table, next))
             }
         }
     }
