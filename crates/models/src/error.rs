@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::config::ConfigError;
 use crate::tokenizer::TokenizerError;
+use crate::vision::ProcessorError;
 use crate::weights::gguf::GgufError;
 
 /// A failure to read a model, with the file it is about.
@@ -43,6 +44,14 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         reason: ConfigError,
+    },
+    /// The settings by which pictures become numbers cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Processor {
+        /// The file they come from.
+        path: PathBuf,
+        /// What is wrong with them.
+        reason: ProcessorError,
     },
     /// The tokenizer cannot be used.
     #[error("tokenizer of {}: {reason}", path.display())]
@@ -160,6 +169,40 @@ pub enum Error {
         /// Most that the model takes.
         context: usize,
     },
+    /// Numbers that are not those of whole images.
+    #[error(
+        "{numbers} numbers are not whole images of {channels} channels, {height}x{width} pixels each; give a multiple of {}",
+        channels * height * width
+    )]
+    Pixels {
+        /// Numbers given.
+        numbers: usize,
+        /// Channels of the model's images.
+        channels: usize,
+        /// Their height.
+        height: usize,
+        /// Their width.
+        width: usize,
+    },
+    /// Labels of some images only.
+    #[error("{labels} labels for {images} images; give one for each, or none")]
+    Labels {
+        /// Labels.
+        labels: usize,
+        /// Images.
+        images: usize,
+    },
+    /// A label that is none of the classes.
+    #[error("label {label} is none of the model's {classes} classes, which are 0 to {}", classes - 1)]
+    Label {
+        /// The label.
+        label: u32,
+        /// Classes of the head.
+        classes: usize,
+    },
+    /// A batch without images.
+    #[error("a batch has no images; give some")]
+    NoImages,
     /// There is nothing to go on from.
     #[error("the text to go on from has no tokens; give some")]
     NoTokens,

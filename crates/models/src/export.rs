@@ -19,7 +19,8 @@ const INDEX_FILE: &str = "model.safetensors.index.json";
 pub(crate) fn merged_tensors<M: Model>(model: &M, stored: StoredAs) -> Vec<(String, ToStore<'_>)> {
     let adapted = model.linears().into_iter().filter(|(_, linear)| linear.lora.is_some());
     let mut adapted: BTreeMap<String, &Linear> = adapted.collect();
-    let tensors = model.tensors().into_iter().map(|(name, tensor)| {
+    let all = model.tensors().into_iter().chain(model.carried());
+    let tensors = all.map(|(name, tensor)| {
         let mut tensor = ToStore::of_model(tensor, stored);
         if let Some(layer) = name.strip_suffix(".weight").and_then(|layer| adapted.remove(layer)) {
             tensor.numbers = Numbers::Merged(layer);

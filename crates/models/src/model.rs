@@ -53,6 +53,11 @@ pub trait Model: Sized {
     /// As [`Model::tensors`], to change.
     fn tensors_mut(&mut self) -> Vec<(String, TensorMut<'_>)>;
 
+    /// Tensors that take no part and go where the model goes: of a head that its files have for another task, say.
+    fn carried(&self) -> Vec<(String, TensorRef<'_>)> {
+        Vec::new()
+    }
+
     /// Every trained parameter, in the order of the model.
     fn params(&self) -> Vec<&Param>;
 

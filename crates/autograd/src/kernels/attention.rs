@@ -14,16 +14,19 @@
 
 mod backward;
 mod layout;
+mod windows;
 
 use std::ops::Range;
 
 use loract_linalg::{Accum, MatMut, MatRef, Par, matmul};
 use rayon::prelude::*;
 
+use super::parts::split;
 use super::{scratch, simd};
-pub(crate) use backward::{Inputs, backward};
+pub(crate) use backward::{Inputs, Outputs, backward};
 pub(crate) use layout::Layout;
 pub use layout::Mask;
+pub(crate) use windows::{WindowScores, add_table_gradient, expand};
 
 /// Query rows a block.
 const BLOCK: usize = 64;
@@ -31,17 +34,6 @@ const BLOCK: usize = 64;
 fn blocks(sequence: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     let end = sequence.end;
     sequence.step_by(BLOCK).map(move |start| start..(start + BLOCK).min(end))
-}
-
-/// Splits `data` into consecutive parts of the given lengths.
-fn split(mut data: &mut [f32], lengths: impl Iterator<Item = usize>) -> Vec<&mut [f32]> {
-    lengths
-        .map(|len| {
-            let (part, rest) = std::mem::take(&mut data).split_at_mut(len);
-            data = rest;
-            part
-        })
-        .collect()
 }
 
 /// o (m×H·D).
@@ -89,6 +81,11 @@ fn forward_block(
     let v = layout.head(v, keys.clone(), layout.kv_cols(), kv_head);
     let width = keys.len();
     matmul(MatMut::row_major(p, rows.len(), width), Accum::Replace, q, k.t(), layout.scale, Par::Serial);
+    let mut regions = None;
+    if let Some(windows) = &layout.windows {
+        windows.add_bias(head, rows, keys, p);
+        regions = windows.mixed(keys);
+    }
     let mut factors = [0.0f32; BLOCK];
     for (i, p) in p.chunks_exact_mut(width).enumerate() {
         let seen = layout.seen(rows.start + i, keys);
@@ -96,6 +93,9 @@ fn forward_block(
         p[seen.end..].fill(0.0);
         if let Some(cap) = layout.softcap {
             cap_scores(&mut p[seen.clone()], cap);
+        }
+        if let Some(regions) = regions {
+            windows::keep_region(&mut p[seen.clone()], &regions[seen.clone()], regions[rows.start + i - keys.start]);
         }
         factors[i] = 1.0 / exponentials(&mut p[seen]);
     }

@@ -1,11 +1,11 @@
 //! Every base tensor of a decoder under its name in the checkpoint.
 
-use loract_autograd::ops::{Linear, Norm};
-use loract_autograd::{Memory, Values, Weight};
+use loract_autograd::{Memory, Weight};
 
-use super::parts::{Named, Part, PartMut};
 use super::{Decoder, layer_name};
 use crate::error::Error;
+use crate::layers::parts::{Part, PartMut};
+use crate::layers::tensors::{bias_of, list, list_mut, weight_of};
 use crate::tensor_ref::{TensorMut, TensorRef};
 
 /// The module that turns tokens into vectors.
@@ -50,51 +50,4 @@ impl Decoder {
         }
         Ok(())
     }
-}
-
-/// The tensors of a part of a layer whose names begin with `prefix`; `own_heads` tells that norms of heads have a row for each.
-fn list<'a>(part: Part<'a>, prefix: &str, own_heads: bool, all: &mut Vec<(String, TensorRef<'a>)>) {
-    let (name, weight, bias) = match part {
-        Part::Norm(Named { name, part: Norm { width, weight, bias, .. } }) => {
-            let heads = |values: &'a Values| match own_heads && name.starts_with("self_attn.") {
-                true => TensorRef::Heads(values, *width),
-                false => TensorRef::Vector(values),
-            };
-            (name, weight.as_ref().map(heads), bias.as_ref().map(heads))
-        }
-        Part::Linear(Named { name, part }) | Part::Router(Named { name, part }) => {
-            (name, Some(TensorRef::Matrix(&part.weight)), part.bias.as_ref().map(TensorRef::Vector))
-        }
-    };
-    let name = format!("{prefix}{name}");
-    all.extend(weight.map(|weight| (weight_of(&name), weight)));
-    all.extend(bias.map(|bias| (bias_of(&name), bias)));
-}
-
-/// As [`list`], to change.
-fn list_mut<'a>(part: PartMut<'a>, prefix: &str, own_heads: bool, all: &mut Vec<(String, TensorMut<'a>)>) {
-    let (name, weight, bias) = match part {
-        PartMut::Norm(Named { name, part: Norm { width, weight, bias, .. } }) => {
-            let own = own_heads && name.starts_with("self_attn.");
-            let heads = |values: &'a mut Values| match own {
-                true => TensorMut::Heads(values, *width),
-                false => TensorMut::Vector(values),
-            };
-            (name, weight.as_mut().map(heads), bias.as_mut().map(heads))
-        }
-        PartMut::Linear(Named { name, part }) | PartMut::Router(Named { name, part }) => {
-            let Linear { weight, bias, .. } = part;
-            (name, Some(TensorMut::Matrix(weight)), bias.as_mut().map(TensorMut::Vector))
-        }
-    };
-    let name = format!("{prefix}{name}");
-    all.extend(weight.map(|weight| (weight_of(&name), weight)));
-    all.extend(bias.map(|bias| (bias_of(&name), bias)));
-}
-
-fn weight_of(module: &str) -> String {
-    format!("{module}.weight")
-}
-fn bias_of(module: &str) -> String {
-    format!("{module}.bias")
 }

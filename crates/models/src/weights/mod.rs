@@ -141,6 +141,26 @@ impl Weights {
         Ok(())
     }
 
+    /// Each tensor under the names, and in the parts, that `names` gives for it.
+    ///
+    /// # Errors
+    /// [`Error::StoredTwice`] if two become one.
+    pub(crate) fn renamed(self, mut names: impl FnMut(String, Stored) -> Vec<(String, Stored)>) -> Result<Self, Error> {
+        let mut renamed = Self::new(self.path);
+        for (name, stored) in self.tensors {
+            for (name, stored) in names(name, stored) {
+                renamed.insert(name, stored)?;
+            }
+        }
+        Ok(renamed)
+    }
+
+    /// Leaves out the tensors that `taken` takes.
+    pub(crate) fn take_all(&mut self, mut taken: impl FnMut(&str) -> bool) -> Vec<(String, Stored)> {
+        let names: Vec<String> = self.tensors.keys().filter(|name| taken(name)).cloned().collect();
+        names.into_iter().filter_map(|name| self.tensors.remove_entry(&name)).collect()
+    }
+
     /// The file or folder.
     pub fn path(&self) -> &Path {
         &self.path

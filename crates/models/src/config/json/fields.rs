@@ -6,11 +6,19 @@ use crate::config::ConfigError;
 
 /// `null` is the same as absent, but for [`Fields::unless_null`].
 #[derive(Debug)]
-pub(crate) struct Fields<'a>(pub(super) &'a Map<String, Value>);
+pub(crate) struct Fields<'a>(pub(crate) &'a Map<String, Value>);
 
 impl<'a> Fields<'a> {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
     pub(crate) fn has(&self, key: &str) -> bool {
         self.0.contains_key(key)
+    }
+
+    /// What is there, of whatever kind.
+    pub(crate) fn value(&self, key: &str) -> Option<&'a Value> {
+        self.0.get(key).filter(|value| !value.is_null())
     }
 
     fn of_kind<T>(
@@ -19,7 +27,7 @@ impl<'a> Fields<'a> {
         expected: &'static str,
         pick: impl Fn(&'a Value) -> Option<T>,
     ) -> Result<Option<T>, ConfigError> {
-        let Some(value) = self.0.get(key).filter(|value| !value.is_null()) else { return Ok(None) };
+        let Some(value) = self.value(key) else { return Ok(None) };
         pick(value).map(Some).ok_or_else(|| {
             // A few words of a long value are enough to find it.
             let found: String = value.to_string().chars().take(60).collect();
