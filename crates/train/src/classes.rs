@@ -45,28 +45,45 @@ impl Classes {
     /// head's numbers are named by `seed`.
     ///
     /// # Errors
-    /// [`Error::Setting`] if an adapter's head is for other classes; those of reading the adapter.
+    /// [`Error::Setting`] if the head of an adapter, or of the model of one that brings none, is for other classes; those of
+    /// reading the adapter.
     pub(crate) fn of(source: &VisionSource, from: Option<&Path>, data: &[String], seed: u64) -> Result<Self, Error> {
-        let own = || (0..data.len() as u32).collect();
         let new = ClassifierHead::New { seed };
-        match Known::of(source, from)? {
-            Known::Adapter(labels) => {
-                let numbers = places(data, &labels).ok_or_else(|| Error::Setting {
-                    key: "adapter",
-                    what: format!(
-                        "its head is for {}, the data have {}; train on data with its classes, or leave --adapter out for a new head",
-                        listed(&labels),
-                        listed(data)
-                    ),
-                })?;
-                Ok(Self { labels, head: new, numbers })
-            }
-            Known::Model(labels) if labels.len() == data.len() => match places(data, &labels) {
-                Some(numbers) => Ok(Self { labels, head: ClassifierHead::Stored, numbers }),
-                None => Ok(Self { labels: data.to_vec(), head: new, numbers: own() }),
-            },
-            Known::Model(_) | Known::Nothing => Ok(Self { labels: data.to_vec(), head: new, numbers: own() }),
+        let known = Known::of(source, from)?;
+        let (labels, head) = match &known {
+            Known::Adapter(labels) => (labels, new),
+            Known::Model(labels) => (labels, ClassifierHead::Stored),
+            Known::Nothing => (&Vec::new(), new),
+        };
+        let fits = labels.len() == data.len() || from.is_some();
+        if let Some(numbers) = places(data, labels).filter(|_| fits) {
+            return Ok(Self { labels: labels.clone(), head, numbers });
         }
+        if from.is_some() {
+            let what = format!(
+                "the head that it goes with is for {}, the data have {}; train on data with its classes, or leave --adapter out \
+                 for a new head",
+                listed(labels),
+                listed(data)
+            );
+            return Err(Error::Setting { key: "adapter", what });
+        }
+        Ok(Self { labels: data.to_vec(), head: new, numbers: (0..data.len() as u32).collect() })
+    }
+
+    /// Of the model in `source` with the adapter in the folder `from`, before any data; without a head as many as its configuration
+    /// has.
+    ///
+    /// # Errors
+    /// Those of reading the adapter.
+    pub(crate) fn before_data(source: &VisionSource, from: Option<&Path>) -> Result<Self, Error> {
+        let new = ClassifierHead::New { seed: 0 };
+        let (labels, head) = match Known::of(source, from)? {
+            Known::Adapter(labels) => (labels, new),
+            Known::Model(labels) => (labels, ClassifierHead::Stored),
+            Known::Nothing => (source.config.labels.clone(), new),
+        };
+        Ok(Self { numbers: (0..labels.len() as u32).collect(), labels, head })
     }
 
     /// The labels of pictures, numbered as here.

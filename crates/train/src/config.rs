@@ -237,6 +237,12 @@ impl RunConfig {
         Ok(())
     }
 
+    /// Bytes of decoded pictures that a step over micro-batches of so many `images` of `numbers` numbers holds: its own, one
+    /// micro-batch that lies ready, and one that is being made.
+    pub fn pixel_bytes(&self, numbers: usize, images: usize) -> usize {
+        4 * numbers * images * (self.grad_accum + 2)
+    }
+
     /// Checks what can be checked without opening a file.
     ///
     /// # Errors

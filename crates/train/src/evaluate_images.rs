@@ -7,7 +7,7 @@ use loract_autograd::Memory;
 use loract_models::vision::{ImageProcessor, View};
 use loract_models::{Classifier, ImageBatch};
 
-use crate::data::{ImageSet, Loader};
+use crate::data::images::{ImageSet, Loader};
 use crate::error::Error;
 use crate::evaluation::ImageEvaluation;
 

@@ -3,7 +3,7 @@
 use loract_models::vision::{Augment, Crop, Flip};
 use serde::{Serialize, Serializer};
 
-use crate::data::{Broken, ImageOptions};
+use crate::data::images::{Broken, ImageOptions};
 
 /// The settings of a run on images.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]

@@ -11,10 +11,12 @@ use super::task::{Task, Words};
 use crate::checkpoint::{Checkpoint, Inputs};
 use crate::classes::Classes;
 use crate::config::RunConfig;
-use crate::data::{Filling, ImageSet, Loader, Order};
+use crate::data::images::{ImageSet, Loader};
+use crate::data::{Filling, Order};
 use crate::error::Error;
 use crate::evaluate_images::evaluate_images;
 use crate::evaluation::Evaluation;
+use crate::plan::Planner;
 use crate::tuning::FineTuneType;
 
 /// The file of a model's processor.
@@ -68,6 +70,29 @@ impl Images {
     fn planned(&self, images: usize) -> ImageBatch {
         ImageBatch::planned(&self.config, images)
     }
+
+    /// The first pictures, as they are.
+    fn first(&self, most: usize) -> Result<ImageBatch, Error> {
+        let mut pixels = Vec::new();
+        let count = most.min(self.rows());
+        for row in 0..count {
+            pixels.extend(self.data.pixels(row, &self.processor, View::Whole)?);
+        }
+        Ok(ImageBatch::new(&self.config, pixels, self.labels[..count].to_vec())?)
+    }
+}
+
+/// Checks `config` against the model, and fills in what goes without saying.
+fn settle(config: &mut RunConfig, source: &VisionSource) -> Result<(), Error> {
+    config.check_for_images()?;
+    let stages = &source.config.stages;
+    config.check_ranks_of(|site| {
+        let widths = stages.iter().map(|stage| match site {
+            Site::ActFn | Site::MlpOut => stage.intermediate_size,
+            _ => stage.hidden_size,
+        });
+        widths.max().unwrap_or(0)
+    })
 }
 
 impl Task for Images {
@@ -110,15 +135,7 @@ impl Task for Images {
         source: &VisionSource,
         from: Option<&Checkpoint>,
     ) -> Result<(Self, Vec<String>), Error> {
-        config.check_for_images()?;
-        let stages = &source.config.stages;
-        config.check_ranks_of(|site| {
-            let widths = stages.iter().map(|stage| match site {
-                Site::ActFn | Site::MlpOut => stage.intermediate_size,
-                _ => stage.hidden_size,
-            });
-            widths.max().unwrap_or(0)
-        })?;
+        settle(config, source)?;
         let data = ImageSet::open(&config.data, &config.images.options(None))?;
         data.fits(&source.processor)?;
         let labels = data.all_labels()?;
@@ -190,9 +207,8 @@ impl Task for Images {
         self.planned(1)
     }
 
-    /// Pixels of a step's micro-batches, of one that lies ready and of one that is being made.
     fn beside_tensors(&self, config: &RunConfig, images: usize) -> usize {
-        4 * images * self.config.pixels() * (config.grad_accum + 2)
+        config.pixel_bytes(self.config.pixels(), images)
     }
 
     fn evaluate(&self, model: &Classifier, memory: &Memory) -> Result<Option<Evaluation>, Error> {
@@ -231,6 +247,47 @@ impl Task for Images {
             self.config.labels.len()
         )
     }
+}
+
+/// The planner of a run on images, whatever pictures there are.
+///
+/// # Errors
+/// Whatever is wrong with the settings, the model or the adapter.
+pub fn plan_images(config: &mut RunConfig) -> Result<Planner<Classifier>, Error> {
+    let source = Images::source(config)?;
+    settle(config, &source)?;
+    let Classes { labels, head, .. } = Classes::before_data(&source, config.adapter.as_deref())?;
+    let shape = source.config.with_labels(labels);
+    let smallest = ImageBatch::planned(&shape, 1);
+    let hollow = Memory::hollow();
+    let model = Classifier::load(&hollow, shape, source.weights, head)?;
+    Planner::of(model, &hollow, &config.tuning(), config.adapter.as_deref(), smallest)
+}
+
+/// What a run on images begins with.
+#[derive(Debug)]
+pub struct FirstImages {
+    /// The model, with what is trained of it.
+    pub model: Classifier,
+    /// Of the same.
+    pub planner: Planner<Classifier>,
+    /// The first pictures, as many as a micro-batch has.
+    pub batch: ImageBatch,
+}
+
+/// Opens what a run on images begins with.
+///
+/// # Errors
+/// Whatever is wrong with the input.
+pub fn first_images(config: &mut RunConfig, memory: &Memory) -> Result<FirstImages, Error> {
+    let source = Images::source(config)?;
+    let (task, _) = Images::open(config, &source, None)?;
+    let mut model = task.load(memory, source)?;
+    let tuning = config.tuning().begin(memory, &mut model, config.adapter.as_deref(), config.seed)?;
+    let hollow = Memory::hollow();
+    let shape = task.load(&hollow, Images::source(config)?)?;
+    let planner = Planner::of(shape, &hollow, &tuning, None, task.smallest())?;
+    Ok(FirstImages { model, planner, batch: task.first(config.batch_size)? })
 }
 
 /// Pictures of the classes that are trained.
