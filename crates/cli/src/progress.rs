@@ -99,6 +99,19 @@ impl Watcher {
     }
 }
 
+/// An evaluation, in a line for people.
+fn in_words(e: &Evaluation) -> String {
+    match e {
+        Evaluation::Text(e) => {
+            let accuracy = e.accuracy.map_or_else(String::new, |a| format!("  accuracy {a:.4}"));
+            format!("loss {:.4}  perplexity {:.3}{accuracy}", e.loss, e.perplexity)
+        }
+        Evaluation::Images(e) => {
+            format!("loss {:.4}  accuracy {:.4}  top-5 {:.4}", e.loss, e.accuracy, e.top5_accuracy)
+        }
+    }
+}
+
 /// A line for programs.
 pub fn object(event: &str, mut facts: Value) {
     facts["event"] = json!(event);
@@ -134,11 +147,8 @@ impl Progress for Watcher {
     }
 
     fn evaluated(&mut self, step: u64, e: &Evaluation) {
-        let accuracy = e.accuracy.map_or_else(String::new, |a| format!("  accuracy {a:.4}"));
         match self.telling {
-            Telling::Line => {
-                self.say(&format!("step {step}  eval loss {:.4}  perplexity {:.3}{accuracy}", e.loss, e.perplexity));
-            }
+            Telling::Line => self.say(&format!("step {step}  eval {}", in_words(e))),
             Telling::Json => object("evaluation", json!({ "step": step, "evaluation": e })),
             Telling::Quiet => {}
         }

@@ -5,8 +5,10 @@
 
 use loract_autograd::ops::{Linear, LossOutput};
 use loract_autograd::{Memory, Param, Tape};
+use serde_json::{Map, Value};
 
 use crate::attach::{self, LoraConfig};
+use crate::companions;
 use crate::error::Error;
 use crate::export;
 use crate::files::ToWrite;
@@ -68,6 +70,16 @@ pub trait Model: Sized {
     /// The name of a base tensor in a checkpoint file.
     fn published(&self, tensor: &str) -> String {
         tensor.to_owned()
+    }
+
+    /// `config.json` of the model as it is now, with weights so stored, from that with which it was opened.
+    fn config_json(&self, opened: &Map<String, Value>, stored: StoredAs) -> Map<String, Value> {
+        companions::config_of(opened, stored)
+    }
+
+    /// Files that lie beside those of an adapter, for what these have no place for.
+    fn beside_adapter(&self) -> Vec<ToWrite<'static>> {
+        Vec::new()
     }
 
     /// Makes ready for `modules` to be trained: parts what shares its numbers with another module, say.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use loract_autograd::Memory;
 use loract_models::weights::{safetensors, store::StoredAs};
-use loract_models::{Companions, Decoder, FactorA, LoraConfig, MODEL_FILE, Model, ModelSource, ToWrite, adapter};
+use loract_models::{Companions, FactorA, LoraConfig, MODEL_FILE, Model, ToWrite, adapter};
 
 use crate::error::Error;
 
@@ -64,14 +64,18 @@ impl Tuning {
         Ok(self.clone())
     }
 
-    /// The files of what is trained, of a model that was `source`.
+    /// The files of what is trained, of a model called `base`.
     ///
     /// # Errors
-    /// If the files that belong to the model cannot be read.
-    pub(crate) fn product(&self, source: &ModelSource) -> Result<Product, Error> {
+    /// Those of `companions`, which reads the files that belong to the model.
+    pub(crate) fn product(
+        &self,
+        base: &str,
+        companions: impl FnOnce() -> Result<Companions, Error>,
+    ) -> Result<Product, Error> {
         Ok(match self {
-            Tuning::Lora(lora) => Product::Adapter { lora: lora.clone(), base: source.name.clone() },
-            Tuning::Full | Tuning::Head => Product::Model(Companions::of(source)?),
+            Tuning::Lora(lora) => Product::Adapter { lora: lora.clone(), base: base.to_owned() },
+            Tuning::Full | Tuning::Head => Product::Model(companions()?),
         })
     }
 }
@@ -87,12 +91,16 @@ pub(crate) enum Product {
 
 impl Product {
     /// Its files, those of the weights last.
-    pub(crate) fn files<'a>(&'a self, decoder: &'a Decoder) -> Vec<ToWrite<'a>> {
+    pub(crate) fn files<'a, M: Model>(&'a self, model: &'a M) -> Vec<ToWrite<'a>> {
         match self {
-            Product::Adapter { lora, base } => adapter::files(decoder, lora, base).into(),
+            Product::Adapter { lora, base } => {
+                let mut files = model.beside_adapter();
+                files.extend(adapter::files(model, lora, base));
+                files
+            }
             Product::Model(companions) => {
-                let mut files = companions.files(decoder.config(), StoredAs::F32);
-                files.extend(decoder.to_files(StoredAs::F32, usize::MAX));
+                let mut files = companions.files(model, StoredAs::F32);
+                files.extend(model.to_files(StoredAs::F32, usize::MAX));
                 files
             }
         }

@@ -353,7 +353,7 @@ fn merged_models_give_the_logits_of_their_adapters() -> Result {
             let mut files = case.decoder.to_files(StoredAs::F32, most_bytes);
             let written = files.iter().filter(|file| file.name.ends_with(".safetensors")).count();
             assert_eq!(written == 1, most_bytes == usize::MAX, "{name} {adapter_folder}: {written}");
-            files.extend(companions.files(case.decoder.config(), StoredAs::F32));
+            files.extend(companions.files(&case.decoder, StoredAs::F32));
             for file in &files {
                 file.write(&out.join(&*file.name))?;
             }

@@ -41,7 +41,7 @@ pub fn run(args: &MergeArgs) -> Result<()> {
     let mut files = decoder.to_files(stored, most_bytes);
     let written: usize = files.iter().map(loract_models::ToWrite::size_bytes).sum();
     // The configuration last: a folder without it is no model yet.
-    files.extend(companions.files(decoder.config(), stored).into_iter().rev());
+    files.extend(companions.files(&decoder, stored).into_iter().rev());
     for file in &files {
         write_whole_by(&folder.path(&file.name), |path| file.write(path))?;
     }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use loract_train::{Ended, Run, RunSummary, Stopped, parse_name};
+use loract_train::{Ended, Evaluation, Run, RunSummary, Stopped, parse_name};
 
 use crate::args::{TrainArgs, use_threads};
 use crate::hub;
@@ -60,16 +60,25 @@ fn tell(summary: &RunSummary) -> Result<()> {
         bytes(last.peak_activation_bytes),
     ))?;
     if let Some(e) = &summary.evaluation {
-        let accuracy = e.accuracy.map_or_else(String::new, |a| format!("  accuracy {a:.4}"));
-        output::line(&format!(
-            "evaluation  loss {:.4}  perplexity {:.3}  tokens {}{accuracy}",
-            e.loss, e.perplexity, e.tokens
-        ))?;
+        output::line(&format!("evaluation  {}", in_words(e)))?;
     }
     if let Some(best) = summary.best {
         output::line(&format!("best  loss {:.4}  after step {}", best.loss, best.step))?;
     }
     Ok(())
+}
+
+/// The last evaluation, in a line.
+fn in_words(e: &Evaluation) -> String {
+    match e {
+        Evaluation::Text(e) => {
+            let accuracy = e.accuracy.map_or_else(String::new, |a| format!("  accuracy {a:.4}"));
+            format!("loss {:.4}  perplexity {:.3}  tokens {}{accuracy}", e.loss, e.perplexity, e.tokens)
+        }
+        Evaluation::Images(e) => {
+            format!("loss {:.4}  accuracy {:.4}  top-5 {:.4}  images {}", e.loss, e.accuracy, e.top5_accuracy, e.rows)
+        }
+    }
 }
 
 fn say_how_to_go_on(stopped: &Stopped) {

@@ -2,12 +2,15 @@
 
 use loract_autograd::ops::{Linear, LossOutput};
 use loract_autograd::{Memory, Param, Tape};
+use serde_json::{Map, Value};
 
 use super::tensors::{EMBEDDING, HEAD};
 use super::{Decoder, TokenBatch};
+use crate::companions::config_of;
 use crate::error::Error;
 use crate::model::{Batch, Model};
 use crate::tensor_ref::{TensorMut, TensorRef};
+use crate::weights::store::StoredAs;
 
 impl Batch for TokenBatch {
     fn trained(&self) -> usize {
@@ -45,6 +48,11 @@ impl Model for Decoder {
     }
     fn head(&self) -> &'static str {
         HEAD
+    }
+    fn config_json(&self, opened: &Map<String, Value>, stored: StoredAs) -> Map<String, Value> {
+        let mut config = config_of(opened, stored);
+        config.insert("tie_word_embeddings".to_owned(), Value::Bool(self.config.tied));
+        config
     }
     fn before_training(&mut self, memory: &Memory, modules: &[String]) -> Result<(), Error> {
         match modules.iter().any(|module| module == HEAD || module == EMBEDDING) {
