@@ -8,8 +8,9 @@ Both: LoRA r 16, alpha 32, all seven projections, B x T random tokens, f32 arith
 Each round runs every contestant once (a warm-up step, then --steps counted ones); the table has medians over all counted
 steps, and ratios to the first contestant of the same round, with their smallest and largest.
 
-Of a shape of images (vision_shapes.py) `loract bench step` measures all presets of a round in one process: LoRA r 8 on all linear
-maps of the encoder and a trained classifier, B random images, by default 32. No process peak of a single preset is known then.
+Of a shape of images (vision_shapes.py) `loract bench step` measures all presets of a round in one process, with random weights:
+LoRA r 8 on all linear maps of the encoder and a trained classifier, B random images, by default 32. No process peak of a single
+preset is known then.
 What is saved after forward is there for PyTorch too: every storage that autograd keeps, without parameters.
 
     python bench/peers/compare.py --loract target/release/loract --python PYTHON_WITH_TORCH --shape vit-base
@@ -81,15 +82,15 @@ def run_loract(args, preset, model, data, out):
     }
 
 
-def run_loract_vision(args, presets):
+def run_loract_vision(args, presets, model):
     """Results by preset. Those with flags of their own have a process each, and are its `as given`."""
     together = [preset for preset in presets if " " not in preset]
     calls = [(["--presets", ",".join(together)], together)] if together else []
     calls += [(["--activations", *preset.split()], [preset]) for preset in presets if " " in preset]
     results = {}
     for flags, of_call in calls:
-        command = [args.loract, "bench", "step", "--shape", args.shape, "--batch-size", str(args.batch_size)]
-        command += ["--classes", str(CLASSES), "--lora-rank", str(VISION_RANK), "--threads", str(args.threads)]
+        command = [args.loract, "bench", "step", "--model", model, "--batch-size", str(args.batch_size)]
+        command += ["--lora-rank", str(VISION_RANK), "--threads", str(args.threads)]
         report = json.loads(run([*command, "--rounds", str(args.steps), "--json", *flags]))
         settings = {setting["activations"]: setting for setting in report["settings"]}
         for preset in of_call:
@@ -127,15 +128,17 @@ class Decoders:
 
 
 class Encoders:
-    """Contestants on random images."""
+    """Contestants on random images: a folder with a config.json alone."""
 
-    def __init__(self, args):
-        self.args = args
-        layers = args.layers or VISION_SHAPES[args.shape]["num_hidden_layers"]
-        self.what = f"{layers} layers, B={args.batch_size} images"
+    def __init__(self, args, folder):
+        self.args, self.folder = args, folder
+        config = {**VISION_SHAPES[args.shape], "num_labels": CLASSES}
+        config["num_hidden_layers"] = args.layers or config["num_hidden_layers"]
+        (Path(folder) / "config.json").write_text(json.dumps(config))
+        self.what = f"{config['num_hidden_layers']} layers, B={args.batch_size} images"
 
     def run(self, presets):
-        yield from run_loract_vision(self.args, presets).items()
+        yield from run_loract_vision(self.args, presets, self.folder).items()
 
 
 def main():
@@ -160,8 +163,6 @@ def main():
     presets = [] if args.presets == "none" else args.presets.split(",")
     if vision and args.model:
         parser.error("--model is for decoders")
-    if vision and args.layers and presets:
-        parser.error("loract measures an encoder with all its layers; for PyTorch alone: --presets none")
 
     torch = {name: kind == "checkpointed" for kind, name in TORCH.items() if args.torch in ("both", kind)}
     names = [*torch, *(f"loract {preset}" for preset in presets)]
@@ -174,7 +175,7 @@ def main():
         print(f"round {number + 1} {name}: {statistics.median(result['seconds']):.2f} s, load {os.getloadavg()[0]:.1f}", flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
-        contest = Encoders(args) if vision else Decoders(args, folder)
+        contest = Encoders(args, folder) if vision else Decoders(args, folder)
         for number in range(args.rounds):
             for name, checkpoint in torch.items():
                 keep(number, name, run_torch(args, checkpoint))

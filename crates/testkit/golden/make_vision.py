@@ -14,6 +14,8 @@ Each case folder, written to vision/ next to this script, holds:
   adapter/                     PEFT adapter of every linear map of the encoder: r 2, alpha 6, modules_to_save = the classifier,
                                which is not that of the base
   adapter-all/                 (siglip) the same, and pairs in the attention-pooling head, on which logits do not depend
+  adapter-all-linear/          (vit, siglip) the same by target_modules="all-linear", for which PEFT writes down whole names, and
+                               "classifier" among them, though that has no pair; of siglip with the head's, too
   input.safetensors            pixel_values (images x channels x height x width, f32), labels (images, i64)
   golden.json                  loss (mean cross-entropy over all images), accuracy, top5_accuracy, and the same of the base
                                (`base_…`), if it has a classifier; merged_difference: largest |logit| difference between the
@@ -101,7 +103,7 @@ def load_base(folder, case):
     return model.eval()
 
 
-def add_adapter(base, folder, case, kind="", exclude=None):
+def add_adapter(base, folder, case, kind="", targets=None, exclude=None):
     """A random LoRA adapter (A and B both non-zero) with a classifier of its own, saved in PEFT's format."""
     gen = torch.Generator().manual_seed(100 + case.seed)
     base.name_or_path = folder.name  # what PEFT writes as base_model_name_or_path
@@ -109,7 +111,7 @@ def add_adapter(base, folder, case, kind="", exclude=None):
         r=RANK,
         lora_alpha=ALPHA,
         lora_dropout=0.0,
-        target_modules=case.targets,
+        target_modules=targets or case.targets,
         exclude_modules=exclude,
         modules_to_save=["classifier"],
     )
@@ -264,9 +266,10 @@ def make(name):
     assert all(0.2 < value < 8 for key, value in golden.items() if key.endswith("loss")), golden
 
     loaded = check_loaded(folder, case, "", images, found)
-    if name == "siglip":
-        add_adapter(copy.deepcopy(untouched), folder, case, "-all")
-        check_loaded(folder, case, "-all", images, found)
+    more = {"vit": {"-all-linear": "all-linear"}, "siglip": {"-all": case.targets, "-all-linear": "all-linear"}}
+    for kind, targets in more.get(name, {}).items():
+        add_adapter(copy.deepcopy(untouched), folder, case, kind, targets)
+        check_loaded(folder, case, kind, images, found)
     if case.merged:
         with torch.no_grad():
             difference = logits(loaded.merge_and_unload(), case, images) - found

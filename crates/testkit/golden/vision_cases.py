@@ -139,7 +139,7 @@ CASES = {
     "clip": clip(11, merged=True),
     "clip-full": clip(12, SMALL_MLP, saved=CLIPModel),
     "clip-vision": clip(13, SMALL_MLP, saved=CLIPVisionModel),
-    "siglip": siglip(14),
+    "siglip": siglip(14, SMALL_MLP),
     "siglip-full": siglip(15, SMALL_MLP, saved=SiglipModel),
     # As many patches as the model has positions, in another grid: 4 x 4 and 8 x 2.
     "siglip-resized": siglip(16, SMALL_MLP, (32, 8)),

@@ -80,8 +80,9 @@ impl Attention {
         match self.table.as_ref().zip(rows.windows.as_ref()) {
             None => ops::attention(tape, [q, k, v], self.shape, &rows.sequences),
             Some((table, windows)) => {
-                let _ = (table, windows);
-                ops::attention(tape, [q, k, v], self.shape, &rows.sequences)
+                let (index, regions) = (Arc::clone(&windows.index), windows.regions.clone());
+                let windows = ops::Windows { table: &table.part, index, regions };
+                ops::window_attention(tape, [q, k, v], self.shape, &rows.sequences, windows)
             }
         }
     }
