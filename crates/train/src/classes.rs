@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use loract_autograd::Memory;
-use loract_models::{Classifier, ClassifierHead, LoraConfig, VisionSource, adapter, adapter_labels};
+use loract_models::{Classifier, ClassifierHead, LABELS_FILE, LoraConfig, VisionSource, adapter, adapter_labels};
 
 use crate::error::Error;
 
@@ -30,11 +30,16 @@ enum Known {
 
 impl Known {
     fn of(source: &VisionSource, from: Option<&Path>) -> Result<Self, Error> {
-        if let Some(labels) = from.map(adapter_labels).transpose()?.flatten() {
-            return Ok(Known::Adapter(labels));
+        let own = &source.config.labels;
+        if let Some(folder) = from
+            && let Some(labels) = adapter_labels(folder)?
+        {
+            // PEFT keeps no names: those of as many classes are the model's own.
+            let nameless = labels.len() == own.len() && !folder.join(LABELS_FILE).is_file();
+            return Ok(Known::Adapter(if nameless { own.clone() } else { labels }));
         }
         Ok(match source.stored_classes() {
-            Some(_) => Known::Model(source.config.labels.clone()),
+            Some(_) => Known::Model(own.clone()),
             None => Known::Nothing,
         })
     }
