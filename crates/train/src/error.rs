@@ -47,6 +47,14 @@ pub enum Error {
         /// What is there, and what was expected.
         what: String,
     },
+    /// A picture cannot be used.
+    #[error("{name}: {reason}; --skip-broken leaves such pictures out")]
+    Picture {
+        /// Its file, or the file and its record.
+        name: String,
+        /// What is wrong with it.
+        reason: loract_models::vision::PictureError,
+    },
     /// A data file has no rows.
     #[error("{} holds no rows; expected one JSON object a line, CSV with a line of column names, or Parquet with rows", path.display())]
     Empty {
@@ -189,6 +197,7 @@ impl Error {
             Error::Read { .. }
             | Error::Line { .. }
             | Error::Data { .. }
+            | Error::Picture { .. }
             | Error::Empty { .. }
             | Error::Setting { .. }
             | Error::Left { .. }

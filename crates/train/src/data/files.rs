@@ -53,7 +53,7 @@ pub(crate) fn unit(path: &Path) -> &'static str {
 }
 
 impl Split {
-    fn stems(self) -> &'static [&'static str] {
+    pub(super) fn stems(self) -> &'static [&'static str] {
         match self {
             Split::Train => &["train"],
             Split::Valid => &["valid", "validation"],

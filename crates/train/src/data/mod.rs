@@ -16,6 +16,7 @@ mod columns;
 mod conversation;
 mod encode;
 mod files;
+pub mod images;
 mod lines;
 mod order;
 #[cfg(feature = "parquet")]

@@ -56,7 +56,11 @@ impl PictureFormat {
     /// How the names of such files end, in lower case.
     pub const ENDINGS: [&'static str; 4] = ["png", "jpg", "jpeg", "jpe"];
 
-    fn of(bytes: &[u8]) -> Result<Self, PictureError> {
+    /// That of a file, by its first bytes; 16 are enough.
+    ///
+    /// # Errors
+    /// [`PictureError::Format`] saying what it looks like instead.
+    pub fn of(bytes: &[u8]) -> Result<Self, PictureError> {
         if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
             Ok(PictureFormat::Png)
         } else if bytes.starts_with(b"\xff\xd8\xff") {

@@ -1,0 +1,344 @@
+//! Labelled pictures, found in what is at a path.
+//!
+//! | at the path | pictures | labels |
+//! |---|---|---|
+//! | a folder with a folder for each class | its PNG and JPEG files | the folders, sorted by name |
+//! | a folder of pictures | its PNG and JPEG files | none |
+//! | `…-images-idx3-ubyte[.gz]`, or a folder with one | grey, as MNIST's | of `…-labels-idx1-ubyte[.gz]` beside it |
+//! | `FILE.safetensors` | `pixel_values` (N×C×H×W, f32), normalised already and taken as they are | `labels` (N, i64) |
+//! | `FILE.parquet` (feature `parquet`) | column `image` of the datasets library | column `label` |
+//!
+//! A picture goes one way: bytes of a file or a record → [`Picture`] → [`ImageProcessor`] → numbers; it is decoded when it is
+//! asked for, and [`Loader`] asks on a thread of its own. In memory are names, sizes and labels; of IDX and Parquet the bytes too.
+//!
+//! What is broken is an error that names it, unless [`Broken::Skipped`] is asked for. Then every picture is decoded once when the
+//! set is opened, which costs one pass over it, and what is broken is left out before the first step: so that each run, and each
+//! epoch, has the same rows in the same order, and a run that goes on the rows that it had.
+
+mod files;
+mod find;
+mod fingerprint;
+mod idx;
+mod loader;
+#[cfg(feature = "parquet")]
+mod parquet;
+mod skip;
+mod tensors;
+
+pub use find::{picture_files, pictures_of};
+pub use loader::Loader;
+
+use std::path::{Path, PathBuf};
+
+use loract_models::vision::{ImageProcessor, Picture, PictureError, View};
+
+use self::files::Files;
+use self::find::Kind;
+use self::idx::Idx;
+use self::tensors::Tensors;
+use crate::error::Error;
+
+/// What becomes of pictures that cannot be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Broken {
+    /// They are an error when they are asked for; files that are of no format that is read, when the set is opened.
+    #[default]
+    Refused,
+    /// They are left out and counted when the set is opened.
+    Skipped,
+}
+
+/// How a set is opened.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ImageOptions {
+    /// What becomes of broken pictures.
+    pub broken: Broken,
+    /// Names of the classes in the order of their numbers, as the model or the set to train on has them; a class that is none of
+    /// them is an error. Without them the set's own are numbered.
+    pub classes: Option<Vec<String>>,
+}
+
+/// A picture that was left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its file, or its record.
+    pub name: String,
+    /// What is wrong with it.
+    pub reason: PictureError,
+}
+
+/// Where pictures come from, all those that are there.
+#[derive(Debug)]
+enum Source {
+    Files(Files),
+    Idx(Idx),
+    Tensors(Tensors),
+    #[cfg(feature = "parquet")]
+    Parquet(parquet::Rows),
+}
+
+/// What is read of a source: its pictures, and what they are called.
+struct Read {
+    source: Source,
+    labels: Labels,
+}
+
+/// Labels as a source has them.
+enum Labels {
+    /// None at all.
+    None,
+    /// By the names of classes, each of which is told by its place in the list.
+    Named { names: Vec<String>, labels: Vec<Option<u32>> },
+    /// By numbers alone.
+    Numbered(Vec<Option<u32>>),
+}
+
+/// Pictures with their labels.
+#[derive(Debug)]
+pub struct ImageSet {
+    path: PathBuf,
+    source: Source,
+    classes: Vec<String>,
+    /// Of the pictures that are left: place in the source, label.
+    places: Vec<usize>,
+    labels: Vec<Option<u32>>,
+    left_out: Vec<LeftOut>,
+}
+
+impl ImageSet {
+    /// Opens what is at `path`: a file or a folder of the kinds above. A folder with `train`, `valid` and `test` in it is none of
+    /// them; [`pictures_of`] gives its parts.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if there are no pictures, a class has none, files do not belong together, or classes are not those asked
+    /// for; [`Error::Read`]; [`Error::Picture`] if a file is of no format that is read.
+    pub fn open(path: &Path, options: &ImageOptions) -> Result<Self, Error> {
+        let Read { source, labels } = match Kind::of(path)? {
+            Kind::Classes(folders) => files::classes(path, folders)?,
+            Kind::Pictures => files::flat(path)?,
+            Kind::Idx(images) => idx::open(&images)?,
+            Kind::Safetensors => tensors::open(path)?,
+            #[cfg(feature = "parquet")]
+            Kind::Parquet => parquet::open(path)?,
+        };
+        let count = source.len();
+        let (classes, labels) = numbered(path, labels, count, options.classes.as_deref())?;
+        let mut set = Self {
+            path: path.to_path_buf(),
+            source,
+            classes,
+            places: (0..count).collect(),
+            labels,
+            left_out: Vec::new(),
+        };
+        match options.broken {
+            Broken::Refused => set.look_at_formats()?,
+            Broken::Skipped => set.skip_broken()?,
+        }
+        if set.is_empty() {
+            return Err(set.wrong(format!("it holds no picture that can be used{}", set.of_left_out())));
+        }
+        Ok(set)
+    }
+
+    /// Where it comes from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+    /// How many pictures.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+    /// Whether there are none; not once it is open.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+    /// Names of the classes, by label.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+    /// The label of each picture that has one.
+    pub fn labels(&self) -> &[Option<u32>] {
+        &self.labels
+    }
+    /// The label of picture `index`, if it has one.
+    pub fn label(&self, index: usize) -> Option<u32> {
+        self.labels.get(index).copied().flatten()
+    }
+    /// Pictures that were left out as broken.
+    pub fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
+    }
+    /// Files beside the pictures that were not read, as their names end otherwise.
+    pub fn other_files(&self) -> usize {
+        match &self.source {
+            Source::Files(files) => files.others,
+            _ => 0,
+        }
+    }
+
+    /// Every label.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if a picture has none: there is nothing to train towards.
+    pub fn all_labels(&self) -> Result<Vec<u32>, Error> {
+        let label = |(index, label): (usize, &Option<u32>)| {
+            label.ok_or_else(|| self.wrong(format!("{} has no label; {}", self.name(index), self.source.how_to_label())))
+        };
+        self.labels.iter().enumerate().map(label).collect()
+    }
+
+    /// What messages call picture `index`: its file, or the file and the record, counted from 1.
+    pub fn name(&self, index: usize) -> String {
+        self.places.get(index).map_or_else(|| format!("{} picture {}", self.path.display(), index + 1), |&place| self.source.name(place))
+    }
+
+    /// Whether the numbers that it gives are those that the model takes: known beforehand of `pixel_values` alone, as other
+    /// pictures are made to fit.
+    ///
+    /// # Errors
+    /// [`Error::Data`] with both sides.
+    pub fn fits(&self, processor: &ImageProcessor) -> Result<(), Error> {
+        let [height, width] = processor.size();
+        let wants = [processor.channels(), height, width];
+        match &self.source {
+            Source::Tensors(tensors) if tensors.shape != wants => {
+                let (has, wants) = (by(tensors.shape), by(wants));
+                Err(self.wrong(format!(
+                    "pixel_values hold pictures of {has} (channels, height, width), and the model takes {wants}; make them of \
+                     that size, or say another --image-size"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The numbers of picture `index`: channels × height × width.
+    ///
+    /// # Errors
+    /// [`Error::Picture`] naming a picture that is broken; [`Error::Read`]; [`Error::Data`] if there is none of that number, or a
+    /// random view is asked of `pixel_values`.
+    pub fn pixels(&self, index: usize, processor: &ImageProcessor, view: View) -> Result<Vec<f32>, Error> {
+        let Some(&place) = self.places.get(index) else {
+            return Err(self.wrong(format!("picture {} of {} was asked for", index + 1, self.len())));
+        };
+        if let Source::Tensors(tensors) = &self.source {
+            self.fits(processor)?;
+            if view != View::Whole {
+                return Err(self.wrong("pixel_values are taken as they are; leave out crops and flips, or give pictures".into()));
+            }
+            return tensors.pixels(place);
+        }
+        let broken = |reason| Error::Picture { name: self.source.name(place), reason };
+        Ok(processor.pixels(&self.source.picture(place)?.map_err(broken)?, view))
+    }
+
+    fn wrong(&self, what: String) -> Error {
+        Error::Data { path: self.path.clone(), what }
+    }
+}
+
+impl Source {
+    fn len(&self) -> usize {
+        match self {
+            Source::Files(files) => files.len(),
+            Source::Idx(idx) => idx.count,
+            Source::Tensors(tensors) => tensors.count,
+            #[cfg(feature = "parquet")]
+            Source::Parquet(rows) => rows.len(),
+        }
+    }
+
+    fn name(&self, place: usize) -> String {
+        match self {
+            Source::Files(files) => files.path(place).display().to_string(),
+            Source::Idx(idx) => format!("{} picture {}", idx.path.display(), place + 1),
+            Source::Tensors(tensors) => format!("{} picture {}", tensors.path.display(), place + 1),
+            #[cfg(feature = "parquet")]
+            Source::Parquet(rows) => rows.name(place),
+        }
+    }
+
+    /// The picture, or what is wrong with it; an error if it cannot be read at all. Tensors are no pictures.
+    fn picture(&self, place: usize) -> Result<Result<Picture, PictureError>, Error> {
+        match self {
+            Source::Files(files) => Ok(Picture::decode(&files.bytes(place)?)),
+            Source::Idx(idx) => Ok(idx.picture(place)),
+            Source::Tensors(tensors) => Err(Error::Data {
+                path: tensors.path.clone(),
+                what: "pixel_values are numbers, not pictures".to_owned(),
+            }),
+            #[cfg(feature = "parquet")]
+            Source::Parquet(rows) => Ok(Picture::decode(rows.bytes(place))),
+        }
+    }
+
+    fn how_to_label(&self) -> &'static str {
+        match self {
+            Source::Files(_) => "put the pictures of each class into a folder of its name",
+            Source::Idx(_) => "put the file …-labels-idx1-ubyte beside the pictures",
+            Source::Tensors(_) => "add a tensor `labels` (N, i64)",
+            #[cfg(feature = "parquet")]
+            Source::Parquet(_) => "add a column `label` of whole numbers",
+        }
+    }
+}
+
+/// Names of the classes, and labels by their numbers there.
+fn numbered(
+    path: &Path,
+    labels: Labels,
+    count: usize,
+    classes: Option<&[String]>,
+) -> Result<(Vec<String>, Vec<Option<u32>>), Error> {
+    let wrong = |what: String| Error::Data { path: path.to_path_buf(), what };
+    match (labels, classes) {
+        (Labels::None, classes) => Ok((classes.unwrap_or_default().to_vec(), vec![None; count])),
+        (Labels::Named { names, labels }, None) => Ok((names, labels)),
+        (Labels::Named { names, labels }, Some(classes)) => {
+            let number = |name: &String| {
+                let at = classes.iter().position(|class| class == name);
+                let at = at.and_then(|at| u32::try_from(at).ok());
+                at.ok_or_else(|| {
+                    wrong(format!("it has a class {name:?}, which is none of {}: {}", classes.len(), some(classes)))
+                })
+            };
+            let numbers = names.iter().map(number).collect::<Result<Vec<u32>, _>>()?;
+            let labels = labels.into_iter().map(|label| label.and_then(|label| numbers.get(label as usize).copied()));
+            Ok((classes.to_vec(), labels.collect()))
+        }
+        (Labels::Numbered(labels), classes) => {
+            let largest = labels.iter().flatten().max().copied();
+            match (classes, largest) {
+                (Some(classes), Some(largest)) if largest as usize >= classes.len() => Err(wrong(format!(
+                    "its largest label is {largest}, and there are {} classes, numbered from 0: {}",
+                    classes.len(),
+                    some(classes)
+                ))),
+                (Some(classes), _) => Ok((classes.to_vec(), labels)),
+                (None, Some(largest)) if largest >= MOST_CLASSES => {
+                    Err(wrong(format!("its largest label is {largest}, and more than {MOST_CLASSES} classes are not believed")))
+                }
+                (None, largest) => {
+                    let names = largest.map(|largest| (0..=largest).map(|class| class.to_string()).collect());
+                    Ok((names.unwrap_or_default(), labels))
+                }
+            }
+        }
+    }
+}
+
+/// Most classes of labels that are but numbers.
+const MOST_CLASSES: u32 = 1 << 20;
+/// Names that a message lists.
+const LISTED: usize = 8;
+
+/// The first of some names.
+fn some(names: &[String]) -> String {
+    let listed = names[..names.len().min(LISTED)].join(", ");
+    if names.len() > LISTED { format!("{listed} and {} more", names.len() - LISTED) } else { listed }
+}
+
+fn by([channels, height, width]: [usize; 3]) -> String {
+    format!("{channels}x{height}x{width}")
+}
