@@ -81,7 +81,23 @@ def save_base(folder, case):
     model = kind(config)
     randomise(model, case)
     model.save_pretrained(folder)
+    if case.older:
+        path = folder / "model.safetensors"
+        save_file({**load_file(path), **older_tensors(model)}, path, metadata={"format": "pt"})
     case.processor.save_pretrained(folder)
+
+
+def older_tensors(model):
+    """Integers that are computed and that older versions of Transformers wrote all the same."""
+    found = {}
+    for name, buffer in model.named_buffers():
+        if name.endswith("position_ids"):
+            found[name] = buffer.clone()
+        elif name.endswith("relative_position_index"):
+            side = int(len(buffer) ** 0.5)
+            found[name.replace("relative_position_bias", "self")] = buffer.view(side, side).clone()
+    assert found
+    return found
 
 
 def load_base(folder, case):

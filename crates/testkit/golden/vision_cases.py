@@ -49,6 +49,7 @@ LARGER = dict(image_size=20)
 # Of the further cases of an encoder.
 SMALL = dict(hidden_size=16, num_attention_heads=2)
 SMALL_MLP = dict(**SMALL, intermediate_size=28)
+TINY = dict(hidden_size=8, num_attention_heads=2, intermediate_size=12, num_hidden_layers=1, image_size=8)
 TEXT = dict(vocab_size=8, hidden_size=4, intermediate_size=4, num_hidden_layers=1, num_attention_heads=1,
             max_position_embeddings=4, bos_token_id=1, eos_token_id=2)  # fmt: skip
 SWIN_SHAPE = dict(patch_size=2, embed_dim=8, depths=[2, 2], num_heads=[2, 4], window_size=4, mlp_ratio=2.0, layer_norm_eps=1e-2)
@@ -71,6 +72,7 @@ class Case:
     full: bool = False  # whether gradients of all base parameters are kept
     merged: bool = False  # whether PEFT's merge is compared
     head: float = 0.3  # standard deviation of classifiers
+    older: bool = False  # whether the checkpoint has the tables of integers that Transformers wrote until 4.31
 
 
 def square(size):
@@ -102,7 +104,8 @@ def clip(seed, shape={}, **more):
     """There is no norm before its classifier."""
     vision = {**SHAPE, **MLP_SHAPE, **shape, "projection_dim": 4}
     config = CLIPConfig(vision_config=vision, text_config=TEXT, projection_dim=4, num_labels=CLASSES)
-    processor = CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=square(16))
+    size = vision["image_size"]
+    processor = CLIPImageProcessor(size={"shortest_edge": size}, crop_size=square(size))
     return Case(seed, config, CLIPForImageClassification, processor, targets=CLIP, head=0.1, **more)
 
 
@@ -129,13 +132,13 @@ CASES = {
     "vit-base-only": vit(4, SMALL_MLP, saved=ViTModel),
     # A grid of 4 x 4 patches stretched to 6 x 3.
     "vit-resized": vit(5, SMALL_MLP, vit_processor(24, 12), size=(24, 12)),
-    "deit": deit(6),
+    "deit": deit(6, SMALL_MLP),
     # As the distilled models are published: two classifiers, of which neither is that of fine-tuning.
     "deit-teacher": deit(7, SMALL_MLP, saved=DeiTForImageClassificationWithTeacher),
     "dinov2": dinov2(8, LARGER, full=True, merged=True),
     "dinov2-swiglu": dinov2(9, dict(**SMALL, use_swiglu_ffn=True), targets=SWIGLU),
-    # Grids of 4 x 4 patches and of 6 x 7.
-    "dinov2-resized": dinov2(10, SMALL, size=(24, 28)),
+    # Grids of 4 x 4 patches and of 5 x 6.
+    "dinov2-resized": dinov2(10, SMALL, size=(20, 24), images=4),
     "clip": clip(11, merged=True),
     "clip-full": clip(12, SMALL_MLP, saved=CLIPModel),
     "clip-vision": clip(13, SMALL_MLP, saved=CLIPVisionModel),
@@ -149,6 +152,9 @@ CASES = {
     # shift. (A window larger than a map is an error of Transformers: the table of positions is not made smaller.)
     "swin-pad": swin(18, (26, 30), depths=[2, 2, 2], num_heads=[2, 2, 4], embed_dim=4, qkv_bias=False, hidden_act="gelu_new"),
     "swin-abs": swin(19, (16, 16), 16, use_absolute_embeddings=True),
-    # Maps of 8 x 8 and 4 x 4 in pre-training, where neither block of the second stage is shifted; here 12 x 14 and 6 x 7.
-    "swin-resized": swin(20, (24, 28), 16, use_absolute_embeddings=True),
+    # What is computed is as in other cases; their files are like those that CLIP and Swin were published in.
+    "clip-older": clip(21, TINY, saved=CLIPModel, older=True),
+    "swin-older": swin(22, (8, 8), 8, embed_dim=4, num_heads=[1, 2], depths=[1, 1], window_size=2, older=True),
+    # Maps of 8 x 8 and 4 x 4 in pre-training, where neither block of the second stage is shifted; here 10 x 12 and 5 x 6.
+    "swin-resized": swin(20, (20, 24), 16, use_absolute_embeddings=True),
 }

@@ -50,7 +50,7 @@ pub const STEPPED: [&str; 10] = [
     "cohere",
 ];
 
-/// Every encoder of images of `make_vision.py`; its folder is `folder("vision/NAME")`.
+/// Encoders of images of `make_vision.py`; the folder of one is `folder("vision/NAME")`.
 pub const VISION: [&str; 20] = [
     "vit",
     "vit-nobias",
@@ -74,17 +74,21 @@ pub const VISION: [&str; 20] = [
     "swin-resized",
 ];
 
-/// Those of them whose checkpoint has no classifier: there is one in the adapter only, and there are no `base_logits`.
+/// Encoders whose checkpoints hold tables of integers (I64) beside their weights, as the published CLIP and Swin do; of the first
+/// there is no classifier.
+pub const VISION_OLDER: [&str; 2] = ["clip-older", "swin-older"];
+
+/// Those of [`VISION`] whose checkpoint has no classifier: there is one in the adapter only, and there are no `base_logits`.
 pub const VISION_WITHOUT_CLASSIFIER: [&str; 5] =
     ["vit-base-only", "deit-teacher", "clip-full", "clip-vision", "siglip-full"];
 
-/// Those of them whose gradients of all base parameters are known (`fullgrad.safetensors`).
+/// Those of [`VISION`] whose gradients of all base parameters are known (`fullgrad.safetensors`).
 pub const VISION_FULL: [&str; 3] = ["vit", "dinov2", "swin"];
 
-/// Those of them of which ten steps are known.
+/// Those of [`VISION`] of which ten steps are known.
 pub const VISION_STEPPED: [&str; 2] = ["vit", "swin"];
 
-/// Those of them that PEFT merged into a model with the logits of the adapter.
+/// Those of [`VISION`] that PEFT merged into a model with the logits of the adapter.
 pub const VISION_MERGED: [&str; 4] = ["vit", "dinov2", "clip", "swin"];
 
 /// The folder of a golden case.
