@@ -2,15 +2,19 @@
 
 use loract_autograd::ops::{Linear, LossOutput};
 use loract_autograd::{Param, Tape};
+use serde_json::{Map, Value};
 
 use super::build::{HEAD, layer_name, stage_name};
+use super::labels::labels_file;
 use super::source::published_name;
 use super::{Classifier, ImageBatch, Merging};
 use crate::error::Error;
+use crate::files::ToWrite;
 use crate::layers::parts::{Part, PartMut};
 use crate::layers::tensors::{list, list_mut};
 use crate::model::{Batch, Model};
 use crate::tensor_ref::{TensorMut, TensorRef};
+use crate::weights::store::StoredAs;
 
 impl Batch for ImageBatch {
     fn trained(&self) -> usize {
@@ -70,6 +74,14 @@ impl Model for Classifier {
 
     fn head(&self) -> &'static str {
         HEAD
+    }
+
+    fn config_json(&self, _: &Map<String, Value>, stored: StoredAs) -> Map<String, Value> {
+        self.config.to_json(stored)
+    }
+
+    fn beside_adapter(&self) -> Vec<ToWrite<'static>> {
+        vec![labels_file(&self.config.labels)]
     }
 
     fn published(&self, tensor: &str) -> String {

@@ -20,8 +20,9 @@ pub(super) fn may_replace(path: &Path) -> bool {
     !path.exists() || std::fs::read_to_string(path).is_ok_and(|text| text.trim_end().ends_with(MADE_BY))
 }
 
-/// The card of a run with this `report`, of a model that users speak of in these `words`.
-pub(super) fn card(config: &RunConfig, report: &Value, words: &Words) -> String {
+/// The card of a run with this `report`, of a model that users speak of in these `words` and open `with_adapter` in
+/// Python.
+pub(super) fn card(config: &RunConfig, report: &Value, words: &Words, with_adapter: &str) -> String {
     let base = report["model"].as_str().unwrap_or_default();
     let adapter = config.fine_tune_type == FineTuneType::Lora;
     let (library, what) = match config.fine_tune_type {
@@ -71,7 +72,7 @@ pub(super) fn card(config: &RunConfig, report: &Value, words: &Words) -> String 
         row("peak activation memory", format!("{:.1} MB", peak / 1e6));
     }
     text.push_str("\nEvery setting is in `config.toml`, every step in `metrics.jsonl`.\n\n## Use\n\n");
-    let Words { auto_class, with_adapter, command: (command, rest), .. } = words;
+    let Words { auto_class, command: (command, rest), .. } = words;
     let _ = if adapter {
         writeln!(
             text,

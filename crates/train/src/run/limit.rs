@@ -19,7 +19,8 @@ pub(super) fn check<T: Task>(
     baseline: usize,
 ) -> Result<(), Error> {
     let Some(limit) = config.memory_limit else { return Ok(()) };
-    let needed = plan.process_bytes(baseline, config.threads);
+    let beside = |rows| baseline + task.beside_tensors(config, rows);
+    let needed = plan.process_bytes(beside(config.batch_size), config.threads);
     if needed <= limit {
         return Ok(());
     }
@@ -32,7 +33,7 @@ pub(super) fn check<T: Task>(
             Filling::Tokens(most) => Filling::Tokens(most / config.batch_size * batch),
         };
         let plan = planner.plan(&config.policy(), &[task.largest(filling)])?;
-        fitting = (plan.process_bytes(baseline, config.threads) <= limit).then_some(batch);
+        fitting = (plan.process_bytes(beside(batch), config.threads) <= limit).then_some(batch);
     }
     let way = match fitting {
         Some(batch) => format!(

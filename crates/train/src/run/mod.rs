@@ -2,8 +2,8 @@
 //! written.
 //!
 //! In the order of reading: `ready.rs` opens a run; `begin.rs` makes or enters its folder; `session.rs` is the loop; `task.rs` says
-//! what runs on one kind of model and data have of their own, `text.rs` is that of text, for which `day.rs` says which day it is
-//! for chat templates; `tally.rs`, `report.rs` and `card.rs` say what a run came to; `best.rs` keeps the best adapter; `limit.rs`
+//! what runs on one kind of model and data have of their own, `images.rs` is that of images, `text.rs` that of text, for
+//! which `day.rs` says which day it is for chat templates; `tally.rs`, `report.rs` and `card.rs` say what a run came to; `best.rs` keeps the best adapter; `limit.rs`
 //! looks at the memory; `events.rs` writes for TensorBoard.
 
 mod begin;
@@ -11,6 +11,7 @@ mod best;
 mod card;
 mod day;
 mod events;
+mod images;
 mod limit;
 mod ready;
 mod report;
@@ -21,6 +22,8 @@ mod text;
 
 use std::path::{Path, PathBuf};
 
+use loract_models::VisionSource;
+
 use crate::audit::Audit;
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::RunConfig;
@@ -29,6 +32,8 @@ use crate::evaluation::Evaluation;
 use crate::run_dir::RunDir;
 use crate::trainer::StepReport;
 use crate::tuning::refuse_mixing;
+use images::Images;
+pub use images::{FirstImages, first_images, plan_images};
 use ready::{Prepared, Ready};
 pub use tally::Best;
 pub(crate) use tally::Tally;
@@ -121,7 +126,10 @@ impl Run {
 
     /// What it is a run of is told by the model.
     fn open(config: RunConfig, from: Option<Checkpoint>) -> Result<Self, Error> {
-        Ok(Self(Box::new(Ready::<Text>::open(config, from)?)))
+        Ok(match VisionSource::is_at(&config.model) {
+            true => Self(Box::new(Ready::<Images>::open(config, from)?)),
+            false => Self(Box::new(Ready::<Text>::open(config, from)?)),
+        })
     }
 
     /// The settings, with what was still open filled in.

@@ -66,7 +66,7 @@ impl<T: Task> Ready<T> {
         // As an adapter stores it.
         config.lora_alpha = f64::from(config.lora_alpha as f32);
         let (name, weights) = T::base(&source);
-        let (base_name, inputs) = (name.to_owned(), task.inputs(weights));
+        let (base_name, inputs) = (name.to_owned(), task.inputs(weights)?);
         let mut notes = Vec::new();
         if let Some(from) = &from {
             notes = from.compare(&config, &inputs)?;
@@ -78,7 +78,7 @@ impl<T: Task> Ready<T> {
         let tuning = config.tuning().begin(&memory, &mut model, stored, config.seed)?;
         // Mapped once more, not read once more.
         let source = T::source(&config)?;
-        let product = tuning.product(&base_name, || T::companions(&source))?;
+        let product = tuning.product(&base_name, || task.companions(&config, &source))?;
         let hollow = Memory::hollow();
         let shape = task.load(&hollow, source)?;
         let mut planner = Planner::of(shape, &hollow, &tuning, None, task.smallest())?;

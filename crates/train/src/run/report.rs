@@ -23,7 +23,8 @@ impl<T: Task> Session<T> {
         let before = largest.map_or(0, |largest| largest.step.min(last.step).saturating_sub(1) as usize);
         order.skip_to(before.saturating_mul(config.batch_size * config.grad_accum));
         let planned = self.planner.plan(&config.policy(), &self.task.shapes(config, &mut order))?;
-        let planned_process = self.baseline.map(|before| planned.process_bytes(before, config.threads));
+        let beside = self.task.beside_tensors(config, config.batch_size);
+        let planned_process = self.baseline.map(|before| planned.process_bytes(before + beside, config.threads));
         let wall = tally.wall_seconds + self.begun.elapsed().as_secs_f64();
         Ok(json!({
             "loract": env!("CARGO_PKG_VERSION"),

@@ -203,7 +203,8 @@ impl<T: Task> Session<T> {
         })?;
         self.out.write("report.json", &text)?;
         if card::may_replace(&self.config.out.join(card::FILE)) {
-            self.out.write(card::FILE, card::card(&self.config, &report, &T::WORDS).as_bytes())?;
+            let python = self.task.python_with_adapter(&self.base_name);
+            self.out.write(card::FILE, card::card(&self.config, &report, &T::WORDS, &python).as_bytes())?;
         }
         self.best.finish(self.tally.has_best(), &names)?;
         self.out.finish()?;

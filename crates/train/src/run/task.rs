@@ -28,7 +28,7 @@ pub(super) trait Task: Debug + Sized + 'static {
     fn base(source: &Self::Source) -> (&str, &Weights);
 
     /// The files that belong to the model beside its weights.
-    fn companions(source: &Self::Source) -> Result<Companions, Error>;
+    fn companions(&self, config: &RunConfig, source: &Self::Source) -> Result<Companions, Error>;
 
     /// Opens the data, and fills in what of `config` depends on it. `from` is where the run goes on. With facts worth a line
     /// each.
@@ -42,7 +42,7 @@ pub(super) trait Task: Debug + Sized + 'static {
     fn load(&self, memory: &Memory, source: Self::Source) -> Result<Self::Model, Error>;
 
     /// Model and data in short.
-    fn inputs(&self, weights: &Weights) -> Inputs;
+    fn inputs(&self, weights: &Weights) -> Result<Inputs, Error>;
 
     /// Rows of data.
     fn rows(&self) -> usize;
@@ -62,6 +62,11 @@ pub(super) trait Task: Debug + Sized + 'static {
     /// A micro-batch of the shape of the smallest that a step can be taken over.
     fn smallest(&self) -> Batch<Self>;
 
+    /// Bytes that a step over micro-batches of `rows` rows holds in no tensor.
+    fn beside_tensors(&self, _config: &RunConfig, _rows: usize) -> usize {
+        0
+    }
+
     /// Evaluates, if there is data for it.
     fn evaluate(&self, model: &Self::Model, memory: &Memory) -> Result<Option<Evaluation>, Error>;
 
@@ -73,6 +78,9 @@ pub(super) trait Task: Debug + Sized + 'static {
 
     /// What the user may not expect of the data, a line each.
     fn warnings(&self, config: &RunConfig, model: &Self::Model) -> Vec<String>;
+
+    /// The code that opens the model called `base` and an adapter in Python.
+    fn python_with_adapter(&self, base: &str) -> String;
 }
 
 /// What a step of a task runs on.
@@ -89,8 +97,6 @@ pub(super) struct Words {
     pub(super) smaller: &'static str,
     /// The class of Transformers that opens the model.
     pub(super) auto_class: &'static str,
-    /// The code that opens model and adapter in Python.
-    pub(super) with_adapter: &'static str,
     /// Our command that uses the model, and what it needs beside it.
     pub(super) command: (&'static str, &'static str),
 }

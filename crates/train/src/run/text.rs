@@ -41,8 +41,6 @@ impl Task for Text {
         one: "one row",
         smaller: "a smaller --seq-len",
         auto_class: "AutoModelForCausalLM",
-        with_adapter: "from peft import AutoPeftModelForCausalLM\n\
-                       model = AutoPeftModelForCausalLM.from_pretrained(\"PATH OF THIS FOLDER\")",
         command: ("loract chat", ""),
     };
 
@@ -54,7 +52,7 @@ impl Task for Text {
         (&source.name, &source.weights)
     }
 
-    fn companions(source: &ModelSource) -> Result<Companions, Error> {
+    fn companions(&self, _: &RunConfig, source: &ModelSource) -> Result<Companions, Error> {
         Ok(Companions::of(source)?)
     }
 
@@ -63,6 +61,7 @@ impl Task for Text {
         source: &ModelSource,
         from: Option<&Checkpoint>,
     ) -> Result<(Self, Vec<String>), Error> {
+        config.check_for_text()?;
         config.check_ranks(&source.config)?;
         let day = Day::of(config.rows.chat_date, from.and_then(Checkpoint::chat_date));
         config.rows.chat_date = Some(day.date());
@@ -79,8 +78,9 @@ impl Task for Text {
         Ok(Decoder::load(memory, source.config, source.weights)?)
     }
 
-    fn inputs(&self, weights: &Weights) -> Inputs {
-        Inputs::of(weights, fingerprint_of_rows(&self.data), self.eval_data.as_ref().map(fingerprint_of_rows))
+    fn inputs(&self, weights: &Weights) -> Result<Inputs, Error> {
+        let eval_data = self.eval_data.as_ref().map(fingerprint_of_rows);
+        Ok(Inputs::of(weights, fingerprint_of_rows(&self.data), eval_data))
     }
 
     fn rows(&self) -> usize {
@@ -139,5 +139,11 @@ impl Task for Text {
             )
         })
         .collect()
+    }
+
+    fn python_with_adapter(&self, _: &str) -> String {
+        "from peft import AutoPeftModelForCausalLM\n\
+         model = AutoPeftModelForCausalLM.from_pretrained(\"PATH OF THIS FOLDER\")"
+            .to_owned()
     }
 }
