@@ -3,7 +3,7 @@
 //! lora_A, lora_B, DoRA's magnitudes and modules trained as a whole are stored, f32. Reading is strict: a key too many or
 //! too few, a shape of another model, or a setting that would change the result (a rank pattern, say) is refused by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::files::{Content, ToWrite};
 use crate::model::Model;
 use crate::trained;
+use crate::weights::Weights;
 use crate::weights::safetensors::from_bytes;
 use crate::weights::store::{Numbers, StoredAs, ToStore};
 
@@ -28,6 +29,10 @@ pub const CONFIG_FILE: &str = "adapter_config.json";
 /// Both files of an adapter: settings, numbers.
 pub fn files<'a, M: Model>(model: &'a M, config: &LoraConfig, base: &str) -> [ToWrite<'a>; 2] {
     let modules = (!config.modules_to_save.is_empty()).then_some(&config.modules_to_save);
+    // Without it PEFT would look for pairs of theirs.
+    let mut excluded = idle_layers(model);
+    excluded.retain(|layer| config.targets.iter().any(|target| names(target, layer)));
+    let excluded = (!excluded.is_empty()).then_some(excluded);
     let settings = json!({
         "peft_type": "LORA",
         "task_type": M::TASK,
@@ -36,6 +41,7 @@ pub fn files<'a, M: Model>(model: &'a M, config: &LoraConfig, base: &str) -> [To
         "lora_alpha": config.alpha,
         "lora_dropout": config.dropout,
         "target_modules": config.targets,
+        "exclude_modules": excluded,
         "bias": "none",
         "fan_in_fan_out": false,
         "inference_mode": true,
@@ -146,6 +152,55 @@ pub fn read_config(folder: &Path) -> Result<LoraConfig, Error> {
     })
 }
 
+/// Targets that name layers of `model` by their modules: one that names layers as files do, which were those of modules in
+/// Transformers 4, becomes their modules; one that names a module that is trained as a whole, or one that takes no part, is left out
+/// (PEFT's `all-linear` names them too).
+fn module_targets<M: Model>(model: &M, config: &LoraConfig) -> Vec<String> {
+    let layers: Vec<String> = model.linears().into_iter().map(|(layer, _)| layer).collect();
+    let mut targets: Vec<String> = Vec::new();
+    for target in &config.targets {
+        let older: Vec<String> =
+            layers.iter().filter(|layer| names(target, &model.published(layer))).cloned().collect();
+        if layers.iter().any(|layer| names(target, layer)) {
+            targets.push(target.clone());
+        } else if !older.is_empty() {
+            targets.extend(older);
+        } else if !config.modules_to_save.iter().chain(&idle_layers(model)).any(|module| names(target, module)) {
+            // Refused where it is looked for.
+            targets.push(target.clone());
+        }
+    }
+    targets.sort();
+    targets.dedup();
+    targets
+}
+
+/// Modules with weights that take no part in `model`: PEFT may take them for layers.
+fn idle_layers<M: Model>(model: &M) -> Vec<String> {
+    let carried = model.carried().into_iter();
+    carried.filter_map(|(name, _)| name.strip_suffix(".weight").map(str::to_owned)).collect()
+}
+
+/// The numbers of an adapter under the names of modules, without pairs of layers that take no part in `model`.
+fn in_modules<M: Model>(model: &M, weights: Weights) -> Result<Weights, Error> {
+    let mut modules = BTreeMap::new();
+    for (layer, _) in model.linears() {
+        let published = model.published(&layer);
+        if published != layer {
+            modules.extend(peft_names(&published).into_iter().zip(peft_names(&layer)));
+            modules.insert(peft_magnitude(&published), peft_magnitude(&layer));
+        }
+    }
+    let idle = idle_layers(model);
+    let idle: BTreeSet<String> =
+        idle.iter().flat_map(|layer| peft_names(layer).into_iter().chain([peft_magnitude(layer)])).collect();
+    weights.renamed(|name, stored| match (idle.contains(&name), modules.get(&name)) {
+        (true, _) => Vec::new(),
+        (false, Some(module)) => vec![(module.clone(), stored)],
+        (false, None) => vec![(name, stored)],
+    })
+}
+
 /// Attaches the adapter in `folder` to `model`, which after an error is not to be used; returns its settings.
 ///
 /// # Errors
@@ -160,11 +215,12 @@ pub fn load<M: Model>(memory: &Memory, model: &mut M, folder: &Path) -> Result<L
         other => other,
     })?;
     model.train_modules(memory, &config.modules_to_save)?;
+    config.targets = module_targets(model, &config);
     let is_target = |layer: &String| config.targets.iter().any(|target| names(target, layer));
     refuse_excluded(model, folder, is_target)?;
     let path = folder.join(WEIGHTS_FILE);
     let bytes = fs::read(&path).map_err(|reason| Error::Read { path: path.clone(), reason })?;
-    let mut weights = from_bytes(&path, bytes)?;
+    let mut weights = in_modules(model, from_bytes(&path, bytes)?)?;
     let mut found: BTreeMap<String, Vec<f32>> = BTreeMap::new();
     let (mut missing, mut wrong) = (Vec::new(), Vec::new());
     let mut note = |name: String, taken: Result<Vec<f32>, Error>| match taken {

@@ -78,6 +78,18 @@ fn what_is_not_said_is_what_transformers_takes_for_granted() -> Outcome {
     Ok(())
 }
 
+/// Older files of CLIP have the values under a second key.
+#[test]
+fn the_older_key_of_vision_goes_first() -> Outcome {
+    let both = json!({ "model_type": "clip", "vision_config": { "num_hidden_layers": 3 },
+        "vision_config_dict": { "num_hidden_layers": 5, "image_size": 64 } });
+    let config = parse(&both)?;
+    assert_eq!((config.layers(), config.image_size), (5, [64, 64]));
+    let again = parse(&Value::Object(config.to_json(loract_models::weights::store::StoredAs::F32)))?;
+    assert_eq!(again.stages, config.stages);
+    Ok(())
+}
+
 #[test]
 fn a_written_configuration_is_read_as_the_same_classifier() -> Outcome {
     for name in VISION {

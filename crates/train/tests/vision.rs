@@ -8,8 +8,8 @@ use loract_autograd::{Compress, FactorType, Factored, Form, Memory, Policy, Rank
 use loract_models::weights::store::StoredAs;
 use loract_models::{Classifier, ClassifierHead, ImageBatch, LoraConfig, Model, VisionSource, adapter, adapter_labels};
 use loract_testkit::golden::{
-    Images, VISION, VISION_FULL, VISION_STEPPED, VISION_WITHOUT_CLASSIFIER, folder as golden_folder, images, json,
-    relative_error, tensors,
+    Images, VISION, VISION_FULL, VISION_OLDER, VISION_STEPPED, VISION_WITHOUT_CLASSIFIER, folder as golden_folder,
+    images, json, relative_error, tensors,
 };
 use loract_train::{Activations, Gradient, Schedule, ScheduleKind, Trainer};
 
@@ -209,6 +209,58 @@ fn a_merged_model_has_the_logits_of_model_and_adapter() -> Result {
         let error = relative_error(&model.logits(&case.memory, &batch)?.to_vec(), &want);
         assert!(error <= 1e-5, "{name}: {error}");
         std::fs::remove_dir_all(&folder)?;
+    }
+    Ok(())
+}
+
+/// Checkpoints with tables of integers beside their weights.
+#[test]
+fn older_checkpoints_are_read() -> Result {
+    for name in VISION_OLDER {
+        check_logits(&open(name, Some("adapter"))?, "logits", "loss")?;
+    }
+    Ok(())
+}
+
+/// PEFT's `all-linear` names the classifier too, and of SigLIP it has pairs in a head that takes no part.
+#[test]
+fn adapters_of_all_linear_are_read() -> Result {
+    for (name, adapter) in [("vit", "adapter-all-linear"), ("siglip", "adapter-all-linear"), ("siglip", "adapter-all")]
+    {
+        let case = open(name, Some(adapter))?;
+        assert!(case.model.linears().iter().all(|(_, linear)| linear.lora.is_some()), "{name} {adapter}");
+        let targets = case.lora.as_ref().map(|lora| lora.targets.clone()).unwrap_or_default();
+        assert!(!targets.iter().any(|target| target == "classifier"), "{name} {adapter}: {targets:?}");
+    }
+    Ok(())
+}
+
+/// Adapters of Transformers 4 name modules as files do.
+#[test]
+fn adapters_of_transformers_4_are_read() -> Result {
+    for name in ["vit", "deit", "dinov2", "swin"] {
+        let case = open(name, Some("adapter"))?;
+        let batch = case.all()?;
+        let want = case.model.logits(&case.memory, &batch)?.to_vec();
+        let older = std::env::temp_dir().join(format!("loract-older-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&older)?;
+        let mut settings = json(&case.folder.join("adapter/adapter_config.json"));
+        let layers: Vec<String> = case.model.linears().into_iter().map(|(layer, _)| layer).collect();
+        settings["target_modules"] = layers.iter().map(|layer| case.model.published(layer)).collect();
+        std::fs::write(older.join("adapter_config.json"), settings.to_string())?;
+        let bytes = std::fs::read(case.folder.join("adapter/adapter_model.safetensors"))?;
+        let file = safetensors::SafeTensors::deserialize(&bytes)?;
+        let renamed: Vec<_> =
+            file.tensors().into_iter().map(|(key, view)| (case.model.published(&key), view)).collect();
+        assert!(renamed.iter().any(|(key, _)| file.tensor(key).is_err()), "{name}");
+        std::fs::write(older.join("adapter_model.safetensors"), safetensors::serialize(renamed, None)?)?;
+        let memory = Memory::new();
+        let source = VisionSource::open(&case.folder)?;
+        let config = source.config.with_image_size(case.model.config().image_size)?;
+        let mut model = Classifier::load(&memory, config, source.weights, ClassifierHead::Stored)?;
+        let lora = adapter::load(&memory, &mut model, &older)?;
+        assert_eq!(model.logits(&memory, &batch)?.to_vec(), want, "{name}: {:?}", lora.targets);
+        std::fs::remove_dir_all(&older)?;
     }
     Ok(())
 }

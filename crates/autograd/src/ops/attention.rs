@@ -142,7 +142,8 @@ impl Backward for Node<'_> {
         let (rows, q_cols) = (dy.rows(), dy.cols());
         let kv_cols = self.shape.kv_heads * self.shape.head_dim;
         let [q, k, v] = self.saved.map(|s| s.to_dense(&pass.memory));
-        let mut by_head = [(); 3].map(|()| pass.stale(rows, q_cols));
+        let at_once = kernel::rows_at_once(&self.shape.layout(&self.sequences, 0, None));
+        let mut by_head = [(); 3].map(|()| pass.stale(at_once, q_cols));
         let [mut dq, mut dk, mut dv] = [q_cols, kv_cols, kv_cols].map(|cols| pass.stale(rows, cols));
         let bias = self.windows.as_ref().map(|windows| (windows, windows.bias(&pass.memory)));
         let trained = bias.as_ref().filter(|(windows, _)| windows.table.trained().is_some());

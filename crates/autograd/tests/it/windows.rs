@@ -126,6 +126,37 @@ fn windows_of_more_rows_than_a_block() -> Result {
     check(&shaped(case(memory, "81 rows, causal", (1, 1, 2), (9, 1), true)?, causal))
 }
 
+/// More windows than backward works on at a time: the table's gradient is that of all of them.
+#[test]
+fn many_windows_are_as_few() -> Result {
+    let memory = Memory::new();
+    let (many, few) = (300, 100);
+    let case = |count| -> Result<_> { Ok(with_regions(case(&memory, "many", (2, 2, 64), (8, count), true)?)) };
+    let (mut all, dy) = (case(many)?, random(many * 64 * 128, 8));
+    let regions = windows(&mut all).regions.clone().expect("regions");
+    let mut together = all.run(Policy::exact(), KEY, &dy, false)?.gradients;
+    let table = together.pop().unwrap_or_default();
+    let mut sum = vec![0.0f64; table.len()];
+    for at in 0..many / few {
+        let rows = at * few * 64..(at + 1) * few * 64;
+        let part = |numbers: &[f32]| numbers[rows.start * 128..rows.end * 128].to_vec();
+        let mut some = case(few)?;
+        for (some, all) in some.inputs.iter_mut().zip(&all.inputs) {
+            some.numbers = part(&all.numbers);
+        }
+        windows(&mut some).regions = Some(regions[rows.clone()].into());
+        let mut apart = some.run(Policy::exact(), KEY, &part(&dy), false)?.gradients;
+        let of_table = apart.pop().unwrap_or_default();
+        sum.iter_mut().zip(of_table).for_each(|(sum, g)| *sum += f64::from(g));
+        for (apart, together) in apart.iter().zip(&together) {
+            assert!(apart == &part(together), "windows from {} on", at * few);
+        }
+    }
+    // Sums of as many scores' gradients.
+    assert_close("table", &[table], &[sum], f64::from(f32::EPSILON) * (many * 64) as f64);
+    Ok(())
+}
+
 /// A table of zeros adds nothing, to the bit.
 #[test]
 fn without_a_bias_it_is_attention() -> Result {

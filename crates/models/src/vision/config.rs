@@ -90,7 +90,11 @@ impl VisionConfig {
         let model_type = VisionType::named(found).ok_or_else(|| ConfigError::VisionType { found: found.to_owned() })?;
         let family = model_type.family();
         let inner = match family.within.filter(|_| family.alone != Some(found)) {
-            Some(key) => top.object(key)?,
+            // Older files have the values under a second key, which goes before the first.
+            Some(key) => match top.object(&format!("{key}_dict"))? {
+                Some(older) => Some(older),
+                None => top.object(key)?,
+            },
             None => None,
         };
         let nothing = Map::new();
@@ -240,6 +244,9 @@ impl VisionConfig {
             [h, w] if h == w => json!(h),
             both => json!(both),
         };
+        if let Some((key, older)) = family.within.and_then(|key| Some((key, values.remove(&format!("{key}_dict"))?))) {
+            values.insert(key.into(), older);
+        }
         let inner = match family.within {
             None => Some(&mut values),
             Some(key) => values.entry(key).or_insert_with(|| json!({})).as_object_mut(),

@@ -1,4 +1,5 @@
-//! Gradients of attention, a block of query rows of a head at a time.
+//! Gradients of attention, a block of query rows of a head at a time; of a few sequences at a time, so that what heads leave apart
+//! takes a part of the memory of q only.
 
 use std::ops::Range;
 
@@ -31,18 +32,63 @@ pub(crate) struct Outputs<'a> {
     pub d_bias: &'a mut [f32],
 }
 
-/// Gradients of q, k and v, and of the bias of windows. `by_head` is three scratch areas of m·H·D numbers.
+/// Tasks that some sequences give at least, if there are so many: enough for many threads.
+const TASKS: usize = 128;
+
+/// Numbers of q in some sequences, at least, if there are so many.
+const AT_ONCE: usize = 1 << 20;
+
+/// The sequences in groups that are worked on at a time.
+fn groups<'a>(layout: &Layout<'a>) -> impl Iterator<Item = &'a [Range<usize>]> + use<'a> {
+    let (heads, cols) = (layout.heads, layout.q_cols());
+    let mut rest = layout.sequences;
+    std::iter::from_fn(move || {
+        let first = rest.first()?.start;
+        let enough =
+            |at: usize| (at + 1) * heads >= TASKS && (rest[at].end - first) * cols >= AT_ONCE || at + 1 == rest.len();
+        let (group, after) = rest.split_at((0..rest.len()).find(|&at| enough(at))? + 1);
+        rest = after;
+        Some(group)
+    })
+}
+
+/// The rows of sequences end to end.
+fn rows_of(sequences: &[Range<usize>]) -> Range<usize> {
+    sequences.first().map_or(0, |first| first.start)..sequences.last().map_or(0, |last| last.end)
+}
+
+/// The most rows of a group.
+pub(crate) fn rows_at_once(layout: &Layout<'_>) -> usize {
+    groups(layout).map(|group| rows_of(group).len()).max().unwrap_or(0)
+}
+
+/// Gradients of q, k and v, and of the bias of windows. `by_head` is three scratch areas of [`rows_at_once`]·H·D numbers.
 pub(crate) fn backward(layout: &Layout<'_>, inputs: Inputs<'_>, by_head: [&mut [f32]; 3], out: Outputs<'_>) {
-    // Where gradients of a head's windows add up, they do so in order: one task.
-    let at_once = if out.d_bias.is_empty() { 1 } else { layout.sequences.len().max(1) };
-    let of_head = |head| layout.sequences.chunks(at_once).map(move |sequences| (head, sequences));
-    let tasks: Vec<(usize, &[Range<usize>])> = (0..layout.heads).flat_map(of_head).collect();
+    let Outputs { dq, dk, dv, d_bias } = out;
+    d_bias.fill(0.0);
     let [hq, hk, hv] = by_head;
-    let rows = |sequences: &[Range<usize>]| sequences.iter().map(Range::len).sum::<usize>();
-    let lengths = || tasks.iter().map(|(_, sequences)| rows(sequences) * layout.head_dim);
-    let (parts_q, parts_k, parts_v) = (split(hq, lengths()), split(hk, lengths()), split(hv, lengths()));
-    out.d_bias.fill(0.0);
-    let biases = out.d_bias.len() / tasks.len().max(1);
+    let shared = layout.heads / layout.kv_heads;
+    for group in groups(layout) {
+        let rows = rows_of(group);
+        let numbers = rows.len() * layout.q_cols();
+        let [hq, hk, hv] = [&mut *hq, &mut *hk, &mut *hv].map(|by_head| &mut by_head[..numbers]);
+        heads_apart(layout, inputs, group, Outputs { dq: &mut *hq, dk: &mut *hk, dv: &mut *hv, d_bias });
+        gather(layout, hq, &mut dq[rows.start * layout.q_cols()..rows.end * layout.q_cols()], layout.heads, 1);
+        let of_kv = rows.start * layout.kv_cols()..rows.end * layout.kv_cols();
+        gather(layout, hk, &mut dk[of_kv.clone()], layout.kv_heads, shared);
+        gather(layout, hv, &mut dv[of_kv], layout.kv_heads, shared);
+    }
+}
+
+/// Gradients of some sequences, each head by itself: (head, row, D).
+fn heads_apart(layout: &Layout<'_>, inputs: Inputs<'_>, group: &[Range<usize>], out: Outputs<'_>) {
+    // Where gradients of a head's windows add up, they do so in order: one task.
+    let at_once = if out.d_bias.is_empty() { 1 } else { group.len() };
+    let of_head = |head| group.chunks(at_once).map(move |sequences| (head, sequences));
+    let tasks: Vec<(usize, &[Range<usize>])> = (0..layout.heads).flat_map(of_head).collect();
+    let lengths = || tasks.iter().map(|(_, sequences)| rows_of(sequences).len() * layout.head_dim);
+    let (parts_q, parts_k, parts_v) = (split(out.dq, lengths()), split(out.dk, lengths()), split(out.dv, lengths()));
+    let biases = out.d_bias.len() / layout.heads.max(1);
     let parts_bias = split(out.d_bias, tasks.iter().map(|_| biases));
     let parts = parts_q.into_par_iter().zip(parts_k).zip(parts_v).zip(parts_bias);
     tasks.par_iter().zip(parts).with_max_len(1).for_each(|((head, sequences), (((dq, dk), dv), d_bias))| {
@@ -54,11 +100,6 @@ pub(crate) fn backward(layout: &Layout<'_>, inputs: Inputs<'_>, by_head: [&mut [
             backward_head(layout, inputs, sequence, *head, Outputs { dq, dk, dv, d_bias: &mut *d_bias });
         }
     });
-    let [hq, hk, hv] = [&*hq, &*hk, &*hv];
-    let group = layout.heads / layout.kv_heads;
-    gather(layout, hq, out.dq, layout.heads, 1);
-    gather(layout, hk, out.dk, layout.kv_heads, group);
-    gather(layout, hv, out.dv, layout.kv_heads, group);
 }
 
 /// From (head, row, D) to (row, head, D), summing `group` neighbouring heads into one.
@@ -91,7 +132,7 @@ fn backward_head(layout: &Layout<'_>, inputs: Inputs<'_>, sequence: &Range<usize
     dv.fill(0.0);
     // The gradient of a bias is that of the scores, which scale·q·k has in common with it.
     let (slope, factor) = if d_bias.is_empty() { (layout.scale, 1.0) } else { (1.0, layout.scale) };
-    for rows in blocks(sequence.clone()) {
+    for rows in blocks(layout, sequence.clone()) {
         let keys = layout.keys(sequence, &rows);
         let (height, width) = (rows.len(), keys.len());
         let q = layout.head(inputs.q, rows.clone(), layout.q_cols(), head);
