@@ -17,7 +17,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use loract_autograd::{Memory, Policy, Site, StepKey, Tape, Tensor};
-use loract_models::{Decoder, DecoderConfig, Layers, TokenBatch};
+use loract_models::{Classifier, Decoder, DecoderConfig, ImageBatch, Layers, Model, TokenBatch, VisionConfig};
 
 use crate::error::Error;
 
@@ -146,12 +146,14 @@ struct Order {
     act_fn: &'static [Place],
     /// Norms between attention and MLP.
     between: &'static [Place],
+    /// The norm after the MLP, if layers have one.
+    after: Option<Place>,
     experts: Option<Layers>,
 }
 
 impl Order {
     fn of(config: &DecoderConfig) -> Self {
-        use Place::{Gate, NormAttnAfter, NormMlp, Up};
+        use Place::{Gate, NormAttnAfter, NormMlp, NormMlpAfter, Up};
         Self {
             q_cols: config.heads * config.head_dim,
             act_fn: if config.is_gated() { &[Gate, Up] } else { &[Up] },
@@ -159,7 +161,20 @@ impl Order {
                 true => &[NormAttnAfter, NormMlp],
                 false => &[NormMlp],
             },
+            after: config.has_norms_after().then_some(NormMlpAfter),
             experts: config.experts.as_ref().map(|experts| experts.layers.clone()),
+        }
+    }
+
+    /// What lies between the stages of a Swin belongs to no layer's places, and is not named.
+    fn of_images(config: &VisionConfig) -> Self {
+        Self {
+            // Heads have no norms.
+            q_cols: 0,
+            act_fn: if config.gated { &[Place::Gate, Place::Up] } else { &[Place::Up] },
+            between: &[Place::NormMlp],
+            after: None,
+            experts: None,
         }
     }
 }
@@ -200,7 +215,7 @@ impl Follower {
         let mixed = self.order.experts.as_ref().zip(layer).is_some_and(|(layers, layer)| layers.has(layer));
         match site {
             Site::Norm if layer.is_none() => Some(Place::NormFinal),
-            Site::Norm if self.mlp > 0 => Some(Place::NormMlpAfter),
+            Site::Norm if self.mlp > 0 => self.order.after,
             // A norm after something of attention was saved is not that before it: its input needs a gradient only if the
             // input of the layer does (then the first norm's x̂ and q, k, v came before), or if a projection of attention is
             // trained (then its input did).
@@ -239,9 +254,32 @@ pub fn capture<'m>(
     batch: &TokenBatch,
     see: &'m mut See<'m>,
 ) -> Result<f64, Error> {
+    capture_in(Order::of(decoder.config()), decoder, memory, batch, see)
+}
+
+/// As [`capture`], of images.
+///
+/// # Errors
+/// The same.
+pub fn capture_images<'m>(
+    classifier: &'m Classifier,
+    memory: &Memory,
+    batch: &ImageBatch,
+    see: &'m mut See<'m>,
+) -> Result<f64, Error> {
+    capture_in(Order::of_images(classifier.config()), classifier, memory, batch, see)
+}
+
+fn capture_in<'m, M: Model>(
+    order: Order,
+    model: &'m M,
+    memory: &Memory,
+    batch: &M::Batch,
+    see: &'m mut See<'m>,
+) -> Result<f64, Error> {
     let failed = Rc::new(RefCell::new(None));
     let noted = Rc::clone(&failed);
-    let mut follower = Follower::new(Order::of(decoder.config()));
+    let mut follower = Follower::new(order);
     let mut tape = Tape::new(memory, Policy::exact(), StepKey::default());
     tape.observe(Box::new(move |op, site, layer, tensor| {
         let place = follower.place(op, site, layer, tensor.cols());
@@ -250,7 +288,7 @@ pub fn capture<'m>(
             *noted = see(place, layer, tensor).err();
         }
     }));
-    let output = decoder.loss(&mut tape, batch)?;
+    let output = model.loss(&mut tape, batch)?;
     if let Some(error) = failed.borrow_mut().take() {
         return Err(error);
     }
@@ -276,8 +314,13 @@ mod tests {
 
     #[test]
     fn equal_sites_of_a_layer_are_told_apart() {
-        const PLAIN: Order =
-            Order { q_cols: 32, act_fn: &[Place::Gate, Place::Up], between: &[Place::NormMlp], experts: None };
+        const PLAIN: Order = Order {
+            q_cols: 32,
+            act_fn: &[Place::Gate, Place::Up],
+            between: &[Place::NormMlp],
+            after: None,
+            experts: None,
+        };
         let mut follower = Follower::new(PLAIN);
         let mut of = |sites: &[Site], layer| -> Vec<Option<Place>> {
             sites.iter().map(|&site| follower.place("linear", site, layer, 32)).collect()

@@ -7,13 +7,12 @@ use anyhow::Result;
 use clap::Args;
 use loract_autograd::{Memory, Tensor};
 use loract_linalg::Mat;
-use loract_models::{Decoder, LoraConfig, ModelSource, TokenBatch};
-use loract_train::capture::{Place, capture};
+use loract_models::{Classifier, Decoder, ImageBatch, LoraConfig, Model, ModelSource, TokenBatch, VisionSource};
+use loract_train::capture::{Place, capture, capture_images};
 use loract_train::data::{Dataset, Reader, Split};
-use loract_train::{Error, Tuning};
+use loract_train::{Error, Tuning, look_at_images};
 
-use super::kind::refuse_images;
-use crate::args::{RowArgs, data_file};
+use crate::args::{RowArgs, data_file, picture_file};
 use crate::output;
 
 /// Rows of the micro-batch, if not given.
@@ -53,8 +52,7 @@ pub enum DefaultLayers {
 /// A model and a micro-batch, ready to be run.
 pub struct Subject {
     memory: Memory,
-    decoder: Decoder,
-    batch: TokenBatch,
+    kind: Kind,
     data: PathBuf,
     layers: BTreeSet<usize>,
     places: BTreeSet<Place>,
@@ -62,6 +60,11 @@ pub struct Subject {
     pub model: String,
     /// Rows of the micro-batch.
     pub rows: usize,
+}
+
+enum Kind {
+    Text { decoder: Box<Decoder>, batch: TokenBatch },
+    Images { classifier: Box<Classifier>, batch: ImageBatch },
 }
 
 /// A captured tensor's name: `layer14.attn_out`, `norm.final`.
@@ -85,32 +88,66 @@ impl Subject {
             return Err(setting("seq-len", "a row needs two tokens at least, one to predict the other"));
         }
         let places = places(args)?;
-        refuse_images(
-            model,
-            "the places of its activations have no names here; `loract inspect gradients` compares what keeping them costs",
-        )?;
+        match VisionSource::is_at(model) {
+            true => Self::open_images(model, data, args, (places, asked), default),
+            false => Self::open_text(model, data, args, (places, asked), default),
+        }
+    }
+
+    fn open_text(
+        model: &Path,
+        data: &Path,
+        args: &ChoiceArgs,
+        (places, asked): (BTreeSet<Place>, usize),
+        default: DefaultLayers,
+    ) -> Result<Self, Error> {
         let memory = Memory::new();
         let source = ModelSource::open(model)?;
         let layers = layers(args.layers.as_deref(), source.config.layers, default)?;
         let reader = Reader::new(&source, args.seq_len, &args.row.clone().resolve()?)?;
         let dataset = Dataset::read(&data_file(data, &[Split::Train])?, &reader)?;
-        let rows = asked.min(dataset.examples().len());
-        if rows < asked && args.rows.is_some() {
-            output::message(&format!("{} has {rows} rows; --rows {asked} takes them all", data.display()));
-        }
+        let rows = fewer(asked, dataset.examples().len(), args, data);
         let batch = TokenBatch::new(dataset.examples().iter().take(rows).map(|e| &e.row));
         let name = source.name.clone();
-        let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
-        // B of a new pair is 0, so the model is unchanged; the pairs only make every site save.
-        let lora = LoraConfig { rank: 1, ..LoraConfig::default() };
-        Tuning::Lora(lora).begin(&memory, &mut decoder, args.adapter.as_deref(), 0)?;
+        let mut decoder = Box::new(Decoder::load(&memory, source.config, source.weights)?);
+        with_pairs(&memory, &mut *decoder, args)?;
         output::message(&format!("{name}: one micro-batch of {rows} rows, {} tokens", batch.tokens()));
-        Ok(Self { memory, decoder, batch, data: data.to_path_buf(), layers, places, model: name, rows })
+        let kind = Kind::Text { decoder, batch };
+        Ok(Self { memory, kind, data: data.to_path_buf(), layers, places, model: name, rows })
+    }
+
+    fn open_images(
+        model: &Path,
+        data: &Path,
+        args: &ChoiceArgs,
+        (places, asked): (BTreeSet<Place>, usize),
+        default: DefaultLayers,
+    ) -> Result<Self, Error> {
+        let of_text = args.seq_len.is_some() || args.row != RowArgs::default();
+        if of_text {
+            return Err(setting(
+                "seq-len",
+                "and what is said of rows belong to text; leave them out for an image model",
+            ));
+        }
+        let layers = layers(args.layers.as_deref(), VisionSource::read_config(model)?.layers(), default)?;
+        let memory = Memory::new();
+        let pictures = picture_file(data, &[Split::Train])?;
+        let (name, classifier, batch) = look_at_images(&memory, model, &pictures, args.adapter.as_deref(), asked)?;
+        let mut classifier = Box::new(classifier);
+        let rows = fewer(asked, batch.images(), args, data);
+        with_pairs(&memory, &mut *classifier, args)?;
+        output::message(&format!("{name}: one micro-batch of {rows} images, {} rows", batch.tokens()));
+        let kind = Kind::Images { classifier, batch };
+        Ok(Self { memory, kind, data: data.to_path_buf(), layers, places, model: name, rows })
     }
 
     /// m: tokens of the micro-batch.
     pub fn tokens(&self) -> usize {
-        self.batch.tokens()
+        match &self.kind {
+            Kind::Text { batch, .. } => batch.tokens(),
+            Kind::Images { batch, .. } => batch.tokens(),
+        }
     }
 
     /// Runs the micro-batch and shows `see` the chosen tensors as they are saved; returns the mean loss.
@@ -126,7 +163,10 @@ impl Subject {
             seen += 1;
             see(place, layer, tensor)
         };
-        let loss = capture(&self.decoder, &self.memory, &self.batch, &mut chosen)?;
+        let loss = match &self.kind {
+            Kind::Text { decoder, batch } => capture(decoder, &self.memory, batch, &mut chosen)?,
+            Kind::Images { classifier, batch } => capture_images(classifier, &self.memory, batch, &mut chosen)?,
+        };
         if !loss.is_finite() {
             return Err(Error::Evaluation { path: self.data.clone(), value: loss });
         }
@@ -143,6 +183,20 @@ impl Subject {
         }
         Ok(loss)
     }
+}
+
+/// How many there are of so many `asked`; that there are fewer is said.
+fn fewer(asked: usize, there: usize, args: &ChoiceArgs, data: &Path) -> usize {
+    if there < asked && args.rows.is_some() {
+        output::message(&format!("{} has {there} rows; --rows {asked} takes them all", data.display()));
+    }
+    asked.min(there)
+}
+
+/// The adapter, or new pairs. B of a new pair is 0, so the model is unchanged; the pairs only make every site save.
+fn with_pairs<M: Model>(memory: &Memory, model: &mut M, args: &ChoiceArgs) -> Result<(), Error> {
+    let lora = LoraConfig { rank: 1, ..LoraConfig::default() };
+    Tuning::Lora(lora).begin(memory, model, args.adapter.as_deref(), 0).map(drop)
 }
 
 fn setting(key: &'static str, what: impl Into<String>) -> Error {

@@ -176,6 +176,35 @@ fn a_plan_is_what_training_reports() -> Anyhow {
     Ok(())
 }
 
+#[test]
+fn activations_are_seen_at_every_place_of_a_layer() -> Anyhow {
+    for (case, width, gated) in [("vit", 24, false), ("dinov2-swiglu", 16, true), ("swin", 8, false)] {
+        let place = Place::with_images(case)?;
+        let words =
+            "inspect activations --model model --data images.safetensors --rows 6 --layers all --json --threads 1";
+        let outcome = place.run(&format!("{words} --save seen.safetensors"))?;
+        assert_eq!(outcome.code, Some(0), "{}", outcome.told());
+        let found: Value = serde_json::from_str(&outcome.stdout)?;
+        let want = place.eval("--model model --data images.safetensors")?["loss"].as_f64().ok_or("a loss")?;
+        let loss = found["loss"].as_f64().ok_or("a loss")?;
+        assert!((loss - want).abs() <= 1e-5 * want, "{case}: {loss} {want}");
+        let seen = golden::tensors(&place.path("seen.safetensors"));
+        let places =
+            ["norm.attn", "attn_qkv.q", "attn_qkv.k", "attn_qkv.v", "attn_out", "norm.mlp", "act_fn.up", "mlp_out"];
+        for name in places.iter().copied().chain(gated.then_some("act_fn.gate")) {
+            let (shape, _) = seen.get(&format!("layer1.{name}")).ok_or_else(|| format!("{case}: no {name}"))?;
+            assert!(
+                shape[0] >= 6 && (shape[1] == width) != (name.starts_with("act_fn") || name == "mlp_out"),
+                "{case} {name}: {shape:?}"
+            );
+        }
+        // Nothing is below the first norm of all.
+        assert!(seen.contains_key("layer0.attn_in") && !seen.contains_key("layer0.norm.attn"), "{case}");
+        assert!(!seen.keys().any(|name| name.contains("mlp_after") || name.contains("q_norm")), "{case}");
+    }
+    Ok(())
+}
+
 /// Numbers that stand for nothing known are classes of their own, but in tensors, which are taken as they are.
 #[test]
 fn numbered_classes_get_a_new_head_where_the_models_has_names() -> Anyhow {

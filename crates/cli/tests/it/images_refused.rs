@@ -51,7 +51,6 @@ fn what_is_of_text_is_refused_by_name_with_the_next_step() -> Anyhow {
         ("chat --model model", "loract eval --logits"),
         ("export --model model --out x.gguf", "loract merge"),
         ("inspect data --model model --data images.safetensors", "loract train"),
-        ("inspect activations --model model --data images.safetensors", "loract inspect gradients"),
     ] {
         let outcome = place.run(words)?;
         assert_eq!(outcome.complaint(2, &["model is an image model (vit)", says]), None);

@@ -1,11 +1,15 @@
 //! What a run on images begins with, without the run.
 
+use std::path::Path;
+
 use loract_autograd::Memory;
-use loract_models::{Classifier, ImageBatch};
+use loract_models::vision::View;
+use loract_models::{Classifier, ImageBatch, VisionSource};
 
 use super::{Images, settle};
 use crate::classes::Classes;
 use crate::config::RunConfig;
+use crate::data::images::{ImageOptions, ImageSet};
 use crate::error::Error;
 use crate::plan::Planner;
 use crate::run::task::Task;
@@ -49,4 +53,31 @@ pub fn first_images(config: &mut RunConfig, memory: &Memory) -> Result<FirstImag
     let shape = task.load(&hollow, Images::source(config)?)?;
     let planner = Planner::of(shape, &hollow, &tuning, None, task.smallest())?;
     Ok(FirstImages { model, planner, batch: task.first(config.batch_size)? })
+}
+
+/// The model in the folder `model` with a head for the classes of `data` (its own, that of the adapter in `adapter`, or a new one),
+/// nothing of it trained and no pairs; what it is called; and the first pictures of `data`, `images` of them at most.
+///
+/// # Errors
+/// Whatever is wrong with the input.
+pub fn look_at_images(
+    memory: &Memory,
+    model: &Path,
+    data: &Path,
+    adapter: Option<&Path>,
+    images: usize,
+) -> Result<(String, Classifier, ImageBatch), Error> {
+    let source = VisionSource::open(model)?;
+    let set = ImageSet::open(data, &ImageOptions::default())?;
+    set.fits(&source.processor)?;
+    let classes = Classes::of(&source, adapter, &set, 0)?;
+    let labels = classes.renumbered(set.all_labels()?);
+    let count = images.min(set.len());
+    let mut pixels = Vec::new();
+    for image in 0..count {
+        pixels.extend(set.pixels(image, &source.processor, View::Whole)?);
+    }
+    let config = source.config.with_labels(classes.labels);
+    let batch = ImageBatch::new(&config, pixels, labels[..count].to_vec())?;
+    Ok((source.name, Classifier::load(memory, config, source.weights, classes.head)?, batch))
 }

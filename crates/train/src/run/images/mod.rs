@@ -4,7 +4,7 @@
 mod ahead;
 mod first;
 
-pub use first::{FirstImages, first_images, plan_images};
+pub use first::{FirstImages, first_images, look_at_images, plan_images};
 
 use std::path::Path;
 use std::sync::Arc;
