@@ -5,6 +5,7 @@ use std::path::Path;
 use loract_autograd::Memory;
 use loract_models::{Classifier, ClassifierHead, LABELS_FILE, LoraConfig, VisionSource, adapter, adapter_labels};
 
+use crate::data::images::ImageSet;
 use crate::error::Error;
 
 /// The classes of a model that is trained, and where its head comes from.
@@ -52,16 +53,20 @@ impl Classes {
     /// # Errors
     /// [`Error::Setting`] if the head of an adapter, or of the model of one that brings none, is for other classes; those of
     /// reading the adapter.
-    pub(crate) fn of(source: &VisionSource, from: Option<&Path>, data: &[String], seed: u64) -> Result<Self, Error> {
-        let new = ClassifierHead::New { seed };
+    pub(crate) fn of(source: &VisionSource, from: Option<&Path>, set: &ImageSet, seed: u64) -> Result<Self, Error> {
+        let (data, new) = (set.classes(), ClassifierHead::New { seed });
         let known = Known::of(source, from)?;
         let (labels, head) = match &known {
             Known::Adapter(labels) => (labels, new),
             Known::Model(labels) => (labels, ClassifierHead::Stored),
             Known::Nothing => (&Vec::new(), new),
         };
-        let fits = labels.len() == data.len() || from.is_some();
-        if let Some(numbers) = places(data, labels).filter(|_| fits) {
+        let whose = match from {
+            Some(_) => Whose::Heads,
+            None if is_tensors(set) => Whose::Heads,
+            None => Whose::Own,
+        };
+        if let Some(numbers) = places(data, labels, whose).filter(|_| from.is_some() || fit(set, labels)) {
             return Ok(Self { labels: labels.clone(), head, numbers });
         }
         if from.is_some() {
@@ -97,12 +102,33 @@ impl Classes {
     }
 }
 
-/// The place of each name of the data among `labels`; `None` if one is not there. Classes that are but numbered are taken in order.
-fn places(data: &[String], labels: &[String]) -> Option<Vec<u32>> {
+/// Whose classes numbers stand for that have no names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// The head's: of tensors, which are taken as they are, and of data for an adapter that is there.
+    Heads,
+    /// The data's own, which may be the head's only if that has no names either.
+    Own,
+}
+
+/// The place of each class of the data among `labels`, by its name or else its number; `None` if one is not there.
+fn places(data: &[String], labels: &[String], whose: Whose) -> Option<Vec<u32>> {
     let place = |name: &String| labels.iter().position(|label| label == name).map(|at| at as u32);
     let by_name: Option<Vec<u32>> = data.iter().map(place).collect();
     let numbered = data.iter().enumerate().all(|(number, name)| *name == number.to_string());
-    by_name.or_else(|| (numbered && data.len() <= labels.len()).then(|| (0..data.len() as u32).collect()))
+    // As Transformers calls classes without names.
+    let nameless = labels.iter().enumerate().all(|(number, name)| *name == format!("LABEL_{number}"));
+    let by_number = numbered && data.len() <= labels.len() && (whose == Whose::Heads || nameless);
+    by_name.or_else(|| by_number.then(|| (0..data.len() as u32).collect()))
+}
+
+/// Whether a head for `labels` is one for the classes of the data: as many, or no fewer than there are numbers in tensors.
+fn fit(set: &ImageSet, labels: &[String]) -> bool {
+    labels.len() == set.classes().len() || is_tensors(set)
+}
+
+fn is_tensors(set: &ImageSet) -> bool {
+    set.path().extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"))
 }
 
 /// "3 classes (cat, dog, …)".
@@ -149,11 +175,16 @@ mod tests {
     #[test]
     fn classes_are_found_by_name_or_by_number() {
         let labels = names(&["dog", "cat", "cow"]);
-        assert_eq!(places(&names(&["cat", "dog"]), &labels), Some(vec![1, 0]));
-        assert_eq!(places(&names(&["cat", "hen"]), &labels), None);
-        assert_eq!(places(&names(&["0", "1"]), &labels), Some(vec![0, 1]));
-        assert_eq!(places(&names(&["1", "0"]), &labels), None);
-        assert_eq!(places(&names(&["0", "1", "2", "3"]), &labels), None);
-        assert_eq!(places(&names(&["0", "1"]), &names(&["1", "0"])), Some(vec![1, 0]));
+        let at = |data: &[&str], labels: &[String], whose| places(&names(data), labels, whose);
+        for whose in [Whose::Heads, Whose::Own] {
+            assert_eq!(at(&["cat", "dog"], &labels, whose), Some(vec![1, 0]));
+            assert_eq!(at(&["cat", "hen"], &labels, whose), None);
+            assert_eq!(at(&["1", "0"], &labels, whose), None);
+            assert_eq!(at(&["0", "1", "2", "3"], &labels, whose), None);
+            assert_eq!(at(&["0", "1"], &names(&["1", "0"]), whose), Some(vec![1, 0]));
+            assert_eq!(at(&["0", "1"], &names(&["LABEL_0", "LABEL_1"]), whose), Some(vec![0, 1]));
+        }
+        assert_eq!(at(&["0", "1", "2"], &labels, Whose::Heads), Some(vec![0, 1, 2]));
+        assert_eq!(at(&["0", "1", "2"], &labels, Whose::Own), None);
     }
 }

@@ -7,15 +7,12 @@ use loract_autograd::{Compress, Factored, Form, Policy, Rank, Recompute, Site, W
 use loract_models::{DecoderConfig, FactorA, LoraConfig, Magnitude, Scaling};
 use serde::{Serialize, Serializer};
 
-use crate::data::{Filling, RowSettings, TrainOn};
+use crate::data::{Filling, RowSettings};
 use crate::error::Error;
 use crate::image_settings::ImageSettings;
 use crate::schedule::ScheduleKind;
 use crate::tuning::{FineTuneType, Tuning};
 use crate::words::{Named, as_name};
-
-/// The head of image models.
-const CLASSIFIER: &str = "classifier";
 
 /// The settings of `loract train`. Keys of `config.toml` are the flags without dashes, with `_` for `-`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -198,49 +195,6 @@ impl RunConfig {
             }
         }
         Ok(())
-    }
-
-    /// Refuses settings that belong to images.
-    ///
-    /// # Errors
-    /// [`Error::Setting`].
-    pub fn check_for_text(&self) -> Result<(), Error> {
-        match self.images.first_given() {
-            None => Ok(()),
-            Some(key) => {
-                let what = "belongs to image models, and this one is for text; leave it out".to_owned();
-                Err(Error::Setting { key, what })
-            }
-        }
-    }
-
-    /// Refuses settings that belong to text, and adds what goes without saying: the head is trained beside new pairs.
-    ///
-    /// # Errors
-    /// [`Error::Setting`].
-    pub fn check_for_images(&mut self) -> Result<(), Error> {
-        let given = [
-            ("seq-len", self.seq_len.is_some()),
-            ("packing", self.packing),
-            ("chat-template", self.rows.chat_template.is_some()),
-            ("chat-date", self.rows.chat_date.is_some()),
-            ("train-on", self.rows.train_on != TrainOn::default()),
-        ];
-        if let Some((key, _)) = given.into_iter().find(|(_, given)| *given) {
-            let what = "belongs to text, and this is an image model; leave it out".to_owned();
-            return Err(Error::Setting { key, what });
-        }
-        let new_pairs = self.fine_tune_type == FineTuneType::Lora && self.adapter.is_none();
-        if new_pairs && !self.modules_to_save.iter().any(|module| module == CLASSIFIER) {
-            self.modules_to_save.push(CLASSIFIER.to_owned());
-        }
-        Ok(())
-    }
-
-    /// Bytes of decoded pictures that a step over micro-batches of so many `images` of `numbers` numbers holds: its own, one
-    /// micro-batch that lies ready, and one that is being made.
-    pub fn pixel_bytes(&self, numbers: usize, images: usize) -> usize {
-        4 * numbers * images * (self.grad_accum + 2)
     }
 
     /// Checks what can be checked without opening a file.

@@ -1,9 +1,13 @@
-//! How pictures become images of a model, as flags and configuration files say it.
+//! How pictures become images of a model, as flags and configuration files say it; and which settings belong to which kind of model.
 
 use loract_models::vision::{Augment, Crop, Flip};
 use serde::{Serialize, Serializer};
 
+use crate::config::RunConfig;
+use crate::data::TrainOn;
 use crate::data::images::{Broken, ImageOptions};
+use crate::error::Error;
+use crate::tuning::FineTuneType;
 
 /// The settings of a run on images.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -35,6 +39,9 @@ fn as_size<S: Serializer>(size: &Option<[usize; 2]>, serializer: S) -> Result<S:
         false => serializer.collect_str(&format_args!("{height}x{width}")),
     }
 }
+
+/// The head of image models.
+const CLASSIFIER: &str = "classifier";
 
 /// Longest edge of an image that is believed.
 const LONGEST: usize = 1 << 14;
@@ -73,6 +80,51 @@ impl ImageSettings {
             ("skip-broken", self.skip_broken),
         ];
         given.into_iter().find(|(_, given)| *given).map(|(key, _)| key)
+    }
+}
+
+impl RunConfig {
+    /// Refuses settings that belong to images.
+    ///
+    /// # Errors
+    /// [`Error::Setting`].
+    pub fn check_for_text(&self) -> Result<(), Error> {
+        match self.images.first_given() {
+            None => Ok(()),
+            Some(key) => {
+                let what = "belongs to image models, and this one is for text; leave it out".to_owned();
+                Err(Error::Setting { key, what })
+            }
+        }
+    }
+
+    /// Refuses settings that belong to text, and adds what goes without saying: the head is trained beside new pairs.
+    ///
+    /// # Errors
+    /// [`Error::Setting`].
+    pub fn check_for_images(&mut self) -> Result<(), Error> {
+        let given = [
+            ("seq-len", self.seq_len.is_some()),
+            ("packing", self.packing),
+            ("chat-template", self.rows.chat_template.is_some()),
+            ("chat-date", self.rows.chat_date.is_some()),
+            ("train-on", self.rows.train_on != TrainOn::default()),
+        ];
+        if let Some((key, _)) = given.into_iter().find(|(_, given)| *given) {
+            let what = "belongs to text, and this is an image model; leave it out".to_owned();
+            return Err(Error::Setting { key, what });
+        }
+        let new_pairs = self.fine_tune_type == FineTuneType::Lora && self.adapter.is_none();
+        if new_pairs && !self.modules_to_save.iter().any(|module| module == CLASSIFIER) {
+            self.modules_to_save.push(CLASSIFIER.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Bytes of decoded pictures that a step over micro-batches of so many `images` of `numbers` numbers holds: its own, one
+    /// micro-batch that lies ready, and one that is being made.
+    pub fn pixel_bytes(&self, numbers: usize, images: usize) -> usize {
+        4 * numbers * images * (self.grad_accum + 2)
     }
 }
 

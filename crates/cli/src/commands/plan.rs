@@ -83,13 +83,9 @@ struct Ground {
 
 enum Kind {
     /// Rows of so many tokens.
-    Text {
-        planner: Planner,
-        tokens: usize,
-    },
-    Images {
-        planner: Planner<Classifier>,
-    },
+    Text { planner: Box<Planner>, tokens: usize },
+    /// Images of the model's size.
+    Images { planner: Box<Planner<Classifier>> },
 }
 
 /// A row of the table.
@@ -115,13 +111,13 @@ impl Ground {
         let source = ModelSource::open(&config.model)?;
         config.check_ranks(&source.config)?;
         let name = source.name.clone();
-        let planner = Planner::new(source, &config.tuning(), config.adapter.as_deref())?;
+        let planner = Box::new(Planner::new(source, &config.tuning(), config.adapter.as_deref())?);
         let tokens = config.seq_len.unwrap_or_else(|| TOKENS.min(planner.context()));
         Ok(Self { name, kind: Kind::Text { planner, tokens } })
     }
 
     fn of_images(config: &mut RunConfig) -> Result<Self> {
-        let planner = plan_images(config)?;
+        let planner = Box::new(plan_images(config)?);
         Ok(Self { name: config.model.display().to_string(), kind: Kind::Images { planner } })
     }
 

@@ -176,6 +176,23 @@ fn a_plan_is_what_training_reports() -> Anyhow {
     Ok(())
 }
 
+/// Numbers that stand for nothing known are classes of their own, but in tensors, which are taken as they are.
+#[test]
+fn numbered_classes_get_a_new_head_where_the_models_has_names() -> Anyhow {
+    let place = Place::with_images("vit")?;
+    let mut images = vec![0, 0, 8, 3, 0, 0, 0, 7, 0, 0, 0, 20, 0, 0, 0, 20];
+    images.extend((0..7 * 400).map(|i| (i % 251) as u8));
+    place.write("x-images-idx3-ubyte", images)?;
+    place.write("x-labels-idx1-ubyte", [0, 0, 8, 1, 0, 0, 0, 7, 0, 1, 2, 3, 4, 5, 6])?;
+    let told = place.trained("--data x-images-idx3-ubyte --out idx")?.stderr;
+    assert!(told.contains("a new head for 7 classes is trained"), "{told}");
+    assert_eq!(place.json("idx/labels.json")?["id2label"]["3"], "3");
+    let told = place.trained("--data images.safetensors --out tensors")?.stderr;
+    assert!(!told.contains("a new head"), "{told}");
+    assert_eq!(place.json("tensors/labels.json")?["id2label"]["3"], "dress");
+    Ok(())
+}
+
 #[test]
 fn another_size_of_images_goes_into_the_tuned_model() -> Anyhow {
     let place = Place::with_images("vit")?;

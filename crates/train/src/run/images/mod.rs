@@ -1,10 +1,16 @@
-//! Image classifiers on labelled pictures, which are decoded while a step computes.
+//! Image classifiers on labelled pictures. `ahead.rs` has them decoded while a step computes; `first.rs` is for those who want what a
+//! run begins with and no run.
+
+mod ahead;
+mod first;
+
+pub use first::{FirstImages, first_images, plan_images};
 
 use std::path::Path;
 use std::sync::Arc;
 
 use loract_autograd::{Memory, Rng, Site};
-use loract_models::vision::{Augment, ImageProcessor, View};
+use loract_models::vision::{ImageProcessor, View};
 use loract_models::{Classifier, ClassifierHead, Companions, ImageBatch, VisionConfig, VisionSource, Weights};
 
 use super::task::{Task, Words};
@@ -16,8 +22,8 @@ use crate::data::{Filling, Order};
 use crate::error::Error;
 use crate::evaluate_images::evaluate_images;
 use crate::evaluation::Evaluation;
-use crate::plan::Planner;
 use crate::tuning::FineTuneType;
+use ahead::Ahead;
 
 /// The file of a model's processor.
 const PROCESSOR: &str = "preprocessor_config.json";
@@ -33,40 +39,10 @@ pub(super) struct Images {
     config: VisionConfig,
     head: ClassifierHead,
     processor: ImageProcessor,
-    augment: Option<Augment>,
-    seed: u64,
     ahead: Option<Ahead>,
 }
 
-/// Micro-batches on their way.
-#[derive(Debug)]
-struct Ahead {
-    loader: Loader,
-    /// Rows that were asked for, counted as [`Order::taken`] does.
-    asked: usize,
-}
-
 impl Images {
-    /// Asks for the micro-batches of the step that begins at `order`, as far as the run goes and they were not asked for.
-    fn ask(&mut self, config: &RunConfig, mut order: Order) {
-        let a_step = config.batch_size * config.grad_accum;
-        let end = config.steps.map_or(usize::MAX, |steps| a_step.saturating_mul(steps as usize));
-        let Some(ahead) = &mut self.ahead else { return };
-        for _ in 0..config.grad_accum {
-            let place = order.taken();
-            let rows = order.take(config.batch_size);
-            if place < ahead.asked || place >= end {
-                continue;
-            }
-            let view = |place: usize| match self.augment {
-                Some(augment) => View::Random { augment, draws: Rng::new(&[self.seed, 0xa46, place as u64]) },
-                None => View::Whole,
-            };
-            ahead.loader.request(rows, (place..order.taken()).map(view).collect());
-            ahead.asked = order.taken();
-        }
-    }
-
     fn planned(&self, images: usize) -> ImageBatch {
         ImageBatch::planned(&self.config, images)
     }
@@ -139,9 +115,13 @@ impl Task for Images {
         let data = ImageSet::open(&config.data, &config.images.options(None))?;
         data.fits(&source.processor)?;
         let labels = data.all_labels()?;
+        if let Some(augment) = config.images.augment() {
+            // Whether there is anything to crop and flip is told before anything is written.
+            data.pixels(0, &source.processor, View::Random { augment, draws: Rng::new(&[config.seed]) })?;
+        }
         let adapter = config.fine_tune_type == FineTuneType::Lora;
         let from = from.map(Checkpoint::folder).or(config.adapter.as_deref()).filter(|_| adapter);
-        let classes = Classes::of(source, from, data.classes(), config.seed)?;
+        let classes = Classes::of(source, from, &data, config.seed)?;
         let eval_data = config.eval_data.as_ref().map(|path| open_to_evaluate(path, config, source, &classes));
         let mut notes: Vec<String> = note_of_head(&classes, source, from).into_iter().collect();
         let eval_data = eval_data.transpose()?;
@@ -153,8 +133,6 @@ impl Task for Images {
             config: source.config.clone().with_labels(classes.labels),
             head: classes.head,
             processor: source.processor.clone(),
-            augment: config.images.augment(),
-            seed: config.seed,
             ahead: None,
         };
         Ok((task, notes))
@@ -178,19 +156,15 @@ impl Task for Images {
     }
 
     fn batches(&mut self, config: &RunConfig, order: &mut Order) -> Result<Vec<ImageBatch>, Error> {
-        self.ahead.get_or_insert_with(|| Ahead {
-            loader: Loader::new(Arc::clone(&self.data), self.processor.clone()),
-            asked: order.taken(),
-        });
-        self.ask(config, order.clone());
+        let loader = || Loader::new(Arc::clone(&self.data), self.processor.clone());
+        let ahead = self.ahead.get_or_insert_with(|| Ahead::new(loader(), order.taken(), config));
+        ahead.ask(config, order.clone());
         let mut batches = Vec::with_capacity(config.grad_accum);
         for _ in 0..config.grad_accum {
             let labels = order.take(config.batch_size).into_iter().map(|row| self.labels[row]).collect();
-            if let Some(ahead) = &mut self.ahead {
-                batches.push(ImageBatch::new(&self.config, ahead.loader.take()?, labels)?);
-            }
+            batches.push(ImageBatch::new(&self.config, ahead.take()?, labels)?);
         }
-        self.ask(config, order.clone());
+        ahead.ask(config, order.clone());
         Ok(batches)
     }
 
@@ -247,47 +221,6 @@ impl Task for Images {
             self.config.labels.len()
         )
     }
-}
-
-/// The planner of a run on images, whatever pictures there are.
-///
-/// # Errors
-/// Whatever is wrong with the settings, the model or the adapter.
-pub fn plan_images(config: &mut RunConfig) -> Result<Planner<Classifier>, Error> {
-    let source = Images::source(config)?;
-    settle(config, &source)?;
-    let Classes { labels, head, .. } = Classes::before_data(&source, config.adapter.as_deref())?;
-    let shape = source.config.with_labels(labels);
-    let smallest = ImageBatch::planned(&shape, 1);
-    let hollow = Memory::hollow();
-    let model = Classifier::load(&hollow, shape, source.weights, head)?;
-    Planner::of(model, &hollow, &config.tuning(), config.adapter.as_deref(), smallest)
-}
-
-/// What a run on images begins with.
-#[derive(Debug)]
-pub struct FirstImages {
-    /// The model, with what is trained of it.
-    pub model: Classifier,
-    /// Of the same.
-    pub planner: Planner<Classifier>,
-    /// The first pictures, as many as a micro-batch has.
-    pub batch: ImageBatch,
-}
-
-/// Opens what a run on images begins with.
-///
-/// # Errors
-/// Whatever is wrong with the input.
-pub fn first_images(config: &mut RunConfig, memory: &Memory) -> Result<FirstImages, Error> {
-    let source = Images::source(config)?;
-    let (task, _) = Images::open(config, &source, None)?;
-    let mut model = task.load(memory, source)?;
-    let tuning = config.tuning().begin(memory, &mut model, config.adapter.as_deref(), config.seed)?;
-    let hollow = Memory::hollow();
-    let shape = task.load(&hollow, Images::source(config)?)?;
-    let planner = Planner::of(shape, &hollow, &tuning, None, task.smallest())?;
-    Ok(FirstImages { model, planner, batch: task.first(config.batch_size)? })
 }
 
 /// Pictures of the classes that are trained.
