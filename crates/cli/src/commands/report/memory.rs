@@ -182,7 +182,9 @@ mod tests {
     fn categories_are_told_by_site_and_form() {
         assert_eq!(site_and_form("saved.norm.hybrid"), Some(("norm", "hybrid")));
         assert_eq!(site_and_form("frozen_weights"), None);
-        assert_eq!(by_site("saved.row_stats.exact").map(|(_, group)| group.1), Some(9));
+        for site in ["lora_xa", "row_stats", "loss_grad", "clamped", "layer_scale", "pixels"] {
+            assert_eq!(by_site(&format!("saved.{site}.exact")).map(|(_, group)| group), Some(ALWAYS_EXACT), "{site}");
+        }
         assert_eq!(
             by_form("saved.norm.hybrid").map(|(_, (name, _))| name),
             Some("low-rank factors and quantised residual")
