@@ -61,7 +61,9 @@ fn jpeg() -> Outcome<Vec<u8>> {
 
 /// Grey numbers as they are, of height and width `size`.
 fn plain(size: usize) -> Outcome<ImageProcessor> {
-    let json = format!(r#"{{"image_processor_type":"ViTImageProcessor","size":{size},"do_rescale":false,"do_normalize":false}}"#);
+    let json = format!(
+        r#"{{"image_processor_type":"ViTImageProcessor","size":{size},"do_rescale":false,"do_normalize":false}}"#
+    );
     Ok(ImageProcessor::from_json(Path::new("plain"), &json)?.with_channels(1)?)
 }
 
@@ -167,7 +169,8 @@ fn broken_pictures_are_named_or_left_out_alike_every_time() -> Outcome {
     scratch.write("cat/cut.png", &png[..png.len() - 20])?;
     scratch.write("cat/cut.jpg", &jpeg[..jpeg.len() / 2])?;
     let set = open(&scratch.0)?;
-    let broken: Vec<_> = (0..set.len()).filter_map(|index| set.pixels(index, &plain(4).ok()?, View::Whole).err()).collect();
+    let broken: Vec<_> =
+        (0..set.len()).filter_map(|index| set.pixels(index, &plain(4).ok()?, View::Whole).err()).collect();
     let broken: Vec<_> = broken.into_iter().map(|error| told::<()>(Err(error))).collect();
     assert_eq!(broken.len(), 2, "{broken:?}");
     says(&broken[0], &["cat/cut.jpg: damaged: ", "; --skip-broken leaves such pictures out"]);
@@ -249,7 +252,10 @@ fn idx_is_read_plain_or_compressed_with_its_labels() -> Outcome {
     scratch.write(&format!("plain/{LABELS}"), &idx_labels(5, &[3, 0, 1, 3, 1]))?;
     assert_ne!(open(&plain_set)?.fingerprint()?, set.fingerprint()?);
     let few = ImageOptions { classes: Some(vec!["a".into(), "b".into()]), ..ImageOptions::default() };
-    says(&told(ImageSet::open(&plain_set, &few)), &["its largest label is 3, and there are 2 classes, numbered from 0: a, b"]);
+    says(
+        &told(ImageSet::open(&plain_set, &few)),
+        &["its largest label is 3, and there are 2 classes, numbered from 0: a, b"],
+    );
     Ok(())
 }
 
@@ -262,7 +268,10 @@ fn damaged_idx_is_refused_before_anything_is_allocated() -> Outcome {
         (idx_images(0x802, 4, [3, 2], 4), "it begins with 0x00000802, and an IDX file of pictures with 0x00000803"),
         (idx_images(0x803, 9, [3, 2], 4), "it says 9 pictures (54 bytes) and holds 24; fetch it again"),
         (idx_images(0x803, 3, [3, 2], 4), "it says 3 pictures (18 bytes) and holds more"),
-        (idx_images(0x803, u32::MAX, [16_384, 16_384], 1), "it says 4294967295 pictures (1152921504338411520 bytes) and holds 64"),
+        (
+            idx_images(0x803, u32::MAX, [16_384, 16_384], 1),
+            "it says 4294967295 pictures (1152921504338411520 bytes) and holds 64",
+        ),
         (idx_images(0x803, 1, [u32::MAX, u32::MAX], 1), "pictures are 4294967295x4294967295 pixels"),
         (idx_images(0x803, 1, [0, 2], 1), "pictures are 2x0 pixels"),
         (idx_images(0x803, 0, [3, 2], 0), "it holds no picture that can be used"),
@@ -275,7 +284,10 @@ fn damaged_idx_is_refused_before_anything_is_allocated() -> Outcome {
     }
     let path = scratch.write(PICTURES, &whole)?;
     for (labels, words) in [
-        (idx_labels(5, &[0; 5]), &["train-labels-idx1-ubyte: it holds 5 labels, and ", "train-images-idx3-ubyte 4 pictures"][..]),
+        (
+            idx_labels(5, &[0; 5]),
+            &["train-labels-idx1-ubyte: it holds 5 labels, and ", "train-images-idx3-ubyte 4 pictures"][..],
+        ),
         (idx_labels(4, &[0; 3]), &["it says 4 labels (4 bytes) and holds 3"]),
         (whole.clone(), &["it begins with 0x00000803, and an IDX file of labels with 0x00000801"]),
     ] {
@@ -307,7 +319,10 @@ fn pixel_values_are_taken_as_they_are() -> Outcome {
     let labels = Some(("I64", &[3][..], &[2, 0, 1][..]));
     let path = scratch.write("p.safetensors", &tensors("pixel_values", &[3, 1, 2, 2], labels)?)?;
     let set = open(&path)?;
-    assert_eq!((set.len(), set.classes(), set.all_labels()?), (3, &["0", "1", "2"].map(str::to_owned)[..], vec![2, 0, 1]));
+    assert_eq!(
+        (set.len(), set.classes(), set.all_labels()?),
+        (3, &["0", "1", "2"].map(str::to_owned)[..], vec![2, 0, 1])
+    );
     let processor = plain(2)?;
     assert_eq!(set.pixels(1, &processor, View::Whole)?, [4.0, 5.0, 6.0, 7.0]);
     assert!(set.name(1).ends_with("p.safetensors picture 2"));
@@ -328,10 +343,15 @@ fn pixel_values_are_taken_as_they_are() -> Outcome {
 fn damaged_pixel_values_are_refused() -> Outcome {
     let scratch = Scratch::new("bad-tensors")?;
     let whole = tensors("pixel_values", &[3, 1, 2, 2], None)?;
-    let labelled = |dtype: &str, shape: &[usize], labels: &[i64]| tensors("pixel_values", &[3, 1, 2, 2], Some((dtype, shape, labels)));
+    let labelled = |dtype: &str, shape: &[usize], labels: &[i64]| {
+        tensors("pixel_values", &[3, 1, 2, 2], Some((dtype, shape, labels)))
+    };
     let header = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
     for (bytes, words) in [
-        (tensors("images", &[3, 1, 2, 2], None)?, "it has no tensor pixel_values (N, channels, height, width); it has images"),
+        (
+            tensors("images", &[3, 1, 2, 2], None)?,
+            "it has no tensor pixel_values (N, channels, height, width); it has images",
+        ),
         (tensors("pixel_values", &[3, 4], None)?, "pixel_values are of shape [3, 4], expected"),
         (tensors("pixel_values", &[0, 1, 2, 2], None)?, "none of them 0"),
         (labelled("I64", &[2], &[0, 1])?, "labels are of shape [2], and there are 3 pictures"),
@@ -342,9 +362,15 @@ fn damaged_pixel_values_are_refused() -> Outcome {
         (whole[..20].to_vec(), "not a safetensors file"),
         (Vec::new(), "not a safetensors file"),
         (u64::MAX.to_le_bytes().to_vec(), "its header would be 18446744073709551615 bytes long"),
-        (header(r#"{"pixel_values":{"dtype":"F32","shape":[4294967296,4294967296,9,9],"data_offsets":[0,16]}}"#), "not a safetensors file"),
+        (
+            header(r#"{"pixel_values":{"dtype":"F32","shape":[4294967296,4294967296,9,9],"data_offsets":[0,16]}}"#),
+            "not a safetensors file",
+        ),
         (header(r#"{"pixel_values":{"dtype":"F16","shape":[1,1,1,0],"data_offsets":[0,0]}}"#), "none of them 0"),
-        (header(r#"{"pixel_values":{"dtype":"F32","shape":[1,1,1,4],"data_offsets":[0,8]}}"#), "not a safetensors file"),
+        (
+            header(r#"{"pixel_values":{"dtype":"F32","shape":[1,1,1,4],"data_offsets":[0,8]}}"#),
+            "not a safetensors file",
+        ),
     ] {
         let path = scratch.write("bad.safetensors", &bytes)?;
         says(&told(open(&path)), &[words, "bad.safetensors"]);
@@ -367,7 +393,10 @@ fn parts_of_a_folder_are_found() -> Outcome {
     says(&told(picture_files(&path("a"), None)), &["it holds ", "validation and ", "give one of them by name"]);
     scratch.write("b/train-images-idx3-ubyte.gz", &[])?;
     scratch.write("b/t10k-images-idx3-ubyte.gz", &[])?;
-    assert_eq!(picture_files(&path("b"), Some(&path("b")))?, (path("b/train-images-idx3-ubyte.gz"), Some(path("b/t10k-images-idx3-ubyte.gz"))));
+    assert_eq!(
+        picture_files(&path("b"), Some(&path("b")))?,
+        (path("b/train-images-idx3-ubyte.gz"), Some(path("b/t10k-images-idx3-ubyte.gz")))
+    );
     scratch.write("c/test.safetensors", &[])?;
     says(&told(picture_files(&path("c"), None)), &["test.safetensors, and no train"]);
     Ok(())
@@ -433,4 +462,90 @@ fn a_loader_ends_with_whatever_was_asked_and_not_taken() -> Outcome {
         assert_eq!(Arc::strong_count(&set), 1, "{asked}");
     }
     Ok(())
+}
+
+/// Rows of Parquet files, as `make_images.py` made them.
+#[cfg(feature = "parquet")]
+mod parquet {
+    use super::*;
+
+    fn golden(name: &str) -> PathBuf {
+        folder("images").join(format!("{name}.parquet"))
+    }
+
+    const FILES: [&str; 7] =
+        ["tiny.png", "jpeg-grey.jpg", "tiny.png", "jpeg-444.jpg", "jpeg-turned.jpg", "tiny.png", "jpeg-grey.jpg"];
+
+    #[test]
+    fn pictures_of_the_datasets_library_are_read() -> Outcome {
+        let processor = plain(5)?;
+        for (name, classes) in
+            [("datasets", ["cat", "dog", "owl"]), ("zstd", ["cat", "dog", "owl"]), ("plain", ["0", "1", "2"])]
+        {
+            let set = open(&golden(name))?;
+            assert_eq!((set.len(), set.classes()), (7, &classes.map(str::to_owned)[..]), "{name}");
+            assert_eq!(set.labels(), [Some(2), Some(0), Some(1), Some(2), None, Some(0), Some(0)], "{name}");
+            for (row, file) in FILES.iter().enumerate() {
+                let picture = loract_models::vision::Picture::decode(&fs::read(folder("images").join(file))?)?;
+                assert_eq!(
+                    set.pixels(row, &processor, View::Whole)?,
+                    processor.pixels(&picture, View::Whole),
+                    "{name} {file}"
+                );
+            }
+            says(&told(set.all_labels()), &["parquet row 5 has no label; add a column `label`"]);
+            let reordered = ["owl", "cat", "dog", "0", "1", "2"].map(str::to_owned).to_vec();
+            let options = ImageOptions { classes: Some(reordered), ..ImageOptions::default() };
+            let label = ImageSet::open(&golden(name), &options)?.label(0);
+            assert_eq!(label, Some(if name == "plain" { 2 } else { 0 }), "{name}");
+        }
+        assert_eq!(open(&golden("datasets"))?.fingerprint()?, open(&golden("zstd"))?.fingerprint()?);
+        Ok(())
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_told() -> Outcome {
+        for (name, words) in [
+            ("label", "bad-label.parquet row 3: label 3 is no class; there are 3 classes, numbered from 0"),
+            ("picture", "bad-picture.parquet row 3: an empty file"),
+            ("type", "column `label` is of type DOUBLE, expected whole numbers"),
+            ("columns", "it has no column `image` of structs with `bytes`; it has photo, label"),
+        ] {
+            says(&told(open(&golden(&format!("bad-{name}")))), &[words]);
+        }
+        assert_eq!(skipping(&golden("bad-picture"))?.len(), 2);
+        Ok(())
+    }
+
+    /// Damage is an error that names the file, or is in what is not looked at; it never ends the program.
+    #[test]
+    fn damaged_files_are_errors() -> Outcome {
+        let scratch = Scratch::new("bad-parquet")?;
+        for name in ["datasets", "zstd", "plain"] {
+            let whole = fs::read(golden(name))?;
+            // What is told of the file, or of its pictures that are left out.
+            let look = |bytes: &[u8]| -> Outcome<Option<String>> {
+                let path = scratch.write("damaged.parquet", bytes)?;
+                let told = match skipping(&path) {
+                    Ok(set) => set.left_out().first().map(|left_out| left_out.name.clone()),
+                    Err(error) => Some(error.to_string()),
+                };
+                assert!(told.as_ref().is_none_or(|told| told.contains("damaged.parquet")), "{told:?}");
+                Ok(told)
+            };
+            assert_eq!(look(&whole)?, None);
+            for end in (0..whole.len()).step_by(whole.len() / 20) {
+                let told = look(&whole[..end])?.ok_or_else(|| format!("{name}: {end} bytes were enough"))?;
+                assert!(told.contains("not a whole Parquet file"), "{told}");
+            }
+            let mut refused = 0;
+            for at in (0..whole.len()).step_by(whole.len() / 250) {
+                let mut bytes = whole.clone();
+                bytes[at] ^= 1 << (at % 8);
+                refused += usize::from(look(&bytes)?.is_some());
+            }
+            assert!(refused > 25, "{name}: {refused}");
+        }
+        Ok(())
+    }
 }
