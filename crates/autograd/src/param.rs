@@ -74,6 +74,19 @@ impl Weight {
             Weight::Trained(p) => p.value().cols(),
         }
     }
+    /// The numbers in f32: those of a trained weight themselves, of a frozen one a copy.
+    pub(crate) fn in_f32(&self, memory: &Memory) -> Tensor {
+        match self {
+            Weight::Trained(param) => param.value().clone(),
+            Weight::Frozen(frozen) => {
+                let mut numbers = memory.stale(frozen.rows(), frozen.cols(), Category::Transient);
+                if !memory.is_hollow() {
+                    frozen.widen_rows(0..frozen.rows(), numbers.slice_mut());
+                }
+                numbers
+            }
+        }
+    }
     /// The length of each row.
     pub fn row_norms(&self, memory: &Memory) -> Vec<f32> {
         let mut norms = vec![0.0; self.rows()];

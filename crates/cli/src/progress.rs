@@ -39,19 +39,26 @@ pub struct Watcher {
     /// Step before the first that was told of.
     begun_after: Option<u64>,
     told: Option<Instant>,
+    /// Images a step, of an image model.
+    images: Option<usize>,
 }
 
 impl Watcher {
     /// Begins its clock.
     pub fn new(telling: Telling) -> Self {
         let line = LiveLine::new();
-        Self { telling, line, signals: None, begun: Instant::now(), begun_after: None, told: None }
+        Self { telling, line, signals: None, begun: Instant::now(), begun_after: None, told: None, images: None }
     }
 
     /// From now on the run stops when one has come.
     pub fn heed(&mut self, signals: Signals) {
         self.signals = Some(signals);
         self.begun = Instant::now();
+    }
+
+    /// From now on the rate is told in images, so many of them a step.
+    pub fn count_images(&mut self, a_step: usize) {
+        self.images = Some(a_step);
     }
 
     /// Something to know, unless all is well.
@@ -82,19 +89,35 @@ impl Watcher {
         }
         self.told = Some(Instant::now());
         let left = self.begun.elapsed().as_secs_f64() / (r.step - before) as f64 * (steps - r.step) as f64;
+        let rate = match self.images {
+            Some(images) => format!("{:.1} images/s", images as f64 / r.seconds),
+            None => format!("{:.0} tokens/s", r.tokens as f64 / r.seconds),
+        };
         let text = format!(
-            "step {}/{steps}  loss {:.4}  lr {:.2e}  grad norm {:.3}  {:.0} tokens/s  peak activations {}  left {}",
+            "step {}/{steps}  loss {:.4}  lr {:.2e}  grad norm {:.3}  {rate}  peak activations {}  left {}",
             r.step,
             r.loss,
             r.lr,
             r.grad_norm,
-            r.tokens as f64 / r.seconds,
             bytes(r.peak_activation_bytes),
             duration(left),
         );
         self.line.show(&text);
         if last {
             self.close();
+        }
+    }
+}
+
+/// An evaluation, in a line for people.
+fn in_words(e: &Evaluation) -> String {
+    match e {
+        Evaluation::Text(e) => {
+            let accuracy = e.accuracy.map_or_else(String::new, |a| format!("  accuracy {a:.4}"));
+            format!("loss {:.4}  perplexity {:.3}{accuracy}", e.loss, e.perplexity)
+        }
+        Evaluation::Images(e) => {
+            format!("loss {:.4}  accuracy {:.4}  top-5 {:.4}", e.loss, e.accuracy, e.top5_accuracy)
         }
     }
 }
@@ -134,11 +157,8 @@ impl Progress for Watcher {
     }
 
     fn evaluated(&mut self, step: u64, e: &Evaluation) {
-        let accuracy = e.accuracy.map_or_else(String::new, |a| format!("  accuracy {a:.4}"));
         match self.telling {
-            Telling::Line => {
-                self.say(&format!("step {step}  eval loss {:.4}  perplexity {:.3}{accuracy}", e.loss, e.perplexity));
-            }
+            Telling::Line => self.say(&format!("step {step}  eval {}", in_words(e))),
             Telling::Json => object("evaluation", json!({ "step": step, "evaluation": e })),
             Telling::Quiet => {}
         }

@@ -1,10 +1,10 @@
 //! Attaching LoRA pairs to the linear layers of a model.
 
-use loract_autograd::ops::Lora;
+use loract_autograd::ops::{Linear, Lora};
 use loract_autograd::{Category, Memory, Param, Rng, Values};
 
-use crate::decoder::Decoder;
 use crate::error::Error;
+use crate::model::Model;
 
 /// The target that stands for every linear layer but the head, as in PEFT.
 pub const ALL_LINEAR: &str = "all-linear";
@@ -126,124 +126,105 @@ pub(crate) fn peft_names(layer: &str) -> [String; 2] {
     ["A", "B"].map(|side| format!("{PEFT_PREFIX}{layer}.lora_{side}.weight"))
 }
 
-impl Decoder {
-    /// Gives each target layer a new pair: A uniform in ±1/√in (PEFT's `kaiming_uniform_(a=√5)`), B zero, so the model
-    /// is unchanged at first. The same seed gives the same A. Returns the settings with targets and modules that are
-    /// names.
-    ///
-    /// # Errors
-    /// [`Error::LoraRank`] for rank 0; [`Error::NoSuchTarget`], [`Error::NoSuchModule`] if one matches nothing;
-    /// [`Error::ModuleIsTarget`].
-    pub fn attach_lora(&mut self, memory: &Memory, config: &LoraConfig, seed: u64) -> Result<LoraConfig, Error> {
-        self.attach_with(memory, config, |tag, name, rows, cols| {
-            if name.ends_with("lora_B.weight") {
-                return Ok(vec![0.0; rows * cols]);
-            }
-            if name.ends_with("lora_magnitude_vector") {
-                return Ok(Vec::new());
-            }
-            let mut rng = Rng::new(&[seed, 0x10a, tag]);
-            let bound = 1.0 / (cols as f32).sqrt();
-            Ok((0..rows * cols).map(|_| bound * (2.0 * rng.uniform() - 1.0)).collect())
-        })
-    }
+/// See [`Model::attach_lora`].
+pub(crate) fn attach_new<M: Model>(
+    model: &mut M,
+    memory: &Memory,
+    config: &LoraConfig,
+    seed: u64,
+) -> Result<LoraConfig, Error> {
+    attach_with(model, memory, config, |tag, name, rows, cols| {
+        if name.ends_with("lora_B.weight") {
+            return Ok(vec![0.0; rows * cols]);
+        }
+        if name.ends_with("lora_magnitude_vector") {
+            return Ok(Vec::new());
+        }
+        let mut rng = Rng::new(&[seed, 0x10a, tag]);
+        let bound = 1.0 / (cols as f32).sqrt();
+        Ok((0..rows * cols).map(|_| bound * (2.0 * rng.uniform() - 1.0)).collect())
+    })
+}
 
-    /// Leaves the A of every pair as it is from now on.
-    pub fn freeze_lora_a(&mut self) {
-        for lora in self.linears_mut().filter_map(|(_, linear)| linear.lora.as_mut()) {
-            lora.a.freeze();
+/// The targets as PEFT writes them: names or last parts of names, sorted, each once.
+///
+/// # Errors
+/// [`Error::NoSuchTarget`] if one matches no layer, or there is none.
+fn resolve_targets<M: Model>(model: &M, targets: &[String]) -> Result<Vec<String>, Error> {
+    let layers: Vec<String> = model.linears().into_iter().map(|(name, _)| name).collect();
+    let known = last_parts(&layers);
+    let mut resolved: Vec<String> = Vec::new();
+    for target in targets {
+        let found: Vec<String> = match target.as_str() {
+            ALL_LINEAR => known.clone(),
+            pattern if pattern.contains('*') => layers.iter().filter(|name| names(pattern, name)).cloned().collect(),
+            name if layers.iter().any(|layer| names(name, layer)) => vec![name.to_owned()],
+            _ => Vec::new(),
+        };
+        if found.is_empty() {
+            return Err(Error::NoSuchTarget { target: target.clone(), known: known.join(", ") });
         }
+        resolved.extend(found);
     }
+    resolved.sort();
+    resolved.dedup();
+    match resolved.is_empty() {
+        true => Err(Error::NoSuchTarget { target: String::new(), known: known.join(", ") }),
+        false => Ok(resolved),
+    }
+}
 
-    /// The targets as PEFT writes them: names or last parts of names, sorted, each once.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchTarget`] if one matches no layer, or there is none.
-    fn resolve_targets(&self, targets: &[String]) -> Result<Vec<String>, Error> {
-        let layers: Vec<String> = self.linears().map(|(name, _)| name).collect();
-        let known = last_parts(&layers);
-        let mut resolved: Vec<String> = Vec::new();
-        for target in targets {
-            let found: Vec<String> = match target.as_str() {
-                ALL_LINEAR => known.clone(),
-                pattern if pattern.contains('*') => {
-                    layers.iter().filter(|name| names(pattern, name)).cloned().collect()
-                }
-                name if layers.iter().any(|layer| names(name, layer)) => vec![name.to_owned()],
-                _ => Vec::new(),
-            };
-            if found.is_empty() {
-                return Err(Error::NoSuchTarget { target: target.clone(), known: known.join(", ") });
+/// As [`Model::attach_lora`] with numbers from `numbers(tag, PEFT name, rows, cols)`; of a magnitude it may give none.
+pub(crate) fn attach_with<M: Model>(
+    model: &mut M,
+    memory: &Memory,
+    config: &LoraConfig,
+    mut numbers: impl FnMut(u64, &str, usize, usize) -> Result<Vec<f32>, Error>,
+) -> Result<LoraConfig, Error> {
+    let r = config.rank;
+    if r == 0 {
+        return Err(Error::LoraRank);
+    }
+    let targets = resolve_targets(model, &config.targets)?;
+    let modules_to_save = model.resolve_modules(&config.modules_to_save)?;
+    let is_target = |name: &str| targets.iter().any(|target| names(target, name));
+    let both = |(name, _): &(String, &Linear)| is_target(name) && modules_to_save.contains(name);
+    if let Some((layer, _)) = model.linears().into_iter().find(both) {
+        return Err(Error::ModuleIsTarget { layer });
+    }
+    model.train_modules(memory, &modules_to_save)?;
+    for (tag, (name, linear)) in model.linears_mut().into_iter().enumerate() {
+        if !is_target(&name) {
+            continue;
+        }
+        let (inputs, outputs) = (linear.weight.cols(), linear.weight.rows());
+        let [a_name, b_name] = peft_names(&name);
+        let a = numbers(tag as u64, &a_name, r, inputs)?;
+        let b = numbers(tag as u64, &b_name, outputs, r)?;
+        let magnitude = match config.magnitude {
+            Magnitude::AsIs => None,
+            Magnitude::Trained => {
+                let name = peft_magnitude(&name);
+                let m = numbers(tag as u64, &name, 1, outputs)?;
+                // None given: those of W.
+                let m = if m.is_empty() { linear.weight.row_norms(memory) } else { m };
+                Some(Param::new(memory, name, 1, outputs, m))
             }
-            resolved.extend(found);
-        }
-        resolved.sort();
-        resolved.dedup();
-        match resolved.is_empty() {
-            true => Err(Error::NoSuchTarget { target: String::new(), known: known.join(", ") }),
-            false => Ok(resolved),
-        }
+        };
+        linear.lora = Some(Lora {
+            a: match config.a {
+                FactorA::Trained => Values::Trained(Param::new(memory, a_name, r, inputs, a)),
+                FactorA::Frozen => Values::Frozen(memory.tensor(r, inputs, a, Category::FrozenWeights)),
+            },
+            b: Param::new(memory, b_name, outputs, r, b),
+            scale: config.scale(),
+            magnitude,
+            dropout: config.dropout,
+            // Tags of compression streams are small; dropout's lie apart from them.
+            tag: 1 << 40 | tag as u64,
+        });
     }
-
-    /// Sets the dropout of every pair.
-    pub fn set_lora_dropout(&mut self, probability: f32) {
-        for lora in self.linears_mut().filter_map(|(_, linear)| linear.lora.as_mut()) {
-            lora.dropout = probability;
-        }
-    }
-
-    /// As [`Decoder::attach_lora`] with numbers from `numbers(tag, PEFT name, rows, cols)`; of a magnitude it may give none.
-    pub(crate) fn attach_with(
-        &mut self,
-        memory: &Memory,
-        config: &LoraConfig,
-        mut numbers: impl FnMut(u64, &str, usize, usize) -> Result<Vec<f32>, Error>,
-    ) -> Result<LoraConfig, Error> {
-        let r = config.rank;
-        if r == 0 {
-            return Err(Error::LoraRank);
-        }
-        let targets = self.resolve_targets(&config.targets)?;
-        let modules_to_save = self.resolve_modules(&config.modules_to_save)?;
-        let mut layers = self.linears().map(|(name, _)| name).filter(|name| targets.iter().any(|t| names(t, name)));
-        if let Some(layer) = layers.find(|layer| modules_to_save.contains(layer)) {
-            return Err(Error::ModuleIsTarget { layer });
-        }
-        drop(layers);
-        self.train_modules(memory, &modules_to_save)?;
-        for (tag, (name, linear)) in self.linears_mut().enumerate() {
-            if !targets.iter().any(|target| names(target, &name)) {
-                continue;
-            }
-            let (inputs, outputs) = (linear.weight.cols(), linear.weight.rows());
-            let [a_name, b_name] = peft_names(&name);
-            let a = numbers(tag as u64, &a_name, r, inputs)?;
-            let b = numbers(tag as u64, &b_name, outputs, r)?;
-            let magnitude = match config.magnitude {
-                Magnitude::AsIs => None,
-                Magnitude::Trained => {
-                    let name = peft_magnitude(&name);
-                    let m = numbers(tag as u64, &name, 1, outputs)?;
-                    // None given: those of W.
-                    let m = if m.is_empty() { linear.weight.row_norms(memory) } else { m };
-                    Some(Param::new(memory, name, 1, outputs, m))
-                }
-            };
-            linear.lora = Some(Lora {
-                a: match config.a {
-                    FactorA::Trained => Values::Trained(Param::new(memory, a_name, r, inputs, a)),
-                    FactorA::Frozen => Values::Frozen(memory.tensor(r, inputs, a, Category::FrozenWeights)),
-                },
-                b: Param::new(memory, b_name, outputs, r, b),
-                scale: config.scale(),
-                magnitude,
-                dropout: config.dropout,
-                // Tags of compression streams are small; dropout's lie apart from them.
-                tag: 1 << 40 | tag as u64,
-            });
-        }
-        Ok(LoraConfig { targets, modules_to_save, ..config.clone() })
-    }
+    Ok(LoraConfig { targets, modules_to_save, ..config.clone() })
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::config::DecoderConfig;
 use crate::error::Error;
 use crate::files::{Content, ToWrite};
+use crate::model::Model;
 use crate::source::{CONFIG, GENERATION, ModelSource, TEMPLATE, TOKENIZER, TOKENIZER_CONFIG};
 use crate::weights::store::StoredAs;
 
@@ -41,7 +41,11 @@ impl Companions {
         if path.is_dir() { Self::of_folder(path) } else { Self::written(source, path) }
     }
 
-    fn of_folder(folder: &Path) -> Result<Self, Error> {
+    /// Those of a folder.
+    ///
+    /// # Errors
+    /// As [`Companions::of`].
+    pub fn of_folder(folder: &Path) -> Result<Self, Error> {
         let read = |name: &str| {
             let path = folder.join(name);
             std::fs::read(&path).map_err(|reason| Error::Read { path, reason })
@@ -66,18 +70,30 @@ impl Companions {
         Ok(Self { config: source.config.to_json(), others })
     }
 
-    /// The files that go with weights so stored of the architecture `now`, which may have got a head of its own.
-    pub fn files(&self, now: &DecoderConfig, stored: StoredAs) -> Vec<ToWrite<'_>> {
-        let mut config = self.config.clone();
-        // The name of the type of the weights before Transformers 5.
-        let key = if config.contains_key("torch_dtype") { "torch_dtype" } else { "dtype" };
-        config.insert(key.into(), json!(stored.torch_name()));
-        // Of weights that were stored in blocks of a few bits.
-        config.remove("quantization_config");
-        config.insert("tie_word_embeddings".into(), json!(now.tied));
+    /// The same with other contents of the file `name`, which is one of [`COMPANION_FILES`], whether or not it is there.
+    pub fn with(mut self, name: &'static str, bytes: Vec<u8>) -> Self {
+        self.others.retain(|(other, _)| *other != name);
+        self.others.push((name, bytes));
+        self
+    }
+
+    /// The files that go with weights so stored of `model` as it is now.
+    pub fn files<M: Model>(&self, model: &M, stored: StoredAs) -> Vec<ToWrite<'_>> {
+        let config = model.config_json(&self.config, stored);
         let config = format!("{:#}\n", Value::Object(config)).into_bytes();
         let others = self.others.iter().map(|(name, bytes)| (*name, bytes.clone()));
         let all = std::iter::once((CONFIG, config)).chain(others);
         all.map(|(name, bytes)| ToWrite { name: name.into(), content: Content::Bytes(bytes) }).collect()
     }
+}
+
+/// `config` of weights so stored, whatever they were before.
+pub(crate) fn config_of(config: &Map<String, Value>, stored: StoredAs) -> Map<String, Value> {
+    let mut config = config.clone();
+    // The name of the type of the weights before Transformers 5.
+    let key = if config.contains_key("torch_dtype") { "torch_dtype" } else { "dtype" };
+    config.insert(key.into(), json!(stored.torch_name()));
+    // Of weights that were stored in blocks of a few bits.
+    config.remove("quantization_config");
+    config
 }

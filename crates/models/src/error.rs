@@ -169,6 +169,40 @@ pub enum Error {
         /// Most that the model takes.
         context: usize,
     },
+    /// Numbers that are not those of whole images.
+    #[error(
+        "{numbers} numbers are not whole images of {channels} channels, {height}x{width} pixels each; give a multiple of {}",
+        channels * height * width
+    )]
+    Pixels {
+        /// Numbers given.
+        numbers: usize,
+        /// Channels of the model's images.
+        channels: usize,
+        /// Their height.
+        height: usize,
+        /// Their width.
+        width: usize,
+    },
+    /// Labels of some images only.
+    #[error("{labels} labels for {images} images; give one for each, or none")]
+    Labels {
+        /// Labels.
+        labels: usize,
+        /// Images.
+        images: usize,
+    },
+    /// A label that is none of the classes.
+    #[error("label {label} is none of the model's {classes} classes, which are 0 to {}", classes - 1)]
+    Label {
+        /// The label.
+        label: u32,
+        /// Classes of the head.
+        classes: usize,
+    },
+    /// A batch without images.
+    #[error("a batch has no images; give some")]
+    NoImages,
     /// There is nothing to go on from.
     #[error("the text to go on from has no tokens; give some")]
     NoTokens,

@@ -1,8 +1,8 @@
-//! Transformer families as they are published: configurations, stored weights, tokenizers, chat templates, and the decoder that runs
-//! them; LoRA pairs and PEFT adapters.
+//! Transformer families as they are published: configurations, stored weights, tokenizers, chat templates, and the decoders and
+//! image classifiers that run them; LoRA pairs and PEFT adapters.
 //!
 //! [`ModelSource::open`] reads a Hugging Face folder or a GGUF file; [`Decoder::load`] takes its weights, strictly;
-//! [`Decoder::attach_lora`] or [`adapter::load`] makes it trainable.
+//! [`Model::attach_lora`] or [`adapter::load`] makes it trainable.
 
 pub mod adapter;
 mod attach;
@@ -11,12 +11,16 @@ mod companions;
 mod config;
 mod decoder;
 mod error;
+mod export;
 mod files;
 mod generate;
+mod layers;
 pub mod llama_cpp;
+mod model;
 mod source;
 mod tensor_ref;
 mod tokenizer;
+mod trained;
 pub mod vision;
 pub mod weights;
 
@@ -27,11 +31,18 @@ pub use config::{
     AttentionBias, Block, ConfigError, DecoderConfig, ExpertWeights, Experts, HeadNorm, Layers, ModelType, Rope,
     RopeScaling, Scales, SlidingWindow,
 };
-pub use decoder::{Decoder, Layer, MODEL_FILE, Row, TokenBatch};
+pub use decoder::{Decoder, Row, TokenBatch};
 pub use error::Error;
+pub use export::MODEL_FILE;
 pub use files::{Content, ToWrite};
 pub use generate::{Generator, Sampling, SamplingError};
+pub use layers::Layer;
+pub use model::{Batch, Model};
 pub use source::{ModelSource, read_config};
-pub use tensor_ref::TensorRef;
+pub use tensor_ref::{TensorMut, TensorRef};
 pub use tokenizer::{Encoded, TextStream, Tokenizer, TokenizerError};
+pub use vision::{
+    Classifier, ClassifierHead, ImageBatch, LABELS_FILE, StageConfig, VisionConfig, VisionSource, VisionType,
+    adapter_labels, labels_file,
+};
 pub use weights::{Checked, RowOrder, Stored, Weights};

@@ -144,7 +144,7 @@ fn kind(path: &Path) -> Result<Kind, Error> {
 
 /// What a model at `path` is called: of a commit in Hugging Face's cache, `…/models--owner--name/snapshots/COMMIT`, the id
 /// `owner/name`, with the file's path if it is a file; elsewhere the path.
-fn name_of(path: &Path) -> String {
+pub(crate) fn name_of(path: &Path) -> String {
     let parts: Vec<_> = path.iter().filter_map(|part| part.to_str()).collect();
     let commit = parts.iter().rposition(|&part| part == "snapshots");
     let id = commit.and_then(|at| Some((at, parts[..at].last()?.strip_prefix("models--")?)));
@@ -163,9 +163,14 @@ fn gguf_in(folder: &Path) -> Option<PathBuf> {
     files.filter(|file| file.extension().is_some_and(|extension| extension == "gguf")).min()
 }
 
-fn folder_config(folder: &Path) -> Result<DecoderConfig, Error> {
+/// The text of a folder's `config.json`.
+pub(crate) fn folder_text(folder: &Path) -> Result<String, Error> {
     let path = folder.join(CONFIG);
-    let text = std::fs::read_to_string(&path).map_err(|reason| Error::Read { path: path.clone(), reason })?;
+    std::fs::read_to_string(&path).map_err(|reason| Error::Read { path, reason })
+}
+
+fn folder_config(folder: &Path) -> Result<DecoderConfig, Error> {
+    let (path, text) = (folder.join(CONFIG), folder_text(folder)?);
     let generation = read_if_there(&folder.join(GENERATION))?;
     DecoderConfig::from_json(&path, &text, generation.as_deref())
 }

@@ -1,4 +1,4 @@
-//! Golden files made by PyTorch, Transformers and PEFT (`golden/make_golden.py`).
+//! Golden files made by PyTorch, Transformers and PEFT (`golden/make_golden.py`, of images `golden/make_vision.py`).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -50,6 +50,47 @@ pub const STEPPED: [&str; 10] = [
     "cohere",
 ];
 
+/// Encoders of images of `make_vision.py`; the folder of one is `folder("vision/NAME")`.
+pub const VISION: [&str; 20] = [
+    "vit",
+    "vit-nobias",
+    "vit-grey",
+    "vit-base-only",
+    "vit-resized",
+    "deit",
+    "deit-teacher",
+    "dinov2",
+    "dinov2-swiglu",
+    "dinov2-resized",
+    "clip",
+    "clip-full",
+    "clip-vision",
+    "siglip",
+    "siglip-full",
+    "siglip-resized",
+    "swin",
+    "swin-pad",
+    "swin-abs",
+    "swin-resized",
+];
+
+/// Encoders whose checkpoints hold tables of integers (I64) beside their weights, as the published CLIP and Swin do; of the first
+/// there is no classifier.
+pub const VISION_OLDER: [&str; 2] = ["clip-older", "swin-older"];
+
+/// Those of [`VISION`] whose checkpoint has no classifier: there is one in the adapter only, and there are no `base_logits`.
+pub const VISION_WITHOUT_CLASSIFIER: [&str; 5] =
+    ["vit-base-only", "deit-teacher", "clip-full", "clip-vision", "siglip-full"];
+
+/// Those of [`VISION`] whose gradients of all base parameters are known (`fullgrad.safetensors`).
+pub const VISION_FULL: [&str; 3] = ["vit", "dinov2", "swin"];
+
+/// Those of [`VISION`] of which ten steps are known.
+pub const VISION_STEPPED: [&str; 2] = ["vit", "swin"];
+
+/// Those of [`VISION`] that PEFT merged into a model with the logits of the adapter.
+pub const VISION_MERGED: [&str; 4] = ["vit", "dinov2", "clip", "swin"];
+
 /// The folder of a golden case.
 pub fn folder(case: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(case)
@@ -70,6 +111,37 @@ pub fn tensors(path: &Path) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
             (name, (view.shape().to_vec(), numbers))
         })
         .collect()
+}
+
+/// Images of a case of [`VISION`].
+#[derive(Clone, Debug)]
+pub struct Images {
+    /// images × channels × height × width
+    pub shape: Vec<usize>,
+    /// Normalised, row by row.
+    pub pixels: Vec<f32>,
+    /// The class of every image.
+    pub labels: Vec<i64>,
+}
+
+/// What is in an `input.safetensors`.
+///
+/// # Panics
+/// If the file is missing or not as `make_vision.py` writes it.
+pub fn images(path: &Path) -> Images {
+    let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let of = |name| file.tensor(name).unwrap_or_else(|e| panic!("{name} in {}: {e}", path.display()));
+    let (values, labels) = (of("pixel_values"), of("labels"));
+    assert_eq!(values.dtype(), safetensors::Dtype::F32, "pixel_values in {}", path.display());
+    assert_eq!(labels.dtype(), safetensors::Dtype::I64, "labels in {}", path.display());
+    let float = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+    let integer = |b: &[u8]| i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]);
+    Images {
+        shape: values.shape().to_vec(),
+        pixels: values.data().chunks_exact(4).map(float).collect(),
+        labels: labels.data().chunks_exact(8).map(integer).collect(),
+    }
 }
 
 /// A JSON file.

@@ -5,7 +5,7 @@
 //! norms ‖h‖/‖g‖; sums in f64.
 
 use loract_autograd::{Grads, SiteError};
-use loract_models::TokenBatch;
+use loract_models::Model;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -109,16 +109,16 @@ impl Reference {
     ///
     /// # Errors
     /// Those of the step.
-    pub fn new(trainer: &Trainer, batches: &[TokenBatch]) -> Result<Self, Error> {
+    pub fn new<M: Model>(trainer: &Trainer<M>, batches: &[M::Batch]) -> Result<Self, Error> {
         let found = trainer.exact_gradient(batches)?;
         Ok(Self { exact: found.grads, loss: found.loss })
     }
 
     /// Compares `found`, a gradient of the same batches.
-    pub fn audit(&self, trainer: &Trainer, found: &Gradient) -> Audit {
+    pub fn audit<M: Model>(&self, trainer: &Trainer<M>, found: &Gradient) -> Audit {
         let mut whole = Sums::default();
         let mut params = Vec::new();
-        for param in trainer.decoder().params() {
+        for param in trainer.model().params() {
             let (Some(exact), Some(other)) = (self.exact.get(param), found.grads.get(param)) else { continue };
             let (exact, other) = (exact.to_vec(), other.to_vec());
             let mut own = Sums::default();

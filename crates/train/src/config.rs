@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 
 use crate::data::{Filling, RowSettings};
 use crate::error::Error;
+use crate::image_settings::ImageSettings;
 use crate::schedule::ScheduleKind;
 use crate::tuning::{FineTuneType, Tuning};
 use crate::words::{Named, as_name};
@@ -39,6 +40,9 @@ pub struct RunConfig {
     /// How rows become tokens.
     #[serde(flatten)]
     pub rows: RowSettings,
+    /// How pictures become images.
+    #[serde(flatten)]
+    pub images: ImageSettings,
     /// Micro-batches of batch_size × seq_len tokens instead of batch_size rows.
     pub packing: bool,
     /// Micro-batches a step.
@@ -166,12 +170,20 @@ impl RunConfig {
     /// # Errors
     /// [`Error::Setting`] naming the first site whose rank is above its features.
     pub fn check_ranks(&self, model: &DecoderConfig) -> Result<(), Error> {
+        self.check_ranks_of(|site| match site {
+            Site::AttnQkv | Site::AttnOut => model.heads * model.head_dim,
+            Site::ActFn | Site::MlpOut => model.widest_mlp(),
+            _ => model.hidden_size,
+        })
+    }
+
+    /// As [`RunConfig::check_ranks`], of a model with so many `features` at a site.
+    ///
+    /// # Errors
+    /// The same.
+    pub(crate) fn check_ranks_of(&self, features: impl Fn(Site) -> usize) -> Result<(), Error> {
         for (&site, form) in &self.sites {
-            let features = match site {
-                Site::AttnQkv | Site::AttnOut => model.heads * model.head_dim,
-                Site::ActFn | Site::MlpOut => model.widest_mlp(),
-                _ => model.hidden_size,
-            };
+            let features = features(site);
             if let Form::LowRank(Factored { rank: Rank::Count(k), .. })
             | Form::Hybrid(Factored { rank: Rank::Count(k), .. }, _) = form
                 && *k > features

@@ -1,31 +1,11 @@
-//! Evaluation of a data file: loss, accuracy of tokens and rows, and multiple choice.
+//! Evaluation of a file of text: loss, accuracy of tokens and rows, and multiple choice.
 
 use loract_autograd::{Memory, Tape};
 use loract_models::{Decoder, Row, TokenBatch};
-use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
 use crate::error::Error;
-
-/// What an evaluation found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Evaluation {
-    /// Mean negative log-likelihood over all trained tokens.
-    pub loss: f64,
-    /// e^loss.
-    pub perplexity: f64,
-    /// Trained tokens.
-    pub tokens: usize,
-    /// Rows.
-    pub rows: usize,
-    /// Share of trained tokens that were the likeliest.
-    pub token_accuracy: f64,
-    /// Share of rows all of whose trained tokens were (greedy decoding gives the answer).
-    pub exact_match: f64,
-    /// Share of rows with `choices` whose right choice was the likeliest; absent without such rows.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub accuracy: Option<f64>,
-}
+use crate::evaluation::TextEvaluation;
 
 /// Of one row: summed negative log-likelihood, trained tokens, and how many were the likeliest.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,7 +19,12 @@ struct RowScore {
 ///
 /// # Errors
 /// Those of the model; [`Error::Evaluation`] if the loss is not finite.
-pub fn evaluate(decoder: &Decoder, memory: &Memory, data: &Dataset, batch_tokens: usize) -> Result<Evaluation, Error> {
+pub fn evaluate(
+    decoder: &Decoder,
+    memory: &Memory,
+    data: &Dataset,
+    batch_tokens: usize,
+) -> Result<TextEvaluation, Error> {
     // A row with choices is scored once for each; the right one stands for the row itself.
     let mut candidates: Vec<&Row> = Vec::new();
     let mut spans = Vec::with_capacity(data.examples().len());
@@ -74,7 +59,7 @@ pub fn evaluate(decoder: &Decoder, memory: &Memory, data: &Dataset, batch_tokens
     if !loss.is_finite() {
         return Err(Error::Evaluation { path: data.path().to_path_buf(), value: loss });
     }
-    Ok(Evaluation {
+    Ok(TextEvaluation {
         loss,
         perplexity: loss.exp(),
         tokens: total.tokens,

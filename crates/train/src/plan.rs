@@ -4,8 +4,10 @@
 //! construction; a hundred layers take milliseconds. Weights are mapped, not read. What the ledger does not count is
 //! estimated: [`Plan::process_bytes`].
 
+use std::path::Path;
+
 use loract_autograd::{Category, Memory, Policy};
-use loract_models::{Decoder, ModelSource, Row, TokenBatch};
+use loract_models::{Decoder, Model, ModelSource, Row, TokenBatch};
 
 use crate::error::Error;
 use crate::memory::MemoryReport;
@@ -21,8 +23,8 @@ const PANEL: usize = 4 << 20;
 
 /// A model that can be planned with.
 #[derive(Debug)]
-pub struct Planner {
-    trainer: Trainer,
+pub struct Planner<M = Decoder> {
+    trainer: Trainer<M>,
 }
 
 /// What a step takes.
@@ -32,19 +34,24 @@ pub struct Plan {
     pub memory: MemoryReport,
 }
 
-impl Planner {
-    /// The model in `source` with what is to be trained, or with the pairs of the adapter folder.
+impl<M: Model> Planner<M> {
+    /// A model of the hollow `memory` with what is to be trained, or with the pairs of the adapter folder. A step over
+    /// `smallest` is taken for the optimiser's state.
     ///
     /// # Errors
-    /// Those of loading.
-    pub fn new(source: ModelSource, tuning: &Tuning, adapter_folder: Option<&std::path::Path>) -> Result<Self, Error> {
-        let memory = Memory::hollow();
-        let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
-        tuning.begin(&memory, &mut decoder, adapter_folder, 0)?;
+    /// Those of [`Tuning::begin`].
+    pub fn of(
+        mut model: M,
+        memory: &Memory,
+        tuning: &Tuning,
+        adapter_folder: Option<&Path>,
+        smallest: M::Batch,
+    ) -> Result<Self, Error> {
+        tuning.begin(memory, &mut model, adapter_folder, 0)?;
         let schedule = Schedule { kind: ScheduleKind::Constant, lr: 0.0, warmup: 0, steps: 1 };
-        let mut trainer = Trainer::new(decoder, &memory, Policy::exact(), schedule, 0.0, 0.0, 0);
+        let mut trainer = Trainer::new(model, memory, Policy::exact(), schedule, 0.0, 0.0, 0);
         // The first step makes the optimiser's state.
-        trainer.step(&[rows(1, 2)])?;
+        trainer.step(&[smallest])?;
         Ok(Self { trainer })
     }
 
@@ -53,18 +60,35 @@ impl Planner {
         self.trainer.memory()
     }
 
-    /// The longest row that the model takes.
-    pub fn context(&self) -> usize {
-        self.trainer.decoder().config().context
+    /// The model, which has shapes and no numbers.
+    pub fn model(&self) -> &M {
+        self.trainer.model()
     }
 
     /// A step over `batches`.
     ///
     /// # Errors
     /// A row longer than the context.
-    pub fn plan(&mut self, policy: &Policy, batches: &[TokenBatch]) -> Result<Plan, Error> {
+    pub fn plan(&mut self, policy: &Policy, batches: &[M::Batch]) -> Result<Plan, Error> {
         self.trainer.set_policy(policy.clone());
         Ok(Plan { memory: self.trainer.gradient(batches)?.memory })
+    }
+}
+
+impl Planner {
+    /// The model in `source` with what is to be trained, or with the pairs of the adapter folder.
+    ///
+    /// # Errors
+    /// Those of loading.
+    pub fn new(source: ModelSource, tuning: &Tuning, adapter_folder: Option<&Path>) -> Result<Self, Error> {
+        let memory = Memory::hollow();
+        let decoder = Decoder::load(&memory, source.config, source.weights)?;
+        Self::of(decoder, &memory, tuning, adapter_folder, rows(1, 2))
+    }
+
+    /// The longest row that the model takes.
+    pub fn context(&self) -> usize {
+        self.trainer.decoder().config().context
     }
 
     /// A step over one micro-batch of `batch` rows of `tokens` tokens, all trained.

@@ -1,12 +1,12 @@
 //! One optimiser step: micro-batches forward and backward, clip, update. The same for LoRA and for full fine-tuning,
-//! which differ only in which parameters of the decoder are trained.
+//! which differ only in which parameters of the model are trained.
 
 use std::time::Instant;
 
 use loract_autograd::{
     Category, Grads, History, Memory, ParamId, Policy, Recompute, SiteError, StepKey, Tape, Tensor, Workers,
 };
-use loract_models::{Decoder, TokenBatch};
+use loract_models::{Batch, Decoder, Model};
 use serde::Serialize;
 
 use crate::adamw::AdamW;
@@ -15,10 +15,10 @@ use crate::error::Error;
 use crate::memory::MemoryReport;
 use crate::schedule::Schedule;
 
-/// A decoder being trained.
+/// A model being trained.
 #[derive(Debug)]
-pub struct Trainer {
-    decoder: Decoder,
+pub struct Trainer<M = Decoder> {
+    model: M,
     memory: Memory,
     policy: Policy,
     history: History,
@@ -71,10 +71,10 @@ pub struct Gradient {
     pub errors: Vec<SiteError>,
 }
 
-impl Trainer {
+impl<M: Model> Trainer<M> {
     /// `max_grad_norm` 0 = no clipping. `seed` names every random stream of the run.
     pub fn new(
-        decoder: Decoder,
+        model: M,
         memory: &Memory,
         policy: Policy,
         schedule: Schedule,
@@ -84,27 +84,16 @@ impl Trainer {
     ) -> Self {
         let optimiser = AdamW::new(memory, weight_decay as f32);
         let (memory, history) = (memory.clone(), History::default());
-        Self {
-            decoder,
-            memory,
-            policy,
-            history,
-            workers: None,
-            schedule,
-            optimiser,
-            max_grad_norm,
-            seed,
-            steps_done: 0,
-        }
+        Self { model, memory, policy, history, workers: None, schedule, optimiser, max_grad_norm, seed, steps_done: 0 }
     }
 
-    /// The decoder as it stands.
-    pub fn decoder(&self) -> &Decoder {
-        &self.decoder
+    /// The model as it stands.
+    pub fn model(&self) -> &M {
+        &self.model
     }
-    /// The decoder, at the end.
-    pub fn into_decoder(self) -> Decoder {
-        self.decoder
+    /// The model, at the end.
+    pub fn into_model(self) -> M {
+        self.model
     }
     /// From now on keeps activations as `policy` says, and forgets what compression remembered of earlier steps.
     pub fn set_policy(&mut self, policy: Policy) {
@@ -127,7 +116,7 @@ impl Trainer {
     pub fn steps_done(&self) -> u64 {
         self.steps_done
     }
-    /// Goes on after `steps` steps, with what the optimiser and compression had then; the decoder must be that of then.
+    /// Goes on after `steps` steps, with what the optimiser and compression had then; the model must be that of then.
     pub fn resume(&mut self, steps: u64, moments: Vec<(ParamId, [Tensor; 2])>, history: History) {
         self.steps_done = steps;
         self.optimiser.resume(steps, moments);
@@ -144,7 +133,7 @@ impl Trainer {
     ///
     /// # Errors
     /// Those of the ops; [`Error::NotFinite`] if the loss is.
-    pub fn gradient(&mut self, micro_batches: &[TokenBatch]) -> Result<Gradient, Error> {
+    pub fn gradient(&mut self, micro_batches: &[M::Batch]) -> Result<Gradient, Error> {
         let mut history = std::mem::take(&mut self.history);
         let found = self.differentiate(micro_batches, &self.policy, &mut history);
         self.history = history;
@@ -155,18 +144,18 @@ impl Trainer {
     ///
     /// # Errors
     /// Those of [`Trainer::gradient`].
-    pub fn exact_gradient(&self, micro_batches: &[TokenBatch]) -> Result<Gradient, Error> {
+    pub fn exact_gradient(&self, micro_batches: &[M::Batch]) -> Result<Gradient, Error> {
         let policy = Policy { recompute: Recompute::Layer, ..Policy::exact() };
         self.differentiate(micro_batches, &policy, &mut History::default())
     }
 
     fn differentiate(
         &self,
-        micro_batches: &[TokenBatch],
+        micro_batches: &[M::Batch],
         policy: &Policy,
         history: &mut History,
     ) -> Result<Gradient, Error> {
-        let trained: usize = micro_batches.iter().map(TokenBatch::trained_tokens).sum();
+        let trained: usize = micro_batches.iter().map(Batch::trained).sum();
         let weight = 1.0 / trained.max(1) as f32;
         let mut grads = Grads::new();
         let mut errors = Vec::new();
@@ -179,7 +168,7 @@ impl Trainer {
             if let Some(workers) = &self.workers {
                 tape.compress_on(workers);
             }
-            let output = self.decoder.loss(&mut tape, batch).map_err(|error| self.at_step(error.into()))?;
+            let output = self.model.loss(&mut tape, batch).map_err(|error| self.at_step(error.into()))?;
             tape.settle().map_err(|error| self.at_step(error.into()))?;
             let sum = output.nll.iter().map(|&x| f64::from(x)).sum::<f64>();
             if !sum.is_finite() {
@@ -211,8 +200,8 @@ impl Trainer {
     ///
     /// # Errors
     /// Those of [`Trainer::gradient`]; [`Error::NotFinite`] if the gradient is not finite, in which case nothing is
-    /// updated, or if a trained weight is not after the update, in which case the decoder is of no use.
-    pub fn step(&mut self, micro_batches: &[TokenBatch]) -> Result<StepReport, Error> {
+    /// updated, or if a trained weight is not after the update, in which case the model is of no use.
+    pub fn step(&mut self, micro_batches: &[M::Batch]) -> Result<StepReport, Error> {
         let start = Instant::now();
         let gradient = self.gradient(micro_batches)?;
         self.update(micro_batches, gradient, start)
@@ -222,7 +211,7 @@ impl Trainer {
     ///
     /// # Errors
     /// Those of [`Trainer::step`].
-    pub fn audited_step(&mut self, micro_batches: &[TokenBatch]) -> Result<(StepReport, Audit), Error> {
+    pub fn audited_step(&mut self, micro_batches: &[M::Batch]) -> Result<(StepReport, Audit), Error> {
         let start = Instant::now();
         let gradient = self.gradient(micro_batches)?;
         let audit = Reference::new(self, micro_batches)?.audit(self, &gradient);
@@ -230,12 +219,7 @@ impl Trainer {
     }
 
     /// Clips and updates.
-    fn update(
-        &mut self,
-        micro_batches: &[TokenBatch],
-        gradient: Gradient,
-        start: Instant,
-    ) -> Result<StepReport, Error> {
+    fn update(&mut self, micro_batches: &[M::Batch], gradient: Gradient, start: Instant) -> Result<StepReport, Error> {
         let lr = self.schedule.at(self.steps_done);
         let Gradient { mut grads, loss, memory, errors } = gradient;
         let grad_norm = grads.norm();
@@ -246,8 +230,8 @@ impl Trainer {
         if self.max_grad_norm > 0.0 && grad_norm + 1e-6 > self.max_grad_norm {
             grads.scale((self.max_grad_norm / (grad_norm + 1e-6)) as f32);
         }
-        self.optimiser.step(self.decoder.params_mut(), &grads, lr);
-        for param in self.decoder.params() {
+        self.optimiser.step(self.model.params_mut(), &grads, lr);
+        for param in self.model.params() {
             if let Some(value) = param.value().first_not_finite() {
                 let (value, step) = (f64::from(value), self.steps_done + 1);
                 return Err(Error::NotFinite { what: "trained weight", value, step, lr });
@@ -259,12 +243,23 @@ impl Trainer {
             loss,
             lr,
             grad_norm,
-            tokens: micro_batches.iter().map(TokenBatch::tokens).sum(),
+            tokens: micro_batches.iter().map(Batch::rows).sum(),
             seconds: start.elapsed().as_secs_f64(),
             saved_bytes: memory.saved_bytes,
             peak_activation_bytes: memory.peak.activation_bytes,
             site_error: propagating_error(&errors),
             memory,
         })
+    }
+}
+
+impl Trainer {
+    /// The decoder as it stands.
+    pub fn decoder(&self) -> &Decoder {
+        self.model()
+    }
+    /// The decoder, at the end.
+    pub fn into_decoder(self) -> Decoder {
+        self.into_model()
     }
 }

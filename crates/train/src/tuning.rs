@@ -4,7 +4,7 @@ use std::path::Path;
 
 use loract_autograd::Memory;
 use loract_models::weights::{safetensors, store::StoredAs};
-use loract_models::{Companions, Decoder, FactorA, LoraConfig, MODEL_FILE, ModelSource, ToWrite, adapter};
+use loract_models::{Companions, FactorA, LoraConfig, MODEL_FILE, Model, ToWrite, adapter};
 
 use crate::error::Error;
 
@@ -32,46 +32,50 @@ pub enum Tuning {
 }
 
 impl Tuning {
-    /// Makes it trained in `decoder`, with new LoRA pairs or the numbers in the folder `from`: an adapter, of which only
+    /// Makes it trained in `model`, with new LoRA pairs or the numbers in the folder `from`: an adapter, of which only
     /// dropout and whether A is trained are of the run, or a model. Returns what it is, with targets that are names.
     /// `seed` names the numbers of a new A.
     ///
     /// # Errors
-    /// Those of [`Decoder::attach_lora`], [`adapter::load`] and [`Decoder::take_trained`].
-    pub fn begin(
+    /// Those of [`Model::attach_lora`], [`adapter::load`] and [`Model::take_trained`].
+    pub fn begin<M: Model>(
         &self,
         memory: &Memory,
-        decoder: &mut Decoder,
+        model: &mut M,
         from: Option<&Path>,
         seed: u64,
     ) -> Result<Tuning, Error> {
         match (self, from) {
-            (Tuning::Lora(wanted), None) => return Ok(Tuning::Lora(decoder.attach_lora(memory, wanted, seed)?)),
+            (Tuning::Lora(wanted), None) => return Ok(Tuning::Lora(model.attach_lora(memory, wanted, seed)?)),
             (Tuning::Lora(wanted), Some(folder)) => {
-                let found = adapter::load(memory, decoder, folder)?;
-                decoder.set_lora_dropout(wanted.dropout);
+                let found = adapter::load(memory, model, folder)?;
+                model.set_lora_dropout(wanted.dropout);
                 if wanted.a == FactorA::Frozen {
-                    decoder.freeze_lora_a();
+                    model.freeze_lora_a();
                 }
                 return Ok(Tuning::Lora(LoraConfig { dropout: wanted.dropout, a: wanted.a, ..found }));
             }
-            (Tuning::Full, _) => decoder.train_all(memory),
-            (Tuning::Head, _) => decoder.train_head(memory)?,
+            (Tuning::Full, _) => model.train_all(memory),
+            (Tuning::Head, _) => model.train_head(memory)?,
         }
         if let Some(folder) = from {
-            decoder.take_trained(&mut safetensors::open_folder(folder)?)?;
+            model.take_trained(&mut safetensors::open_folder(folder)?)?;
         }
         Ok(self.clone())
     }
 
-    /// The files of what is trained, of a model that was `source`.
+    /// The files of what is trained, of a model called `base`.
     ///
     /// # Errors
-    /// If the files that belong to the model cannot be read.
-    pub(crate) fn product(&self, source: &ModelSource) -> Result<Product, Error> {
+    /// Those of `companions`, which reads the files that belong to the model.
+    pub(crate) fn product(
+        &self,
+        base: &str,
+        companions: impl FnOnce() -> Result<Companions, Error>,
+    ) -> Result<Product, Error> {
         Ok(match self {
-            Tuning::Lora(lora) => Product::Adapter { lora: lora.clone(), base: source.name.clone() },
-            Tuning::Full | Tuning::Head => Product::Model(Companions::of(source)?),
+            Tuning::Lora(lora) => Product::Adapter { lora: lora.clone(), base: base.to_owned() },
+            Tuning::Full | Tuning::Head => Product::Model(companions()?),
         })
     }
 }
@@ -87,12 +91,16 @@ pub(crate) enum Product {
 
 impl Product {
     /// Its files, those of the weights last.
-    pub(crate) fn files<'a>(&'a self, decoder: &'a Decoder) -> Vec<ToWrite<'a>> {
+    pub(crate) fn files<'a, M: Model>(&'a self, model: &'a M) -> Vec<ToWrite<'a>> {
         match self {
-            Product::Adapter { lora, base } => adapter::files(decoder, lora, base).into(),
+            Product::Adapter { lora, base } => {
+                let mut files = model.beside_adapter();
+                files.extend(adapter::files(model, lora, base));
+                files
+            }
             Product::Model(companions) => {
-                let mut files = companions.files(decoder.config(), StoredAs::F32);
-                files.extend(decoder.to_files(StoredAs::F32, usize::MAX));
+                let mut files = companions.files(model, StoredAs::F32);
+                files.extend(model.to_files(StoredAs::F32, usize::MAX));
                 files
             }
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use loract_autograd::{Compress, FactorType, Factored, Form, Memory, Policy, Rank};
 use loract_models::weights::store::StoredAs;
-use loract_models::{Companions, Decoder, FactorA, LoraConfig, Magnitude, ModelSource, TokenBatch, adapter};
+use loract_models::{Companions, Decoder, FactorA, LoraConfig, Magnitude, Model, ModelSource, TokenBatch, adapter};
 use loract_testkit::golden::{DECODERS, STEPPED, folder, json, relative_error, tensors};
 use loract_train::data::{Dataset, Reader, RowSettings};
 use loract_train::{Activations, Gradient, Schedule, ScheduleKind, Trainer, evaluate};
@@ -353,7 +353,7 @@ fn merged_models_give_the_logits_of_their_adapters() -> Result {
             let mut files = case.decoder.to_files(StoredAs::F32, most_bytes);
             let written = files.iter().filter(|file| file.name.ends_with(".safetensors")).count();
             assert_eq!(written == 1, most_bytes == usize::MAX, "{name} {adapter_folder}: {written}");
-            files.extend(companions.files(case.decoder.config(), StoredAs::F32));
+            files.extend(companions.files(&case.decoder, StoredAs::F32));
             for file in &files {
                 file.write(&out.join(&*file.name))?;
             }

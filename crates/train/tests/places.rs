@@ -1,7 +1,7 @@
 //! Where the families save: each place of a layer under its name.
 
 use loract_autograd::Memory;
-use loract_models::{Decoder, LoraConfig, ModelSource, Row, TokenBatch, adapter};
+use loract_models::{Decoder, LoraConfig, Model, ModelSource, Row, TokenBatch, adapter};
 use loract_testkit::golden::folder;
 use loract_train::capture::{Place, capture};
 

@@ -1,7 +1,7 @@
 //! Attention with grouped key/value heads, in blocks of query rows; no T×T matrix is kept or made.
 //!
-//! For a block of [`BLOCK`] query rows of one head the scores against all keys that the block may see (≤ T, fewer with a
-//! sliding window) are a BLOCK×T scratch matrix, so softmax needs no running maximum; with a causal mask keys after the
+//! For a block of query rows of one head the scores against all keys that the block may see (≤ T, fewer with a
+//! sliding window) are a scratch matrix of as many rows, so softmax needs no running maximum; with a causal mask keys after the
 //! block's last row are skipped, not masked. Rows of a micro-batch are its sequences end to end, without padding.
 //!
 //! Backward makes the scores again from q and k, and their softmax from the block itself, as it does the row sums
@@ -14,40 +14,45 @@
 
 mod backward;
 mod layout;
+mod windows;
 
 use std::ops::Range;
 
 use loract_linalg::{Accum, MatMut, MatRef, Par, matmul};
 use rayon::prelude::*;
 
+use super::parts::split;
 use super::{scratch, simd};
-pub(crate) use backward::{Inputs, backward};
+pub(crate) use backward::{Inputs, Outputs, backward, rows_at_once};
 pub(crate) use layout::Layout;
 pub use layout::Mask;
+pub(crate) use windows::{WindowScores, add_table_gradient, expand};
 
-/// Query rows a block.
+/// Query rows a block, where more would be scored against keys that they do not see.
 const BLOCK: usize = 64;
 
-fn blocks(sequence: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-    let end = sequence.end;
-    sequence.step_by(BLOCK).map(move |start| start..(start + BLOCK).min(end))
-}
+/// Scores a block, where all keys are seen: 256 KB, which a core's second cache holds.
+const SCORES: usize = 1 << 16;
 
-/// Splits `data` into consecutive parts of the given lengths.
-fn split(mut data: &mut [f32], lengths: impl Iterator<Item = usize>) -> Vec<&mut [f32]> {
-    lengths
-        .map(|len| {
-            let (part, rest) = std::mem::take(&mut data).split_at_mut(len);
-            data = rest;
-            part
-        })
-        .collect()
+/// Fewer sequences are cut into blocks of [`BLOCK`] rows all the same, which are the tasks of forward.
+const FEW: usize = 4;
+
+/// The blocks of rows `rows` of a sequence. A product with a block packs the keys anew and has a remainder of rows: where
+/// nothing is gained by small blocks, they are large, and as high as each other (an image's 197 rows are one).
+fn blocks(layout: &Layout<'_>, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+    let (len, end) = (rows.len().max(1), rows.end);
+    let height = match layout.mask {
+        Mask::None if layout.sequences.len() >= FEW => len.div_ceil(len.div_ceil((SCORES / len).max(BLOCK))),
+        _ => BLOCK,
+    };
+    rows.step_by(height).map(move |start| start..(start + height).min(end))
 }
 
 /// o (m×H·D).
 pub(crate) fn forward(layout: &Layout<'_>, q: &[f32], k: &[f32], v: &[f32], o: &mut [f32]) {
+    let cut = |s: &Range<usize>| blocks(layout, layout.past.max(s.start)..s.end);
     let tasks: Vec<(&Range<usize>, Range<usize>)> =
-        layout.sequences.iter().flat_map(|s| blocks(layout.past.max(s.start)..s.end).map(move |b| (s, b))).collect();
+        layout.sequences.iter().flat_map(|s| cut(s).map(move |block| (s, block))).collect();
     if let [(sequence, row)] = &tasks[..]
         && row.len() == 1
     {
@@ -57,7 +62,7 @@ pub(crate) fn forward(layout: &Layout<'_>, q: &[f32], k: &[f32], v: &[f32], o: &
     // The longest rows last in a sequence: hand them out first.
     tasks.into_par_iter().zip(outputs).rev().with_max_len(1).for_each(|((sequence, rows), o)| {
         let keys = layout.keys(sequence, &rows);
-        scratch::with(rows.len() * keys.len(), |p| {
+        scratch::with(rows.len() * (keys.len() + 1), |p| {
             for head in 0..layout.heads {
                 forward_block(layout, head, &rows, &keys, (q, k, v), p, &mut o[head * layout.head_dim..]);
             }
@@ -69,18 +74,18 @@ pub(crate) fn forward(layout: &Layout<'_>, q: &[f32], k: &[f32], v: &[f32], o: &
 fn forward_row(layout: &Layout<'_>, keys: &Range<usize>, inputs: (&[f32], &[f32], &[f32]), o: &mut [f32]) {
     let row = keys.end - 1..keys.end;
     o.par_chunks_mut(layout.head_dim).enumerate().for_each(|(head, o)| {
-        scratch::with(keys.len(), |p| forward_block(layout, head, &row, keys, inputs, p, o));
+        scratch::with(keys.len() + 1, |p| forward_block(layout, head, &row, keys, inputs, p, o));
     });
 }
 
-/// Rows `rows` of a head; `o` begins with the first number of them.
+/// Rows `rows` of a head; `o` begins with the first number of them. `scratch` is a row's scores and one number more a row.
 fn forward_block(
     layout: &Layout<'_>,
     head: usize,
     rows: &Range<usize>,
     keys: &Range<usize>,
     (q, k, v): (&[f32], &[f32], &[f32]),
-    p: &mut [f32],
+    scratch: &mut [f32],
     o: &mut [f32],
 ) {
     let kv_head = head / (layout.heads / layout.kv_heads);
@@ -88,22 +93,30 @@ fn forward_block(
     let k = layout.head(k, keys.clone(), layout.kv_cols(), kv_head);
     let v = layout.head(v, keys.clone(), layout.kv_cols(), kv_head);
     let width = keys.len();
+    let (p, factors) = scratch.split_at_mut(rows.len() * width);
     matmul(MatMut::row_major(p, rows.len(), width), Accum::Replace, q, k.t(), layout.scale, Par::Serial);
-    let mut factors = [0.0f32; BLOCK];
-    for (i, p) in p.chunks_exact_mut(width).enumerate() {
+    let mut regions = None;
+    if let Some(windows) = &layout.windows {
+        windows.add_bias(head, rows, keys, p);
+        regions = windows.mixed(keys);
+    }
+    for (i, (p, factor)) in p.chunks_exact_mut(width).zip(&mut *factors).enumerate() {
         let seen = layout.seen(rows.start + i, keys);
         p[..seen.start].fill(0.0);
         p[seen.end..].fill(0.0);
         if let Some(cap) = layout.softcap {
             cap_scores(&mut p[seen.clone()], cap);
         }
-        factors[i] = 1.0 / exponentials(&mut p[seen]);
+        if let Some(regions) = regions {
+            windows::keep_region(&mut p[seen.clone()], &regions[seen.clone()], regions[rows.start + i - keys.start]);
+        }
+        *factor = 1.0 / exponentials(&mut p[seen]);
     }
     let cols = layout.q_cols();
     let out = MatMut::with_strides(o, rows.len(), layout.head_dim, cols, 1);
     matmul(out, Accum::Replace, MatRef::row_major(p, rows.len(), width), v, 1.0, Par::Serial);
     for (row, factor) in o.chunks_mut(cols).zip(factors) {
-        row[..layout.head_dim].iter_mut().for_each(|x| *x *= factor);
+        row[..layout.head_dim].iter_mut().for_each(|x| *x *= *factor);
     }
 }
 

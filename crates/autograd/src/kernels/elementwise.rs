@@ -72,7 +72,7 @@ pub(crate) fn add_to_columns(x: &mut [f32], cols: usize, range: Range<usize>, y:
 
 /// Rows of x, each multiplied by `scale` element by element.
 pub(crate) fn scale_columns(x: &mut [f32], scale: &[f32]) {
-    x.par_chunks_mut(rows_per_task(scale.len()) * scale.len()).for_each(|rows| scale_rows_here(rows, scale));
+    x.par_chunks_mut(rows_per_task(scale.len()) * scale.len().max(1)).for_each(|rows| scale_rows_here(rows, scale));
 }
 
 /// Rows of x, each multiplied by `scale` and added to `shift` element by element; one may be a part of a row, used again

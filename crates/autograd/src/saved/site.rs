@@ -34,6 +34,10 @@ pub enum Site {
     LossGrad,
     /// Which elements a clamp let pass, a bit each; always exact.
     Clamped,
+    /// Input of a trained layer scale (m×C); always exact.
+    LayerScale,
+    /// Pixels of the patches (m×channels·P²), if the patch projection is trained; always exact.
+    Pixels,
 }
 
 impl Site {
@@ -52,9 +56,11 @@ impl Site {
     ];
 
     /// Whether an error in what is kept here changes the gradient of the op's input, and so those of every layer below.
-    /// At the other, terminal sites it changes one gradient of a LoRA pair and nothing else.
+    /// At the other, terminal sites it changes one gradient of a LoRA pair (of a layer scale, of the patch projection) and
+    /// nothing else.
     pub fn propagates(self) -> bool {
-        !matches!(self, Site::AttnIn | Site::AttnOut | Site::MlpIn | Site::MlpOut | Site::LoraXa)
+        use Site::{AttnIn, AttnOut, LayerScale, LoraXa, MlpIn, MlpOut, Pixels};
+        !matches!(self, AttnIn | AttnOut | MlpIn | MlpOut | LoraXa | LayerScale | Pixels)
     }
 
     /// The name in flags, configuration and reports.
@@ -74,6 +80,8 @@ impl Site {
             Site::RowStats => "row_stats",
             Site::LossGrad => "loss_grad",
             Site::Clamped => "clamped",
+            Site::LayerScale => "layer_scale",
+            Site::Pixels => "pixels",
         }
     }
 }

@@ -168,7 +168,8 @@ impl<'m> Tape<'m> {
 
     /// Tells that what follows only makes the output of the segment saved at one of `sites`: when that runs again in
     /// backward, its output is not computed. What follows is one linear layer (the last of each expert in
-    /// [`crate::ops::experts`]), and ops that keep nothing of their inputs (add, dropout, rope, scale, slice).
+    /// [`crate::ops::experts`]), and ops that keep nothing of their inputs (add, dropout, gather_rows, place_patches, pool,
+    /// rope, scale, scale_columns by frozen factors, slice).
     pub fn closes(&mut self, sites: &[Site]) {
         self.closing = self.rerun.is_some_and(|site| sites.contains(&site));
     }
@@ -213,6 +214,11 @@ impl<'m> Tape<'m> {
     /// A value that no op made.
     pub fn input(&self, tensor: Tensor, needs_grad: bool) -> Var {
         self.value(tensor, needs_grad)
+    }
+
+    /// A value that no op made and that no gradient reaches: pixels.
+    pub fn constant(&self, tensor: Tensor) -> Var {
+        self.value(tensor, false)
     }
 
     /// The random stream of something in the current layer, named by `tag`; the same when a segment runs again.

@@ -91,6 +91,38 @@ fn every_token_sees_every_other_of_its_sequence() -> Result {
     Ok(())
 }
 
+/// From four sequences on blocks are as large as a cache allows: 300 rows are two of 150, the others one each.
+#[test]
+fn large_blocks_where_every_token_sees_every_other() -> Result {
+    check(&case_of("large blocks", AttentionShape { mask: Mask::None, ..plain((1, 1, 1)) }, &[2, 300, 1, 70]))
+}
+
+/// More sequences than backward works on at a time: the same bits as of a few at a time.
+#[test]
+fn many_sequences_are_as_few() -> Result {
+    let shape = AttentionShape { mask: Mask::None, ..plain((4, 2, 64)) };
+    let (many, few) = (160, 20);
+    let case = |count: usize| case_of("many", shape, &vec![64; count]);
+    let (all, dy) = (case(many), random(many * 64 * 256, 8));
+    let together = all.run(Policy::exact(), KEY, &dy, false)?;
+    for at in 0..many / few {
+        let part = |numbers: &[f32]| {
+            let len = numbers.len() * few / many;
+            numbers[at * len..(at + 1) * len].to_vec()
+        };
+        let mut some = case(few);
+        for (some, all) in some.inputs.iter_mut().zip(&all.inputs) {
+            some.numbers = part(&all.numbers);
+        }
+        let apart = some.run(Policy::exact(), KEY, &part(&dy), false)?;
+        assert_eq!(apart.output, part(&together.output));
+        for (apart, together) in apart.gradients.iter().zip(&together.gradients) {
+            assert!(apart == &part(together), "sequences from {} on", at * few);
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn another_scale_than_that_of_the_width() -> Result {
     check(&case_of("scale", AttentionShape { scale: 0.3, ..plain((4, 2, 4)) }, &[7, 3]))

@@ -17,6 +17,7 @@ use loract_testkit::oracle;
 use loract_testkit::spectrum::{Spectrum, with_spectrum};
 
 use crate::expert::{self, Expert};
+use crate::vision_op::Vision;
 
 pub type Result<T = ()> = std::result::Result<T, Error>;
 
@@ -127,6 +128,7 @@ pub enum Op {
     Clamp { limit: f32 },
     Dropout { probability: f32, mask: Vec<f64> },
     CrossEntropy { head: OwnedHead, targets: Targets },
+    Vision(Vision),
 }
 
 impl Op {
@@ -173,6 +175,7 @@ impl Op {
             Op::Clamp { limit } => clamp(tape, next(), *limit),
             Op::Dropout { probability, .. } => dropout(tape, next(), *probability, 9),
             Op::CrossEntropy { head, targets } => Ok(cross_entropy(tape, next(), head.head(), targets)?.loss),
+            Op::Vision(op) => op.run(tape, &mut next),
         }
     }
 
@@ -190,6 +193,7 @@ impl Op {
             }
             Op::Norm { norm } => [&norm.weight, &norm.bias].into_iter().flatten().filter_map(Values::trained).collect(),
             Op::Experts { experts, .. } => experts.iter().flat_map(Expert::params).collect(),
+            Op::Vision(op) => op.params(),
             _ => Vec::new(),
         }
     }
@@ -240,10 +244,7 @@ impl Op {
                 let AttentionShape { heads, kv_heads, head_dim, scale, softcap, mask } = *shape;
                 let (scale, softcap) = (f64::from(scale), softcap.map(f64::from));
                 let heads = oracle::Heads { heads, kv_heads, head_dim, scale, softcap };
-                let sees = |query: usize, key: usize| match mask {
-                    Mask::None => true,
-                    Mask::Causal { window } => key <= query && window.is_none_or(|window| query - key < window),
-                };
+                let sees = |query, key| sees(mask, query, key);
                 oracle::attention([&next(), &next(), &next()], heads, sees, sequences)
             }
             Op::Gated(activation) => oracle::gated(function(*activation), &next(), &next()),
@@ -273,6 +274,7 @@ impl Op {
                 let nll = oracle::cross_entropy(&x, head.weight.cols(), of, &targets.rows, &targets.tokens);
                 vec![nll.iter().sum()]
             }
+            Op::Vision(op) => op.oracle(&mut next),
         }
     }
 
@@ -283,6 +285,14 @@ impl Op {
             Op::Norm { .. } | Op::Gated(_) | Op::Activate(_) | Op::Experts { .. } | Op::WeighRows => true,
             _ => false,
         }
+    }
+}
+
+/// Whether a query of a sequence sees a key of it.
+pub fn sees(mask: Mask, query: usize, key: usize) -> bool {
+    match mask {
+        Mask::None => true,
+        Mask::Causal { window } => key <= query && window.is_none_or(|window| query - key < window),
     }
 }
 
@@ -304,7 +314,7 @@ pub fn weight(weight: &Weight, trained: &mut dyn FnMut() -> Vec<f64>) -> Vec<f64
     }
 }
 
-fn vector(vector: &Values, trained: &mut dyn FnMut() -> Vec<f64>) -> Vec<f64> {
+pub fn vector(vector: &Values, trained: &mut dyn FnMut() -> Vec<f64>) -> Vec<f64> {
     match vector {
         Values::Frozen(frozen) => wide(&frozen.to_vec()),
         Values::Trained(_) => trained(),

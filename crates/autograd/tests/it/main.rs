@@ -27,3 +27,6 @@ mod segments;
 mod sharing;
 mod simple;
 mod threads;
+mod vision;
+mod vision_op;
+mod windows;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 mod export;
+mod images;
 mod paper;
 mod policy;
 mod rows;
@@ -19,8 +20,9 @@ use crate::commands::inspect::InspectArgs;
 use crate::commands::report::ReportArgs;
 
 pub use export::ExportArgs;
+pub use images::ImageArgs;
 pub use paper::{CompletionsArgs, ManArgs, ReferenceArgs};
-pub use rows::{RowArgs, data_file, tell_date};
+pub use rows::{RowArgs, data_file, picture_file, settle_data, tell_date};
 pub use size::read_bytes;
 pub use speak::{ChatArgs, GenerateArgs, SpeakArgs};
 pub use train::TrainArgs;
@@ -100,7 +102,7 @@ pub struct EvalArgs {
     /// PEFT adapter folder
     #[arg(long)]
     pub adapter: Option<PathBuf>,
-    /// JSONL, CSV or Parquet file, or folder with test.* (or valid.*)
+    /// JSONL, CSV or Parquet file, or folder with test.* (or valid.*); of an image model pictures (docs/images.md)
     #[arg(long)]
     pub data: PathBuf,
     /// Cut rows to this many tokens [default: a row beyond the model's context is an error]
@@ -108,6 +110,14 @@ pub struct EvalArgs {
     pub seq_len: Option<usize>,
     #[command(flatten)]
     pub rows: RowArgs,
+    #[command(flatten)]
+    pub images: ImageArgs,
+    /// Of an image model: write a picture of which class is taken for which, an SVG file
+    #[arg(long, value_name = "FILE")]
+    pub confusion: Option<PathBuf>,
+    /// Of an image model: write `logits` (images × classes, f32) to this safetensors file; the pictures then need no labels
+    #[arg(long, value_name = "FILE")]
+    pub logits: Option<PathBuf>,
     /// Threads [default: all cores]
     #[arg(long)]
     pub threads: Option<usize>,

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use loract_models::VisionSource;
 use loract_models::chat::Date;
-use loract_train::Error;
+use loract_train::data::images::{picture_files, pictures_of};
 use loract_train::data::{Reader, RowSettings, Split, folder_files};
+use loract_train::{Error, RunConfig};
 
 use super::{named, setting};
 use crate::output;
@@ -45,9 +47,29 @@ pub fn tell_date(reader: &Reader<'_>, settings: &RowSettings) {
     }
 }
 
-/// The files to train and to evaluate on; what a folder stands for is said.
-pub fn data_files(data: &Path, eval_data: Option<PathBuf>) -> Result<(PathBuf, Option<PathBuf>), Error> {
-    let (train, eval) = folder_files(data, eval_data.as_deref())?;
+/// What to train and to evaluate on `model`, as far as it can be known what `model` is: an id becomes a folder later, and a folder of
+/// data then stays as it is ([`settle_data`]).
+pub fn files_of(model: &Path, data: PathBuf, eval_data: Option<PathBuf>) -> Result<(PathBuf, Option<PathBuf>), Error> {
+    match model.exists() || !data.is_dir() {
+        true => data_files(model, &data, eval_data),
+        false => Ok((data, eval_data)),
+    }
+}
+
+/// As [`files_of`], of a model that `typed` stood for and that is there now.
+pub fn settle_data(typed: &Path, config: &mut RunConfig) -> Result<(), Error> {
+    if !typed.exists() && config.data.is_dir() {
+        (config.data, config.eval_data) = data_files(&config.model, &config.data, config.eval_data.take())?;
+    }
+    Ok(())
+}
+
+/// What to train and to evaluate on; what a folder stands for is said.
+fn data_files(model: &Path, data: &Path, eval_data: Option<PathBuf>) -> Result<(PathBuf, Option<PathBuf>), Error> {
+    let (train, eval) = match VisionSource::is_at(model) {
+        true => picture_files(data, eval_data.as_deref())?,
+        false => folder_files(data, eval_data.as_deref())?,
+    };
     if train != data {
         let more = match &eval {
             Some(eval) if eval_data.is_none() => format!(", evaluation on {}", eval.display()),
@@ -67,8 +89,19 @@ pub fn data_files(data: &Path, eval_data: Option<PathBuf>) -> Result<(PathBuf, O
 /// The one file that `data` stands for: itself, or the first of `splits` in a folder, which is said.
 pub fn data_file(data: &Path, splits: &[Split]) -> Result<PathBuf, Error> {
     let file = Split::file(data, splits)?;
-    if file != data {
-        output::message(&format!("note: --data {} is a folder: reading {}", data.display(), file.display()));
-    }
+    tell_part(data, &file);
     Ok(file)
+}
+
+/// The pictures that `data` stands for: all there are, or the first of `splits` in a folder, which is said.
+pub fn picture_file(data: &Path, splits: &[Split]) -> Result<PathBuf, Error> {
+    let part = pictures_of(data, splits)?;
+    tell_part(data, &part);
+    Ok(part)
+}
+
+fn tell_part(data: &Path, part: &Path) {
+    if part != data {
+        output::message(&format!("note: --data {} is a folder: reading {}", data.display(), part.display()));
+    }
 }

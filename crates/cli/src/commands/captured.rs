@@ -12,6 +12,7 @@ use loract_train::capture::{Place, capture};
 use loract_train::data::{Dataset, Reader, Split};
 use loract_train::{Error, Tuning};
 
+use super::kind::refuse_images;
 use crate::args::{RowArgs, data_file};
 use crate::output;
 
@@ -84,6 +85,10 @@ impl Subject {
             return Err(setting("seq-len", "a row needs two tokens at least, one to predict the other"));
         }
         let places = places(args)?;
+        refuse_images(
+            model,
+            "the places of its activations have no names here; `loract inspect gradients` compares what keeping them costs",
+        )?;
         let memory = Memory::new();
         let source = ModelSource::open(model)?;
         let layers = layers(args.layers.as_deref(), source.config.layers, default)?;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use loract_autograd::{Rng, Tensor};
-use loract_models::{DecoderConfig, Row, TokenBatch};
+use loract_models::{DecoderConfig, ImageBatch, Row, TokenBatch, VisionConfig};
 
 /// Tokens that the comparison runs.
 const COMPARED: usize = 64;
@@ -15,6 +15,16 @@ pub fn some_tokens(config: &DecoderConfig) -> TokenBatch {
         .map(|_| (rng.uniform() * vocabulary as f32) as u32 % vocabulary as u32)
         .collect();
     TokenBatch::new(&[Row::all(ids)])
+}
+
+/// Images that the comparison runs.
+const IMAGES: usize = 4;
+
+/// Random images, always the same.
+pub fn some_images(config: &VisionConfig) -> Result<ImageBatch, loract_models::Error> {
+    let mut rng = Rng::new(&[0x3e9f]);
+    let pixels = (0..IMAGES * config.pixels()).map(|_| rng.normal()).collect();
+    ImageBatch::new(config, pixels, Vec::new())
 }
 
 /// How two matrices of logits differ.
@@ -30,6 +40,8 @@ pub struct Difference {
     pub same_token: usize,
     /// Rows.
     pub rows: usize,
+    /// What a row is of, in the plural, and what its numbers are for.
+    words: [&'static str; 2],
 }
 
 impl Difference {
@@ -49,17 +61,23 @@ impl Difference {
             divergence: pairs().map(|(a, b)| divergence(a, b)).sum::<f64>() / rows as f64,
             same_token: pairs().filter(|(a, b)| place(a) == place(b)).count(),
             rows,
+            words: ["tokens", "token"],
         }
+    }
+
+    /// The same, told of images.
+    pub fn of_images(self) -> Self {
+        Self { words: ["images", "class"], ..self }
     }
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Difference { relative, largest, divergence, same_token, rows } = self;
+        let Difference { relative, largest, divergence, same_token, rows, words: [rows_are, number] } = self;
         write!(
             f,
-            "{rows} random tokens: relative error {relative:.1e}, the largest difference {largest:.1e}, divergence \
-             {divergence:.1e} nats, the same likeliest token at {same_token}"
+            "{rows} random {rows_are}: relative error {relative:.1e}, the largest difference {largest:.1e}, divergence \
+             {divergence:.1e} nats, the same likeliest {number} at {same_token}"
         )
     }
 }

@@ -13,6 +13,7 @@ use loract_models::{Decoder, DecoderConfig, ModelSource, Tokenizer, adapter};
 use loract_train::{Error, Named, parse_name, write_whole_by};
 
 use super::compared::{Difference, some_tokens};
+use super::kind::refuse_images;
 use crate::args::{ExportArgs, use_threads};
 use crate::hub;
 use crate::output::{self, bytes};
@@ -37,7 +38,12 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     let stored = stored(args)?;
     check_out(&args.out)?;
     let memory = Memory::new();
-    let source = ModelSource::open(&hub::local(&args.model)?)?;
+    let model_path = hub::local(&args.model)?;
+    refuse_images(
+        &model_path,
+        "GGUF files of llama.cpp hold language models; `loract merge` makes a folder for Transformers",
+    )?;
+    let source = ModelSource::open(&model_path)?;
     match args.adapter.as_deref().filter(|_| args.adapter_only) {
         Some(adapter) => adapter_alone(&memory, args, source, adapter, stored),
         None => model(&memory, args, source, stored),

@@ -1,5 +1,5 @@
-//! The commands, one a file or a folder; what several of them need is in [`captured`], [`compared`], [`folder`] and
-//! [`speaker`].
+//! The commands, one a file or a folder; what several of them need is in [`captured`], [`compared`], [`folder`], [`kind`]
+//! and [`speaker`].
 
 pub mod bench;
 mod captured;
@@ -12,6 +12,7 @@ pub mod export;
 mod folder;
 pub mod generate;
 pub mod inspect;
+mod kind;
 pub mod man;
 pub mod merge;
 pub mod plan;

@@ -10,6 +10,7 @@ use loract_train::{Error, process_peak_bytes};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::kind::refuse_images;
 use crate::args::SpeakArgs;
 use crate::hub;
 use crate::output::bytes;
@@ -25,7 +26,9 @@ impl Speaker {
     /// The model of `args`, with its adapter.
     pub fn load(args: &SpeakArgs) -> Result<Self> {
         let memory = Memory::new();
-        let source = ModelSource::open(&hub::local(&args.model)?)?;
+        let model = hub::local(&args.model)?;
+        refuse_images(&model, "it writes no text; `loract eval --logits FILE` writes what it says of pictures")?;
+        let source = ModelSource::open(&model)?;
         let mut decoder = Decoder::load(&memory, source.config.clone(), source.weights.clone())?;
         if let Some(folder) = &args.adapter {
             adapter::load(&memory, &mut decoder, folder)?;

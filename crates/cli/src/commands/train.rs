@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use loract_train::{Ended, Run, RunSummary, Stopped, parse_name};
+use loract_models::VisionSource;
+use loract_train::{Ended, Evaluation, Run, RunSummary, Stopped, parse_name};
 
-use crate::args::{TrainArgs, use_threads};
+use crate::args::{TrainArgs, settle_data, use_threads};
 use crate::hub;
 use crate::output::{self, bytes};
 use crate::progress::{Telling, Watcher};
@@ -19,9 +20,14 @@ pub fn run(args: TrainArgs) -> Result<ExitCode> {
     let threads = use_threads(args.threads)?;
     let resume = args.resume;
     let mut config = args.resolve(threads)?;
-    config.model = hub::local_telling(&config.model, telling)?;
+    let typed = config.model.clone();
+    config.model = hub::local_telling(&typed, telling)?;
+    settle_data(&typed, &mut config)?;
     let run = if resume { Run::resume(config)? } else { Run::prepare(config)? };
     let mut watcher = Watcher::new(telling);
+    if VisionSource::is_at(&run.config().model) {
+        watcher.count_images(run.config().batch_size * run.config().grad_accum);
+    }
     run.facts().iter().for_each(|fact| watcher.fact(fact));
     let resolved = toml::to_string(run.config())?;
     watcher.fact(&format!("configuration:\n{}", resolved.trim_end().replace('\n', "\n  ").replacen("", "  ", 1)));
@@ -60,16 +66,25 @@ fn tell(summary: &RunSummary) -> Result<()> {
         bytes(last.peak_activation_bytes),
     ))?;
     if let Some(e) = &summary.evaluation {
-        let accuracy = e.accuracy.map_or_else(String::new, |a| format!("  accuracy {a:.4}"));
-        output::line(&format!(
-            "evaluation  loss {:.4}  perplexity {:.3}  tokens {}{accuracy}",
-            e.loss, e.perplexity, e.tokens
-        ))?;
+        output::line(&format!("evaluation  {}", in_words(e)))?;
     }
     if let Some(best) = summary.best {
         output::line(&format!("best  loss {:.4}  after step {}", best.loss, best.step))?;
     }
     Ok(())
+}
+
+/// The last evaluation, in a line.
+fn in_words(e: &Evaluation) -> String {
+    match e {
+        Evaluation::Text(e) => {
+            let accuracy = e.accuracy.map_or_else(String::new, |a| format!("  accuracy {a:.4}"));
+            format!("loss {:.4}  perplexity {:.3}  tokens {}{accuracy}", e.loss, e.perplexity, e.tokens)
+        }
+        Evaluation::Images(e) => {
+            format!("loss {:.4}  accuracy {:.4}  top-5 {:.4}  images {}", e.loss, e.accuracy, e.top5_accuracy, e.rows)
+        }
+    }
 }
 
 fn say_how_to_go_on(stopped: &Stopped) {

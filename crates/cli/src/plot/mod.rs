@@ -1,14 +1,16 @@
 //! Charts as SVG text. [`Chart`]: a file of its own with title, two named axes, a line and a legend entry for each series;
-//! [`Figure`]: a part of a page.
+//! [`Figure`]: a part of a page. [`Map`]: how often things of one kind are taken for others, a file of its own.
 //!
 //! Points that have no place on an axis ([`Axis`]) are left out.
 
 mod axis;
 mod figure;
+mod map;
 mod palette;
 
 pub use axis::{Axis, Scale};
 pub use figure::{Figure, INK, Mark};
+pub use map::Map;
 pub use palette::style_sheet;
 
 use anyhow::{Result, anyhow};

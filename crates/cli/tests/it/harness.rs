@@ -56,6 +56,38 @@ impl Place {
         Ok(place)
     }
 
+    /// With a copy of a golden case of images: `model/`, `adapter/`, `images.safetensors`.
+    pub fn with_images(case: &str) -> Anyhow<Self> {
+        let place = Self::empty()?;
+        for (name, bytes) in files(&golden("vision").join(case))? {
+            match name.as_str() {
+                "config.json" | "model.safetensors" | "preprocessor_config.json" => {
+                    place.write(&format!("model/{name}"), &bytes)?;
+                }
+                "input.safetensors" => place.write("images.safetensors", &bytes)?,
+                _ if name.starts_with("adapter/") => place.write(&name, &bytes)?,
+                _ => {}
+            }
+        }
+        Ok(place)
+    }
+
+    /// Writes pictures: a folder for each class, whose pictures are of about one grey, of several sizes.
+    pub fn write_pictures(&self, folder: &str, classes: &[(&str, u8)], of_class: u8) -> Anyhow {
+        for (class, grey) in classes {
+            for number in 0..of_class {
+                let (height, width) = (20 + u32::from(number % 3), 22 - u32::from(number % 2));
+                let pixels =
+                    (0..height * width).map(|i| grey.saturating_add((i * 7 % 23) as u8).saturating_sub(number));
+                self.write(
+                    &format!("{folder}/{class}/{number:02}.png"),
+                    png(height, width, &pixels.collect::<Vec<_>>())?,
+                )?;
+            }
+        }
+        Ok(())
+    }
+
     /// With the golden GGUF model, which has a tokenizer, and no data.
     pub fn with_tokenizer() -> Anyhow<Self> {
         let place = Self::empty()?;
@@ -231,6 +263,18 @@ impl Outcome {
         };
         Some(format!("{what}\n{}", self.told()))
     }
+}
+
+/// A grey PNG.
+fn png(height: u32, width: u32, pixels: &[u8]) -> Anyhow<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(pixels)?;
+    writer.finish()?;
+    Ok(bytes)
 }
 
 /// The folder of a golden case.

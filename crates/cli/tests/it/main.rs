@@ -18,6 +18,8 @@ mod golden;
 mod harness;
 #[cfg(feature = "hub")]
 mod hub;
+mod images;
+mod images_refused;
 mod inspect;
 mod install;
 mod merge;

@@ -46,7 +46,7 @@ pub fn assert_same_end(place: &Place, whole: &str, out: &str) -> Anyhow {
 }
 
 /// As `whole` was when it had just saved `step`.
-fn interrupted(place: &Place, whole: &str, step: u64, out: &str) -> Anyhow {
+pub fn interrupted(place: &Place, whole: &str, step: u64, out: &str) -> Anyhow {
     place.copy(&format!("{whole}/checkpoint-{step}"), &format!("{out}/checkpoint-{step}"))
 }
 

@@ -98,4 +98,24 @@ pub enum ConfigError {
     /// Llama 3's two limits of wavelengths are in the wrong order.
     #[error("low_freq_factor {low} is not below high_freq_factor {high}")]
     RopeLimits { low: f64, high: f64 },
+    /// A family of image encoders that is not supported.
+    #[error("model_type {found} is not supported for images; supported: {}", super::supported_for_images())]
+    VisionType { found: String },
+    /// An image smaller than a patch.
+    #[error("image_size {}x{} has no patch of {}x{}; give a larger size", image[0], image[1], patch[0], patch[1])]
+    NoPatch { image: [usize; 2], patch: [usize; 2] },
+    /// A map smaller than a window of attention.
+    #[error(
+        "window_size is {window}, the map of stage {stage} (from 0) is {}x{}; larger images have larger maps", map[0], map[1]
+    )]
+    Window { window: usize, map: [usize; 2], stage: usize },
+    /// Lists of stages that do not fit each other.
+    #[error("depths lists {depths} stages and num_heads {heads}, expected as many, 1 to 16")]
+    Stages { depths: usize, heads: usize },
+    /// A size that is neither one number nor two.
+    #[error("{key} lists {found} numbers, expected one, or height and width")]
+    Pair { key: &'static str, found: usize },
+    /// A class without a name.
+    #[error("id2label has {labels} names and none for {number}; expected 0 to {}", labels - 1)]
+    NoLabel { number: usize, labels: usize },
 }

@@ -222,3 +222,8 @@ fn head_dim(hidden_size: usize, heads: usize) -> Result<usize, ConfigError> {
     }
     Ok(hidden_size / heads)
 }
+
+/// The image encoders, for messages.
+fn supported_for_images() -> String {
+    crate::vision::VisionType::ALL.map(crate::vision::VisionType::name).join(", ")
+}

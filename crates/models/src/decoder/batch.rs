@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use loract_autograd::ops::{RopeTable, Targets};
+use loract_autograd::ops::Targets;
 
-use super::attention::Turn;
 use super::rope::Tables;
+use crate::layers::{Rows, Turning};
 
 /// A row of tokens and which of them are trained.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -40,32 +40,6 @@ pub struct TokenBatch {
     targets: Targets,
     /// Number of targets of each row.
     targets_by_row: Vec<usize>,
-}
-
-/// What attention needs to know of a micro-batch's rows.
-#[derive(Debug, Clone)]
-pub struct RowsOf {
-    sequences: Arc<[Range<usize>]>,
-    /// Where each row is in a table of angles.
-    positions: Arc<[u32]>,
-    /// The same in the table of all layers, where long texts have rows of their own.
-    turned: Arc<[u32]>,
-    tables: Tables,
-}
-
-impl RowsOf {
-    pub(super) fn sequences(&self) -> &Arc<[Range<usize>]> {
-        &self.sequences
-    }
-
-    /// The table of angles and each row's place in it.
-    pub(super) fn turn(&self, turn: Turn) -> Option<(&Arc<RopeTable>, &Arc<[u32]>)> {
-        match turn {
-            Turn::Never => None,
-            Turn::Global => Some((&self.tables.global, &self.turned)),
-            Turn::Local => Some((self.tables.local.as_ref()?, &self.positions)),
-        }
-    }
 }
 
 impl TokenBatch {
@@ -133,7 +107,7 @@ impl TokenBatch {
     pub(crate) fn targets(&self) -> &Targets {
         &self.targets
     }
-    pub(super) fn rows_of(&self, tables: Tables) -> RowsOf {
+    pub(super) fn rows_of(&self, tables: Tables) -> Rows {
         let positions = Arc::clone(&self.positions);
         let turned = match tables.long {
             None => Arc::clone(&positions),
@@ -148,7 +122,12 @@ impl TokenBatch {
                 turned.into()
             }
         };
-        RowsOf { sequences: Arc::clone(&self.sequences), positions, turned, tables }
+        Rows {
+            sequences: Arc::clone(&self.sequences),
+            global: Some(Turning { table: tables.global, places: turned }),
+            local: tables.local.map(|table| Turning { table, places: positions }),
+            windows: None,
+        }
     }
 }
 

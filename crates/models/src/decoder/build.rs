@@ -1,25 +1,17 @@
 //! A decoder's layers from whatever has their tensors: which there are, under which names, of which shapes.
 
 use loract_autograd::ops::{AttentionShape, Linear, Mask, Norm, Shares};
-use loract_autograd::{Values, Weight};
 
-use super::attention::{Attention, Qkv, Turn};
-use super::experts::{Expert, Experts};
-use super::layer::{FeedForward, LayerNorms};
-use super::mlp::{Inner, Mlp};
-use super::parts::Named;
 use super::rope::RopeCache;
-use super::{Decoder, Layer, layer_name};
+use super::{Decoder, layer_name};
 use crate::config::family::{Family, MlpNames, NormWeights, Over, QkvNames};
 use crate::config::{self, AttentionBias, Block, DecoderConfig, ExpertWeights, HeadNorm};
-
-/// Where the tensors of a new decoder come from.
-pub(super) trait Tensors {
-    /// A rows×cols matrix; `None` if it could not be had (the source reports why at the end).
-    fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Option<Weight>;
-    /// A norm's weight or a bias; a new one is `start` everywhere.
-    fn vector(&mut self, name: &str, shape: &[usize], start: f32) -> Option<Values>;
-}
+use crate::layers::attention::{Attention, Qkv, Turn};
+use crate::layers::experts::{Expert, Experts};
+use crate::layers::mlp::{Inner, Mlp};
+use crate::layers::parts::Named;
+use crate::layers::source::{self, Tensors, unless};
+use crate::layers::{FeedForward, Layer, LayerNorms};
 
 /// Asks the source for every tensor, even after one could not be had, so that it can report all of them.
 pub(super) fn build(config: DecoderConfig, source: &mut dyn Tensors) -> Option<Decoder> {
@@ -41,11 +33,6 @@ pub(super) fn build(config: DecoderConfig, source: &mut dyn Tensors) -> Option<D
     })
 }
 
-/// What `make` makes, or nothing where there shall be nothing; `None` if it could not.
-fn unless<T>(absent: bool, make: impl FnOnce() -> Option<T>) -> Option<Option<T>> {
-    if absent { Some(None) } else { make().map(Some) }
-}
-
 fn build_layer(config: &DecoderConfig, index: usize, source: &mut dyn Tensors) -> Option<Layer> {
     let prefix = layer_name(index, "");
     let mut builder = Builder { config, family: config.model_type.family(), source, prefix };
@@ -58,6 +45,7 @@ fn build_layer(config: &DecoderConfig, index: usize, source: &mut dyn Tensors) -
         attention: attention?,
         mlp: mlp?,
         residual_scale: config.scales.residual,
+        scales: None,
     })
 }
 
@@ -85,10 +73,7 @@ impl Builder<'_> {
     }
 
     fn linear(&mut self, name: &str, rows: usize, cols: usize, biased: bool) -> Option<Named<Linear>> {
-        let full = format!("{}{name}", self.prefix);
-        let weight = self.source.matrix(&format!("{full}.weight"), rows, cols);
-        let bias = unless(!biased, || self.source.vector(&format!("{full}.bias"), &[rows], 0.0));
-        Some(Named { name: name.to_owned(), part: Linear { weight: weight?, bias: bias?, lora: None } })
+        source::linear(self.source, &self.prefix, name, [rows, cols], biased)
     }
 
     fn layer_norms(&mut self) -> Option<LayerNorms> {
@@ -147,6 +132,7 @@ impl Builder<'_> {
                 softcap: config.attention_softcap,
             },
             clip: config.clip_qkv,
+            table: None,
             turn: match (config.turned.has(index), window, &config.local_rope) {
                 (false, ..) => Turn::Never,
                 (true, Some(_), Some(_)) => Turn::Local,

@@ -4,28 +4,22 @@
 //! A layer of most is  x + attention(norm(x)), then x + mlp(norm(x)):  the residual stream x is m×C, m = tokens of the
 //! micro-batch, its sequences end to end without padding.
 
-mod attention;
 mod batch;
 mod build;
-mod experts;
-mod export;
-mod layer;
 mod load;
-mod mlp;
-mod parts;
+mod model;
 mod rope;
 mod tensors;
 
 pub use batch::{Row, TokenBatch};
-pub use export::MODEL_FILE;
-pub use layer::Layer;
 
 use loract_autograd::ops::{self, Head, Linear, LossOutput, Norm};
 use loract_autograd::{KvCache, Memory, Param, Site, Tape, Tensor, Values, Var, Weight};
 
 use crate::config::DecoderConfig;
 use crate::error::Error;
-use parts::{Named, Part, PartMut};
+use crate::layers::Layer;
+use crate::layers::parts::{Named, Part, PartMut};
 use rope::RopeCache;
 
 /// A decoder language model. C width, V vocabulary.

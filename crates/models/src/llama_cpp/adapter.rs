@@ -11,7 +11,7 @@ use super::about::QUANTISATION;
 use super::architecture::Architecture;
 use super::model::row_order;
 use crate::adapter::CONFIG_FILE;
-use crate::attach::{FactorA, LoraConfig, Magnitude, Scaling, peft_names};
+use crate::attach::{FactorA, LoraConfig, Magnitude, Scaling, attach_with, peft_names};
 use crate::decoder::Decoder;
 use crate::error::Error;
 use crate::weights::RowOrder;
@@ -117,7 +117,7 @@ pub fn load_adapter(memory: &Memory, decoder: &mut Decoder, path: &Path) -> Resu
     let mut weights = gguf.weights()?;
     let shape_of = decoder.config().clone();
     let layers: Vec<String> = decoder.linears().map(|(layer, _)| layer).collect();
-    let config = decoder.attach_with(memory, &config, |tag, name, rows, cols| {
+    let config = attach_with(decoder, memory, &config, |tag, name, rows, cols| {
         let layer = &layers[tag as usize];
         let weight = weight_name(architecture, layer).unwrap_or_else(|| layer.clone());
         let (end, order) = match *name == peft_names(layer)[0] {

@@ -5,6 +5,7 @@ use super::architecture::Architecture;
 use super::names::Heads;
 use crate::config::DecoderConfig;
 use crate::decoder::Decoder;
+use crate::export::merged_tensors;
 use crate::weights::RowOrder;
 use crate::weights::gguf::write::{GgufFile, GgufTensor, GgufType};
 use crate::weights::store::{Numbers, StoredAs, ToStore};
@@ -22,7 +23,7 @@ pub fn model_file<'a>(decoder: &'a Decoder, about: &'a About, stored: GgufType) 
     });
     let mut tensors: Vec<GgufTensor<'a>> = factors.collect();
     // How the tensors would be stored elsewhere is not asked.
-    for (name, ToStore { shape, numbers, .. }) in decoder.merged_tensors(StoredAs::F32) {
+    for (name, ToStore { shape, numbers, .. }) in merged_tensors(decoder, StoredAs::F32) {
         // A name that llama.cpp has not stays, as in reading; loading such a file names it.
         let (stored_name, expert) = architecture.llama_cpp(&name).unwrap_or_else(|| (name.clone(), None));
         let all_experts = tensors.iter_mut().rev().find(|tensor| expert.is_some() && tensor.name == stored_name);

@@ -26,9 +26,10 @@ impl Checked {
         self.weights.contains(name)
     }
 
-    /// Takes a rows×cols matrix; `None` if that is noted as a mismatch.
-    pub fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Option<Frozen> {
-        let taken = self.weights.take_matrix(&self.memory, name, rows, cols);
+    /// Takes a matrix of `[rows, cols]` that is stored with the sizes `shape`, as many numbers in the same order; `None` if
+    /// that is noted as a mismatch.
+    pub fn shaped(&mut self, name: &str, shape: &[usize], matrix: [usize; 2]) -> Option<Frozen> {
+        let taken = self.weights.take_shaped(&self.memory, name, shape, matrix);
         self.note(name, taken)
     }
 

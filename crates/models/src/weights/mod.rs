@@ -141,6 +141,26 @@ impl Weights {
         Ok(())
     }
 
+    /// Each tensor under the names, and in the parts, that `names` gives for it.
+    ///
+    /// # Errors
+    /// [`Error::StoredTwice`] if two become one.
+    pub(crate) fn renamed(self, mut names: impl FnMut(String, Stored) -> Vec<(String, Stored)>) -> Result<Self, Error> {
+        let mut renamed = Self::new(self.path);
+        for (name, stored) in self.tensors {
+            for (name, stored) in names(name, stored) {
+                renamed.insert(name, stored)?;
+            }
+        }
+        Ok(renamed)
+    }
+
+    /// Leaves out the tensors that `taken` takes.
+    pub(crate) fn take_all(&mut self, mut taken: impl FnMut(&str) -> bool) -> Vec<(String, Stored)> {
+        let names: Vec<String> = self.tensors.keys().filter(|name| taken(name)).cloned().collect();
+        names.into_iter().filter_map(|name| self.tensors.remove_entry(&name)).collect()
+    }
+
     /// The file or folder.
     pub fn path(&self) -> &Path {
         &self.path
@@ -178,7 +198,22 @@ impl Weights {
     /// # Errors
     /// [`Error::MissingTensor`], [`Error::WrongShape`] (the tensor is taken all the same).
     pub fn take_matrix(&mut self, memory: &Memory, name: &str, rows: usize, cols: usize) -> Result<Frozen, Error> {
-        self.take(name, &[rows, cols])?.frozen(memory, rows, cols)
+        self.take_shaped(memory, name, &[rows, cols], [rows, cols])
+    }
+
+    /// Takes `name`, which must be stored with the sizes `shape`, as a matrix of `[rows, cols]` of as many numbers in the
+    /// same order.
+    ///
+    /// # Errors
+    /// As [`Self::take_matrix`]; those of [`Frozen::new`] if there are not as many.
+    pub fn take_shaped(
+        &mut self,
+        memory: &Memory,
+        name: &str,
+        shape: &[usize],
+        [rows, cols]: [usize; 2],
+    ) -> Result<Frozen, Error> {
+        self.take(name, shape)?.frozen(memory, rows, cols)
     }
 
     /// Takes the numbers of `name`, which must have the shape of `tensor`, widened to f32.
@@ -188,9 +223,12 @@ impl Weights {
     pub fn take_numbers(&mut self, name: &str, tensor: TensorRef<'_>) -> Result<Vec<f32>, Error> {
         match tensor {
             // The numbers leave the frozen form at once, so its bytes are counted nowhere.
-            TensorRef::Matrix(w) => Ok(self.take_matrix(&Memory::new(), name, w.rows(), w.cols())?.to_f32()),
-            TensorRef::Vector(values) => self.take_vector(name, &[values.value().cols()]),
-            TensorRef::Heads(values, width) => self.take_vector(name, &[values.value().cols() / width, width]),
+            TensorRef::Matrix(w) | TensorRef::ShapedMatrix(w, _) => {
+                Ok(self.take_shaped(&Memory::new(), name, &tensor.shape(), [w.rows(), w.cols()])?.to_f32())
+            }
+            TensorRef::Vector(_) | TensorRef::Heads(..) | TensorRef::ShapedVector(..) => {
+                self.take_vector(name, &tensor.shape())
+            }
         }
     }
 

@@ -17,6 +17,9 @@ use crate::error::Error;
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
+/// Tables of integers that older versions of Transformers stored with the weights, though they follow from the configuration.
+const COMPUTED: [&str; 2] = [".position_ids", ".relative_position_index"];
+
 /// The weights of a folder.
 ///
 /// # Errors
@@ -62,6 +65,7 @@ fn add(weights: &mut Weights, path: &Path, shared: Shared) -> Result<(), Error> 
             Dtype::F32 => DType::F32,
             Dtype::F16 => DType::F16,
             Dtype::BF16 => DType::Bf16,
+            _ if COMPUTED.iter().any(|end| name.ends_with(end)) => continue,
             other => {
                 let dtype = other.to_string();
                 let path = path.to_path_buf();

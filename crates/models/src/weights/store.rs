@@ -76,20 +76,18 @@ impl StoredAs {
 impl<'a> ToStore<'a> {
     /// A tensor of a model.
     pub fn of_model(tensor: TensorRef<'a>, stored: StoredAs) -> Self {
-        let (shape, numbers) = match tensor {
-            TensorRef::Matrix(weight) => (
-                vec![weight.rows(), weight.cols()],
-                match weight {
-                    Weight::Frozen(frozen) => Numbers::Frozen(frozen),
-                    Weight::Trained(param) => Numbers::Tensor(param.value()),
-                },
-            ),
-            TensorRef::Vector(values) => (vec![values.value().cols()], Numbers::Tensor(values.value())),
-            TensorRef::Heads(values, width) => {
-                (vec![values.value().cols() / width, width], Numbers::Tensor(values.value()))
+        let numbers = match tensor {
+            TensorRef::Matrix(Weight::Frozen(frozen)) | TensorRef::ShapedMatrix(Weight::Frozen(frozen), _) => {
+                Numbers::Frozen(frozen)
+            }
+            TensorRef::Matrix(Weight::Trained(param)) | TensorRef::ShapedMatrix(Weight::Trained(param), _) => {
+                Numbers::Tensor(param.value())
+            }
+            TensorRef::Vector(values) | TensorRef::Heads(values, _) | TensorRef::ShapedVector(values, _) => {
+                Numbers::Tensor(values.value())
             }
         };
-        Self { shape, numbers, stored }
+        Self { shape: tensor.shape(), numbers, stored }
     }
 
     /// Bytes of the numbers in a file.

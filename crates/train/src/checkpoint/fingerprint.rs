@@ -17,16 +17,16 @@ const BYTES: usize = 64;
 pub(crate) struct Inputs {
     /// Names, types, sizes of the tensors, and numbers all over them.
     pub(crate) model: String,
-    /// Tokens and labels of all rows.
+    /// Of all rows what they hold.
     pub(crate) data: String,
     /// The same of the rows to evaluate on.
     pub(crate) eval_data: Option<String>,
 }
 
 impl Inputs {
-    /// Of weights that are not taken yet.
-    pub(crate) fn of(weights: &Weights, data: &Dataset, eval_data: Option<&Dataset>) -> Self {
-        Self { model: model(weights), data: rows(data), eval_data: eval_data.map(rows) }
+    /// Of weights that are not taken yet, and the fingerprints of the data.
+    pub(crate) fn of(weights: &Weights, data: String, eval_data: Option<String>) -> Self {
+        Self { model: model(weights), data, eval_data }
     }
 
     /// What differs in `now`.
@@ -61,7 +61,8 @@ fn model(weights: &Weights) -> String {
     format!("{} tensors ({:08x})", names.len(), hasher.finalize())
 }
 
-fn rows(data: &Dataset) -> String {
+/// Of rows of text, in short.
+pub(crate) fn rows(data: &Dataset) -> String {
     let mut hasher = crc32fast::Hasher::new();
     let mut add = |row: &Row| {
         hasher.update(&(row.ids.len() as u64).to_le_bytes());

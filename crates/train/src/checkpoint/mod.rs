@@ -24,13 +24,14 @@ mod save;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use loract_models::Model;
 use loract_models::chat::Date;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use changes::Change;
 pub(crate) use changes::{Changes, Settings};
-pub(crate) use fingerprint::Inputs;
+pub(crate) use fingerprint::{Inputs, rows as fingerprint_of_rows};
 pub(crate) use save::Contents;
 
 use crate::config::RunConfig;
@@ -175,8 +176,8 @@ impl Checkpoint {
         Ok(notes)
     }
 
-    /// Brings a trainer that has done no step, and whose decoder has this adapter or model, to where the run was.
-    pub(crate) fn restore(&self, trainer: &mut Trainer, order: &mut Order) -> Result<(), Error> {
+    /// Brings a trainer that has done no step, and whose model has this adapter, or is this model, to where the run was.
+    pub(crate) fn restore<M: Model>(&self, trainer: &mut Trainer<M>, order: &mut Order) -> Result<(), Error> {
         order.skip_to(self.record.rows_taken);
         numbers::restore(trainer, self.record.step, &self.record.remembered, &self.folder.join(numbers::FILE))
     }

@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 
 use loract_autograd::{BasisRecord, Category, History, PlaceRecord, Site};
+use loract_models::Model;
 use loract_models::weights::store::{self, Numbers, StoredAs, ToStore};
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
@@ -62,9 +63,9 @@ pub(super) fn remembered(records: &[PlaceRecord]) -> Vec<Remembered> {
 }
 
 /// Writes the file.
-pub(super) fn write(trainer: &Trainer, records: &[PlaceRecord], path: &Path) -> io::Result<()> {
+pub(super) fn write<M: Model>(trainer: &Trainer<M>, records: &[PlaceRecord], path: &Path) -> io::Result<()> {
     let mut stored: Vec<(String, ToStore<'_>)> = Vec::new();
-    for param in trainer.decoder().params() {
+    for param in trainer.model().params() {
         let Some(moments) = trainer.optimiser().moments(param.id()) else { continue };
         for (name, tensor) in moment_names(param.name()).into_iter().zip(moments) {
             let (shape, numbers) = (vec![tensor.rows(), tensor.cols()], Numbers::Tensor(tensor));
@@ -84,7 +85,12 @@ pub(super) fn write(trainer: &Trainer, records: &[PlaceRecord], path: &Path) -> 
 ///
 /// # Errors
 /// [`Error::Read`]; [`Error::Checkpoint`] if a tensor is missing, unknown or of another shape.
-pub(super) fn restore(trainer: &mut Trainer, step: u64, remembered: &[Remembered], path: &Path) -> Result<(), Error> {
+pub(super) fn restore<M: Model>(
+    trainer: &mut Trainer<M>,
+    step: u64,
+    remembered: &[Remembered],
+    path: &Path,
+) -> Result<(), Error> {
     let damaged = |what: String| Error::Checkpoint { path: path.to_path_buf(), what };
     let bytes = fs::read(path).map_err(|reason| Error::Read { path: path.to_path_buf(), reason })?;
     let file = SafeTensors::deserialize(&bytes).map_err(|reason| damaged(reason.to_string()))?;
@@ -98,7 +104,7 @@ pub(super) fn restore(trainer: &mut Trainer, step: u64, remembered: &[Remembered
         Ok(found.data())
     };
     let mut moments = Vec::new();
-    for param in trainer.decoder().params() {
+    for param in trainer.model().params() {
         let (rows, cols) = (param.value().rows(), param.value().cols());
         let mut of = |name: &str| {
             let data = take(name, Dtype::F32, [rows, cols])?;

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use loract_models::Model;
+
 use super::folder::{self, NewFolder};
 use super::{BEST, FORMAT, Inputs, RECORD, Record, found_in, numbers, path, settings, unwritable};
 use crate::config::RunConfig;
@@ -14,10 +16,10 @@ use crate::trainer::Trainer;
 use crate::tuning::Product;
 
 /// What is saved.
-pub(crate) struct Contents<'a> {
+pub(crate) struct Contents<'a, M> {
     pub(crate) config: &'a RunConfig,
     pub(crate) inputs: &'a Inputs,
-    pub(crate) trainer: &'a Trainer,
+    pub(crate) trainer: &'a Trainer<M>,
     pub(crate) product: &'a Product,
     pub(crate) order: &'a Order,
     pub(crate) out: &'a RunDir,
@@ -26,7 +28,7 @@ pub(crate) struct Contents<'a> {
     pub(crate) best: Option<PathBuf>,
 }
 
-impl Contents<'_> {
+impl<M: Model> Contents<'_, M> {
     /// Writes `OUT/checkpoint-N`; then removes those beyond the last `keep_checkpoints`, and later ones, which are there
     /// only if they were found damaged.
     pub(crate) fn save(self) -> Result<PathBuf, Error> {
@@ -34,7 +36,7 @@ impl Contents<'_> {
         let out = self.out.folder();
         let records = self.trainer.history().records();
         let mut folder = NewFolder::begin(path(out, step))?;
-        for file in self.product.files(self.trainer.decoder()) {
+        for file in self.product.files(self.trainer.model()) {
             folder.write_by(&file.name, |path| file.write(path))?;
         }
         folder.write_by(numbers::FILE, |path| numbers::write(self.trainer, &records, path))?;

@@ -4,38 +4,26 @@ use std::time::Instant;
 
 use loract_autograd::Workers;
 
-use super::Run;
 use super::best::BestFolder;
 use super::events::Events;
+use super::ready::Ready;
 use super::session::Session;
 use super::tally::Tally;
+use super::task::Task;
 use crate::checkpoint::{self, Checkpoint};
 use crate::config::RunConfig;
-use crate::data::{Dataset, Order};
+use crate::data::Order;
 use crate::error::Error;
 use crate::memory::process_resident_bytes;
 use crate::run_dir::RunDir;
 use crate::schedule::Schedule;
 use crate::trainer::Trainer;
 
-impl Session {
+impl<T: Task> Session<T> {
     /// Makes or enters the run's folder; from here on things are written.
-    pub(super) fn begin(run: Run) -> Result<Self, Error> {
-        let Run {
-            config,
-            memory,
-            baseline,
-            decoder,
-            product,
-            base_name,
-            data,
-            eval_data,
-            steps,
-            inputs,
-            planner,
-            from,
-            ..
-        } = run;
+    pub(super) fn begin(ready: Ready<T>) -> Result<Self, Error> {
+        let Ready { config, memory, baseline, model, product, base_name, task, steps, inputs, planner, from, .. } =
+            ready;
         let out = match &from {
             None => {
                 let out = RunDir::create(&config.out)?;
@@ -52,7 +40,7 @@ impl Session {
         let schedule = Schedule { kind: config.schedule, lr: config.lr, warmup: config.warmup, steps };
         let (policy, seed) = (config.policy(), config.seed);
         let mut trainer =
-            Trainer::new(decoder, &memory, policy, schedule, config.weight_decay, config.max_grad_norm, seed);
+            Trainer::new(model, &memory, policy, schedule, config.weight_decay, config.max_grad_norm, seed);
         if config.compress_workers > 0 {
             trainer.set_workers(Some(Workers::start(config.compress_workers).map_err(|reason| Error::Setting {
                 key: "compress-workers",
@@ -61,7 +49,7 @@ impl Session {
         }
         let done = from.as_ref().map_or(0, Checkpoint::step);
         let events = config.tensorboard.then(|| Events::begin(&config.out, done)).transpose()?;
-        let mut order = first_row(&config, &data);
+        let mut order = first_row(&config, &task);
         let mut tally = Tally::default();
         let saved = from.as_ref().map(Checkpoint::step);
         if let Some(from) = from {
@@ -69,7 +57,7 @@ impl Session {
             tally = from.tally().clone();
             tally.resumed_after.push(from.step());
             if let Some((weights, name)) = from.best() {
-                let others = product.files(trainer.decoder()).into_iter().filter(|file| file.name != name);
+                let others = product.files(trainer.model()).into_iter().filter(|file| file.name != name);
                 best.keep(&others.collect::<Vec<_>>())?;
                 best.keep_copy(&weights, name)?;
             }
@@ -80,8 +68,7 @@ impl Session {
             trainer,
             product,
             base_name,
-            data,
-            eval_data,
+            task,
             schedule,
             inputs,
             planner,
@@ -100,6 +87,6 @@ impl Session {
 }
 
 /// The order of rows, at its beginning.
-pub(super) fn first_row(config: &RunConfig, data: &Dataset) -> Order {
-    Order::new(data.examples().len(), (!config.no_shuffle).then_some(config.seed))
+pub(super) fn first_row<T: Task>(config: &RunConfig, task: &T) -> Order {
+    Order::new(task.rows(), (!config.no_shuffle).then_some(config.seed))
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::task::Words;
 use crate::config::RunConfig;
 use crate::tuning::{FineTuneType, Tuning};
 
@@ -19,8 +20,9 @@ pub(super) fn may_replace(path: &Path) -> bool {
     !path.exists() || std::fs::read_to_string(path).is_ok_and(|text| text.trim_end().ends_with(MADE_BY))
 }
 
-/// The card of a run with this `report`.
-pub(super) fn card(config: &RunConfig, report: &Value) -> String {
+/// The card of a run with this `report`, of a model that users speak of in these `words` and open `with_adapter` in
+/// Python.
+pub(super) fn card(config: &RunConfig, report: &Value, words: &Words, with_adapter: &str) -> String {
     let base = report["model"].as_str().unwrap_or_default();
     let adapter = config.fine_tune_type == FineTuneType::Lora;
     let (library, what) = match config.fine_tune_type {
@@ -50,7 +52,12 @@ pub(super) fn card(config: &RunConfig, report: &Value) -> String {
     row("seed", config.seed.to_string());
     row("last training loss", number(&report["last_loss"]));
     let found = &report["evaluation"];
-    for (name, key) in [("evaluation loss", "loss"), ("perplexity", "perplexity"), ("accuracy", "accuracy")] {
+    for (name, key) in [
+        ("evaluation loss", "loss"),
+        ("perplexity", "perplexity"),
+        ("accuracy", "accuracy"),
+        ("top-5 accuracy", "top5_accuracy"),
+    ] {
         if found[key].is_number() {
             row(name, number(&found[key]));
         }
@@ -65,17 +72,18 @@ pub(super) fn card(config: &RunConfig, report: &Value) -> String {
         row("peak activation memory", format!("{:.1} MB", peak / 1e6));
     }
     text.push_str("\nEvery setting is in `config.toml`, every step in `metrics.jsonl`.\n\n## Use\n\n");
+    let Words { auto_class, command: (command, rest), .. } = words;
     let _ = if adapter {
         writeln!(
             text,
-            "```python\nfrom peft import AutoPeftModelForCausalLM\nmodel = AutoPeftModelForCausalLM.from_pretrained(\"PATH OF THIS FOLDER\")\n```\n\n\
-             or `loract chat --model {base} --adapter PATH`; `loract merge` makes one model of both.\n"
+            "```python\n{with_adapter}\n```\n\n\
+             or `{command} --model {base} --adapter PATH{rest}`; `loract merge` makes one model of both.\n"
         )
     } else {
         writeln!(
             text,
-            "```python\nfrom transformers import AutoModelForCausalLM\nmodel = AutoModelForCausalLM.from_pretrained(\"PATH OF THIS FOLDER\")\n```\n\n\
-             or `loract chat --model PATH`.\n"
+            "```python\nfrom transformers import {auto_class}\nmodel = {auto_class}.from_pretrained(\"PATH OF THIS FOLDER\")\n```\n\n\
+             or `{command} --model PATH{rest}`.\n"
         )
     };
     text.push_str(MADE_BY);

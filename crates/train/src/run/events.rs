@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::Error;
-use crate::evaluate::Evaluation;
+use crate::evaluation::Evaluation;
 use crate::trainer::StepReport;
 
 /// CRC-32C (Castagnoli) of each byte.
@@ -68,9 +68,7 @@ impl Events {
 
     /// Adds an evaluation after `step`, and hands it to the system.
     pub(super) fn evaluation(&mut self, step: u64, found: &Evaluation) -> Result<(), Error> {
-        let mut values = vec![("eval/loss", found.loss)];
-        values.extend(found.accuracy.map(|accuracy| ("eval/accuracy", accuracy)));
-        self.record(&scalars(now(), step, &values))
+        self.record(&scalars(now(), step, &found.scalars()))
     }
 
     fn record(&mut self, message: &[u8]) -> Result<(), Error> {

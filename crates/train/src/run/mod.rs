@@ -1,40 +1,43 @@
 //! A run from its settings to its folder: everything that can be wrong with the input is found before anything is
 //! written.
 //!
-//! In the order of reading: here a run is opened; `begin.rs` makes or enters its folder; `session.rs` is the loop;
-//! `day.rs` says which day it is for chat templates; `tally.rs`, `report.rs` and `card.rs` say what it came to; `best.rs` keeps
-//! the best adapter; `limit.rs` looks at the memory; `events.rs` writes for TensorBoard.
+//! In the order of reading: `ready.rs` opens a run; `begin.rs` makes or enters its folder; `session.rs` is the loop; `task.rs` says
+//! what runs on one kind of model and data have of their own, `images.rs` is that of images, `text.rs` that of text, for
+//! which `day.rs` says which day it is for chat templates; `tally.rs`, `report.rs` and `card.rs` say what a run came to; `best.rs` keeps the best adapter; `limit.rs`
+//! looks at the memory; `events.rs` writes for TensorBoard.
 
 mod begin;
 mod best;
 mod card;
 mod day;
 mod events;
+mod images;
 mod limit;
+mod ready;
 mod report;
 mod session;
 mod tally;
+mod task;
+mod text;
 
 use std::path::{Path, PathBuf};
 
-use loract_autograd::Memory;
-use loract_models::{Decoder, ModelSource, TokenBatch, adapter};
+use loract_models::VisionSource;
 
 use crate::audit::Audit;
-use crate::checkpoint::{self, Checkpoint, Inputs};
+use crate::checkpoint::{self, Checkpoint};
 use crate::config::RunConfig;
-use crate::data::{Dataset, Order, Reader};
 use crate::error::Error;
-use crate::evaluate::Evaluation;
-use crate::memory::Baseline;
-use crate::plan::{Plan, Planner};
+use crate::evaluation::Evaluation;
 use crate::run_dir::RunDir;
 use crate::trainer::StepReport;
-use crate::tuning::{Product, refuse_mixing};
-use day::Day;
-use session::Session;
+use crate::tuning::refuse_mixing;
+use images::Images;
+pub use images::{FirstImages, first_images, plan_images};
+use ready::{Prepared, Ready};
 pub use tally::Best;
 pub(crate) use tally::Tally;
+use text::Text;
 
 /// Who watches a run.
 pub trait Progress {
@@ -56,25 +59,7 @@ pub trait Progress {
 
 /// A run ready to begin.
 #[derive(Debug)]
-pub struct Run {
-    config: RunConfig,
-    memory: Memory,
-    baseline: Option<Baseline>,
-    decoder: Decoder,
-    product: Product,
-    base_name: String,
-    data: Dataset,
-    eval_data: Option<Dataset>,
-    steps: u64,
-    inputs: Inputs,
-    /// Where it goes on.
-    from: Option<Checkpoint>,
-    /// Facts about that.
-    notes: Vec<String>,
-    planner: Planner,
-    /// Of a step over the longest rows.
-    plan: Plan,
-}
+pub struct Run(Box<dyn Prepared>);
 
 /// How a run ended.
 #[derive(Debug)]
@@ -135,109 +120,26 @@ impl Run {
         let (from, damaged) = Checkpoint::newest(&config.out)?;
         let mut run = Self::open(config, Some(from))?;
         let damaged = damaged.into_iter().map(|what| format!("warning: a damaged checkpoint is passed over: {what}"));
-        run.notes.splice(0..0, damaged);
+        run.0.note_first(damaged.collect());
         Ok(run)
     }
 
-    fn open(mut config: RunConfig, from: Option<Checkpoint>) -> Result<Self, Error> {
-        let (memory, baseline) = (Memory::new(), Baseline::before_weights());
-        let source = ModelSource::open(&config.model)?;
-        config.check_ranks(&source.config)?;
-        let day = Day::of(config.rows.chat_date, from.as_ref().and_then(Checkpoint::chat_date));
-        config.rows.chat_date = Some(day.date());
-        let reader = Reader::new(&source, config.seq_len, &config.rows)?;
-        let data = Dataset::read(&config.data, &reader)?;
-        let eval_data = config.eval_data.as_ref().map(|path| Dataset::read(path, &reader)).transpose()?;
-        let wrote_date = reader.wrote_date();
-        config.rows.chat_date = day.worth_keeping(wrote_date);
-        let order = Order::new(data.examples().len(), (!config.no_shuffle).then_some(config.seed));
-        let steps = config.steps.unwrap_or_else(|| order.steps_an_epoch(config.filling(), &data, config.grad_accum));
-        config.steps = Some(steps);
-        if let Some(folder) = from.as_ref().map(Checkpoint::folder).or(config.adapter.as_deref())
-            && config.adapter.is_some()
-        {
-            let stored = adapter::read_config(folder)?;
-            config.adopt(&stored);
-            config.check()?;
-        }
-        // As an adapter stores it.
-        config.lora_alpha = f64::from(config.lora_alpha as f32);
-        let inputs = Inputs::of(&source.weights, &data, eval_data.as_ref());
-        let mut notes = Vec::new();
-        if let Some(from) = &from {
-            notes = from.compare(&config, &inputs)?;
-            notes.insert(0, format!("goes on from {}, step {} of {steps}", from.folder().display(), from.step()));
-        }
-        let base_name = source.name.clone();
-        notes.extend(wrote_date.then(|| day.note()).flatten());
-        let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
-        let stored = from.as_ref().map(Checkpoint::folder).or(config.adapter.as_deref());
-        let tuning = config.tuning().begin(&memory, &mut decoder, stored, config.seed)?;
-        // Mapped once more, not read once more.
-        let source = ModelSource::open(&config.model)?;
-        let product = tuning.product(&source)?;
-        let mut planner = Planner::new(source, &tuning, None)?;
-        let largest = TokenBatch::new(&data.longest_rows(config.filling()));
-        let plan = planner.plan(&config.policy(), &[largest])?;
-        let before = baseline.and_then(|baseline| baseline.bytes(&memory)).unwrap_or(0);
-        limit::check(&config, &mut planner, &plan, &data, before)?;
-        Ok(Self {
-            config,
-            memory,
-            baseline,
-            decoder,
-            product,
-            base_name,
-            data,
-            eval_data,
-            steps,
-            inputs,
-            from,
-            notes,
-            planner,
-            plan,
+    /// What it is a run of is told by the model.
+    fn open(config: RunConfig, from: Option<Checkpoint>) -> Result<Self, Error> {
+        Ok(match VisionSource::is_at(&config.model) {
+            true => Self(Box::new(Ready::<Images>::open(config, from)?)),
+            false => Self(Box::new(Ready::<Text>::open(config, from)?)),
         })
     }
 
     /// The settings, with what was still open filled in.
     pub fn config(&self) -> &RunConfig {
-        &self.config
+        self.0.config()
     }
 
     /// Facts worth a line each before the run begins.
     pub fn facts(&self) -> Vec<String> {
-        let trained: usize = self.decoder.params().iter().map(|p| p.value().rows() * p.value().cols()).sum();
-        let c = self.decoder.config();
-        let mut facts = self.notes.clone();
-        facts.extend([
-            format!(
-                "model {} ({} layers, width {}, vocabulary {}), {trained} trained parameters",
-                self.base_name, c.layers, c.hidden_size, c.vocab_size
-            ),
-            format!(
-                "data {} ({} rows, {} tokens, {} of them trained)",
-                self.data.path().display(),
-                self.data.examples().len(),
-                self.data.tokens(),
-                self.data.trained_tokens()
-            ),
-        ]);
-        facts.push(format!(
-            "plan: a step over the longest rows saves {:.0} MB, and its activations peak at {:.0} MB",
-            self.plan.memory.saved_bytes as f64 / 1e6,
-            self.plan.memory.peak.activation_bytes as f64 / 1e6
-        ));
-        for data in std::iter::once(&self.data).chain(&self.eval_data) {
-            if data.cut_rows() > 0 {
-                facts.push(format!(
-                    "{} rows of {} were longer than --seq-len {} and were cut",
-                    data.cut_rows(),
-                    data.path().display(),
-                    self.config.seq_len.unwrap_or(c.context)
-                ));
-            }
-        }
-        facts
+        self.0.facts()
     }
 
     /// Trains, evaluates, and writes the run's folder.
@@ -246,6 +148,6 @@ impl Run {
     /// Failures of the step, of writing, of evaluation; an earlier good output, and earlier checkpoints, are then
     /// untouched.
     pub fn execute(self, progress: &mut dyn Progress) -> Result<Ended, Error> {
-        Session::begin(self)?.run(progress)
+        self.0.execute(progress)
     }
 }

@@ -7,22 +7,24 @@ use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 use serde_json::{Value, json};
 
 use super::begin::first_row;
-use super::session::{Session, batches};
+use super::session::Session;
+use super::task::Task;
 use crate::error::Error;
 use crate::memory::process_peak_bytes;
 use crate::trainer::StepReport;
 
-impl Session {
+impl<T: Task> Session<T> {
     /// Of the whole run, with the parts before an interruption; what the process took is of this part alone.
     pub(super) fn report(&mut self, last: &StepReport) -> Result<Value, Error> {
         let (config, tally) = (&self.config, &self.tally);
         let largest = tally.largest.as_ref();
         // The batches of the step that took the most, found again by their place in the data.
-        let mut order = first_row(config, &self.data);
+        let mut order = first_row(config, &self.task);
         let before = largest.map_or(0, |largest| largest.step.min(last.step).saturating_sub(1) as usize);
         order.skip_to(before.saturating_mul(config.batch_size * config.grad_accum));
-        let planned = self.planner.plan(&config.policy(), &batches(config, &self.data, &mut order))?;
-        let planned_process = self.baseline.map(|before| planned.process_bytes(before, config.threads));
+        let planned = self.planner.plan(&config.policy(), &self.task.shapes(config, &mut order))?;
+        let beside = self.task.beside_tensors(config, config.batch_size);
+        let planned_process = self.baseline.map(|before| planned.process_bytes(before + beside, config.threads));
         let wall = tally.wall_seconds + self.begun.elapsed().as_secs_f64();
         Ok(json!({
             "loract": env!("CARGO_PKG_VERSION"),

@@ -3,44 +3,39 @@
 use std::time::Instant;
 
 use loract_autograd::Memory;
-use loract_models::TokenBatch;
 use serde_json::json;
 
 use super::best::BestFolder;
 use super::card;
 use super::events::Events;
 use super::tally::Tally;
+use super::task::Task;
 use super::{Ended, Progress, RunSummary, Stopped};
 use crate::checkpoint::{self, Contents, Inputs};
 use crate::config::RunConfig;
-use crate::data::{Dataset, Order};
+use crate::data::Order;
 use crate::error::Error;
-use crate::evaluate::evaluate;
 use crate::plan::Planner;
 use crate::run_dir::RunDir;
 use crate::schedule::Schedule;
 use crate::trainer::{StepReport, Trainer};
 use crate::tuning::{Product, weights_file};
 
-/// Tokens of an evaluation's batch.
-const EVAL_BATCH_TOKENS: usize = 2048;
-
 /// Above it the user is warned. Measured on SmolLM2 (`docs/memory.md`): gradient cosines were .88 and more below it, .93 and
 /// less above; the paper's form, which diverged on plain prose, lies at .4.
 const DOUBTFUL_SITE_ERROR: f64 = 0.15;
 
 /// A run under way.
-pub(super) struct Session {
+pub(super) struct Session<T: Task> {
     pub(super) config: RunConfig,
     pub(super) memory: Memory,
-    pub(super) trainer: Trainer,
+    pub(super) trainer: Trainer<T::Model>,
     pub(super) product: Product,
     pub(super) base_name: String,
-    pub(super) data: Dataset,
-    pub(super) eval_data: Option<Dataset>,
+    pub(super) task: T,
     pub(super) schedule: Schedule,
     pub(super) inputs: Inputs,
-    pub(super) planner: Planner,
+    pub(super) planner: Planner<T::Model>,
     pub(super) out: RunDir,
     pub(super) best: BestFolder,
     pub(super) events: Option<Events>,
@@ -55,7 +50,7 @@ pub(super) struct Session {
     pub(super) saved: Option<u64>,
 }
 
-impl Session {
+impl<T: Task> Session<T> {
     /// Steps until the end, until no better evaluation is to be expected, or until `progress` asks to stop.
     pub(super) fn run(mut self, progress: &mut dyn Progress) -> Result<Ended, Error> {
         while self.trainer.steps_done() < self.schedule.steps {
@@ -83,7 +78,7 @@ impl Session {
 
     /// One optimiser step, and what is told and kept of it.
     fn step(&mut self, progress: &mut dyn Progress) -> Result<u64, Error> {
-        let batches = batches(&self.config, &self.data, &mut self.order);
+        let batches = self.task.batches(&self.config, &mut self.order)?;
         let audited = self.is_due(self.config.audit_every, self.trainer.steps_done() + 1);
         let (report, audit) = if audited {
             self.trainer.audited_step(&batches).map(|(report, audit)| (report, Some(audit)))?
@@ -124,24 +119,20 @@ impl Session {
 
     /// Evaluates, if there is data for it, and keeps what is trained if it is the best on the way.
     fn evaluate(&mut self, step: u64, progress: &mut dyn Progress) -> Result<(), Error> {
-        let Some(data) = &self.eval_data else { return Ok(()) };
-        let found =
-            evaluate(self.trainer.decoder(), &self.memory, data, EVAL_BATCH_TOKENS).map_err(|error| match error {
-                Error::Evaluation { value, .. } => {
-                    Error::NotFinite { what: "evaluation loss", value, step, lr: self.schedule.at(step - 1) }
-                }
-                other => other,
-            })?;
-        self.out.log(&json!({
-            "step": step, "eval_loss": found.loss, "eval_tokens": found.tokens,
-            "eval_exact_match": found.exact_match, "eval_accuracy": found.accuracy,
-        }))?;
+        let found = self.task.evaluate(self.trainer.model(), &self.memory).map_err(|error| match error {
+            Error::Evaluation { value, .. } => {
+                Error::NotFinite { what: "evaluation loss", value, step, lr: self.schedule.at(step - 1) }
+            }
+            other => other,
+        })?;
+        let Some(found) = found else { return Ok(()) };
+        self.out.log(&found.line(step))?;
         if let Some(events) = &mut self.events {
             events.evaluation(step, &found)?;
         }
         progress.evaluated(step, &found);
-        if self.config.eval_every > 0 && self.tally.is_best(step, found.loss) {
-            self.best.keep(&self.product.files(self.trainer.decoder()))?;
+        if self.config.eval_every > 0 && self.tally.is_best(step, found.loss()) {
+            self.best.keep(&self.product.files(self.trainer.model()))?;
         }
         self.tally.evaluation = Some(found);
         Ok(())
@@ -195,7 +186,7 @@ impl Session {
         let Some(last) = self.last.take() else {
             return Err(Error::Setting { key: "steps", what: "0; the least is 1".into() });
         };
-        let product = self.product.files(self.trainer.decoder());
+        let product = self.product.files(self.trainer.model());
         for file in &product {
             self.out.write_by(&file.name, |path| file.write(path))?;
         }
@@ -212,7 +203,8 @@ impl Session {
         })?;
         self.out.write("report.json", &text)?;
         if card::may_replace(&self.config.out.join(card::FILE)) {
-            self.out.write(card::FILE, card::card(&self.config, &report).as_bytes())?;
+            let python = self.task.python_with_adapter(&self.base_name);
+            self.out.write(card::FILE, card::card(&self.config, &report, &T::WORDS, &python).as_bytes())?;
         }
         self.best.finish(self.tally.has_best(), &names)?;
         self.out.finish()?;
@@ -221,13 +213,4 @@ impl Session {
         let product = self.product.noun();
         Ok(Ended::Finished(Box::new(RunSummary { last, median_step_seconds, evaluation, best, product })))
     }
-}
-
-/// The micro-batches of a step.
-pub(super) fn batches(config: &RunConfig, data: &Dataset, order: &mut Order) -> Vec<TokenBatch> {
-    let batch = |_| {
-        let rows = order.micro_batch(config.filling(), data);
-        TokenBatch::new(rows.into_iter().map(|row| &data.examples()[row].row))
-    };
-    (0..config.grad_accum).map(batch).collect()
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::evaluate::Evaluation;
+use crate::evaluation::Evaluation;
 use crate::trainer::StepReport;
 
 /// The best evaluation so far.

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use loract_linalg::MatRef;
 
+use super::windows::WindowScores;
+
 /// Which keys of its sequence a token sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mask {
@@ -35,6 +37,8 @@ pub(crate) struct Layout<'a> {
     pub scale: f32,
     /// Scores s become cap·tanh(s/cap).
     pub softcap: Option<f32>,
+    /// Where every sequence is a window.
+    pub windows: Option<WindowScores<'a>>,
 }
 
 impl Layout<'_> {

@@ -15,6 +15,9 @@ impl TrainArgs {
         macro_rules! first_given {
             ($($key:ident),*) => { TrainArgs { $($key: self.$key.or(file.$key),)*
                 packing: self.packing || file.packing,
+                flip: self.flip || file.flip,
+                random_crop: self.random_crop || file.random_crop,
+                skip_broken: self.skip_broken || file.skip_broken,
                 no_shuffle: self.no_shuffle || file.no_shuffle,
                 rslora: self.rslora || file.rslora,
                 lora_fa: self.lora_fa || file.lora_fa,
@@ -35,6 +38,7 @@ impl TrainArgs {
             chat_template,
             chat_date,
             train_on,
+            image_size,
             grad_accum,
             lr,
             schedule,

@@ -17,13 +17,15 @@ pub struct TrainArgs {
     #[arg(long)]
     pub model: Option<PathBuf>,
     /// File to train on (JSONL, CSV, Parquet), or folder with train.* and valid.*: rows of messages, instruction and output,
-    /// prompt and completion, text, or input_ids (docs/data.md)
+    /// prompt and completion, text, or input_ids (docs/data.md); of an image model a folder with a folder of pictures for each
+    /// class, IDX, or safetensors with pixel_values and labels (docs/images.md)
     #[arg(long)]
     pub data: Option<PathBuf>,
     /// Folder for adapter, metrics, resolved configuration and report
     #[arg(long)]
     pub out: Option<PathBuf>,
-    /// What is trained: lora, full (every weight; leaves a model), head (lm_head alone; leaves a model) [default: lora]
+    /// What is trained: lora, full (every weight; leaves a model), head (lm_head or classifier alone; leaves a model) [default:
+    /// lora]
     #[arg(long)]
     pub fine_tune_type: Option<String>,
     /// Start from this PEFT adapter, with its rank, alpha and targets
@@ -55,6 +57,19 @@ pub struct TrainArgs {
     /// Fill a micro-batch with whole rows up to batch-size × seq-len tokens, instead of with batch-size rows
     #[arg(long)]
     pub packing: bool,
+    /// Of an image model: size of the images that it takes, 384, or 384x288 for height and width; its table of positions is
+    /// resized [default: the model's own]
+    #[arg(long, value_name = "PIXELS")]
+    pub image_size: Option<String>,
+    /// Of an image model: mirror every second picture in training, at random
+    #[arg(long)]
+    pub flip: bool,
+    /// Of an image model: train on a random part of each picture, of 8 to 100 % of its area
+    #[arg(long)]
+    pub random_crop: bool,
+    /// Of an image model: leave broken pictures out, which are looked for before the run, instead of ending at one
+    #[arg(long)]
+    pub skip_broken: bool,
     /// Micro-batches a step [default: 1]
     #[arg(long)]
     pub grad_accum: Option<usize>,

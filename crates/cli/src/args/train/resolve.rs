@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use loract_models::ALL_LINEAR;
-use loract_train::{Error, FineTuneType, RunConfig};
+use loract_train::{Error, FineTuneType, ImageSettings, RunConfig};
 
 use super::TrainArgs;
-use crate::args::rows::{RowArgs, data_files};
+use crate::args::images::ImageArgs;
+use crate::args::rows::{RowArgs, files_of};
 use crate::args::{named, policy, read_bytes, setting};
 
 impl TrainArgs {
@@ -35,9 +36,12 @@ impl TrainArgs {
         let lora_rank = self.lora_rank.unwrap_or(16);
         let rows = RowArgs { chat_template: self.chat_template, chat_date: self.chat_date, train_on: self.train_on };
         let rows = rows.resolve()?;
-        let (data, eval_data) = data_files(&needed("data", self.data)?, self.eval_data)?;
+        let images = ImageArgs { image_size: self.image_size, skip_broken: self.skip_broken }.resolve()?;
+        let images = ImageSettings { flip: self.flip, random_crop: self.random_crop, ..images };
+        let (data, model) = (needed("data", self.data)?, needed("model", self.model)?);
+        let (data, eval_data) = files_of(&model, data, self.eval_data)?;
         let config = RunConfig {
-            model: needed("model", self.model)?,
+            model,
             data,
             out: needed("out", self.out)?,
             fine_tune_type,
@@ -46,6 +50,7 @@ impl TrainArgs {
             batch_size: self.batch_size.unwrap_or(4),
             seq_len: self.seq_len,
             rows,
+            images,
             packing: self.packing,
             grad_accum: self.grad_accum.unwrap_or(1),
             lr: self.lr.unwrap_or(default_lr),

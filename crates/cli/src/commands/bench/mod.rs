@@ -13,7 +13,7 @@ pub use args::BenchArgs;
 
 use anyhow::Result;
 use loract_autograd::Rng;
-use loract_models::{Row, TokenBatch};
+use loract_models::{ImageBatch, Row, TokenBatch, VisionConfig};
 
 use args::Benched;
 
@@ -36,4 +36,12 @@ fn random_rows(rows: usize, tokens: usize, vocabulary: usize) -> TokenBatch {
     let mut row = || Row::all((0..tokens).map(|_| (rng.next_u64() % vocabulary.max(1) as u64) as u32).collect());
     let rows: Vec<Row> = (0..rows).map(|_| row()).collect();
     TokenBatch::new(&rows)
+}
+
+/// Images of normal numbers, of all classes in turn.
+fn random_images(config: &VisionConfig, images: usize) -> Result<ImageBatch, loract_models::Error> {
+    let mut rng = Rng::new(&[0xbe, 0x5f]);
+    let pixels = (0..images * config.pixels()).map(|_| rng.normal()).collect();
+    let labels = (0..images).map(|image| (image % config.labels.len().max(1)) as u32).collect();
+    ImageBatch::new(config, pixels, labels)
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow};
 use loract_autograd::{Memory, Policy, Rng};
 use loract_models::weights::store::StoredAs;
-use loract_models::{Content, Decoder, DecoderConfig, ModelSource, ToWrite, TokenBatch};
+use loract_models::{Content, Decoder, DecoderConfig, Model, ModelSource, ToWrite, TokenBatch};
 use loract_train::{Schedule, ScheduleKind, Trainer};
 
 use super::task::Task;

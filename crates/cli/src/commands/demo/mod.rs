@@ -7,9 +7,9 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use loract_autograd::{Memory, Rng};
-use loract_models::{LoraConfig, Row, TokenBatch};
+use loract_models::{LoraConfig, Model, Row, TokenBatch};
 use loract_train::data::Dataset;
-use loract_train::{Activations, Evaluation, MemoryReport, Schedule, ScheduleKind, Trainer, evaluate};
+use loract_train::{Activations, MemoryReport, Schedule, ScheduleKind, TextEvaluation, Trainer, evaluate};
 use serde_json::json;
 
 use crate::args::{DemoArgs, use_threads};
@@ -30,7 +30,7 @@ fn rows(count: usize, stream: u64) -> Vec<Row> {
 struct Outcome {
     preset: Activations,
     last_loss: f64,
-    after: Evaluation,
+    after: TextEvaluation,
     step_seconds: f64,
     memory: MemoryReport,
 }
@@ -100,7 +100,7 @@ fn fine_tune(preset: Activations, steps: u64, held_out: &Dataset) -> Result<Outc
     Ok(Outcome { preset, last_loss, after, step_seconds: seconds[seconds.len() / 2], memory: largest })
 }
 
-fn table(before: &Evaluation, outcomes: &[Outcome]) -> String {
+fn table(before: &TextEvaluation, outcomes: &[Outcome]) -> String {
     let mut text = String::from(
         "activations  held-out loss  accuracy (before -> after)  step       saved      peak activations\n",
     );

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::args::DataArgs;
 use super::lengths::Lengths;
 use crate::args::{data_file, tell_date};
+use crate::commands::kind::refuse_images;
 use crate::{hub, output};
 
 /// Rows shown, if not said.
@@ -23,7 +24,12 @@ pub fn run(args: &DataArgs) -> Result<()> {
         return Err(Error::Setting { key: "seq-len", what }.into());
     }
     let settings = args.row.clone().resolve()?;
-    let source = ModelSource::open(&hub::local(&args.model)?)?;
+    let model = hub::local(&args.model)?;
+    refuse_images(
+        &model,
+        "its data are pictures, of which `loract train` says how many there are and of which classes",
+    )?;
+    let source = ModelSource::open(&model)?;
     let reader = Reader::new(&source, args.seq_len, &settings)?;
     let data = Dataset::read(&data_file(&args.data, &[Split::Train])?, &reader)?;
     tell_date(&reader, &settings);

@@ -1,17 +1,21 @@
 //! `loract inspect gradients`: the gradients of one micro-batch in a setting against the exact ones, by layer and
 //! projection; or of every preset and rank side by side, with what each takes.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use loract_autograd::{Form, Memory, Policy, Recompute, Rng};
-use loract_models::{Decoder, ModelSource, TokenBatch};
+use loract_models::{Batch, Classifier, Decoder, Model, ModelSource, TokenBatch, VisionSource};
 use loract_train::audit::{Audit, Reference, propagating_error};
 use loract_train::data::{Dataset, Reader};
-use loract_train::{Activations, Error, FineTuneType, Planner, RunConfig, Schedule, ScheduleKind, Trainer};
+use loract_train::{
+    Activations, Error, FineTuneType, FirstImages, Planner, RunConfig, Schedule, ScheduleKind, Trainer, first_images,
+};
 use serde_json::{Value, json};
 
 use super::args::GradientsArgs;
 use super::heat;
-use crate::args::use_threads;
+use crate::args::{settle_data, use_threads};
 use crate::commands::folder::Folder;
 use crate::hub;
 use crate::output::{self, bytes};
@@ -27,14 +31,37 @@ pub fn run(args: GradientsArgs) -> Result<()> {
     Folder::check(args.report.as_deref())?;
     let threads = use_threads(train.threads)?;
     let mut config = train.resolve(threads)?;
-    config.model = hub::local(&config.model)?;
-    let (mut trainer, batch) = open(&config)?;
+    let typed = config.model.clone();
+    config.model = hub::local(&typed)?;
+    settle_data(&typed, &mut config)?;
+    let how = How { frontier: args.frontier, report: args.report, json: args.json };
+    match VisionSource::is_at(&config.model) {
+        true => audit(open_images(&mut config)?, &config, &how),
+        false => audit(open_text(&config)?, &config, &how),
+    }
+}
+
+/// What is asked for.
+struct How {
+    frontier: bool,
+    report: Option<PathBuf>,
+    json: bool,
+}
+
+/// A model with what is trained of it, and one micro-batch.
+struct Opened<M: Model> {
+    trainer: Trainer<M>,
+    /// Of the same: `exact` may not fit, so that it is planned and not run.
+    planner: Planner<M>,
+    batch: M::Batch,
+}
+
+fn audit<M: Model>(opened: Opened<M>, config: &RunConfig, args: &How) -> Result<()> {
+    let Opened { mut trainer, mut planner, batch } = opened;
     let folder = Folder::make(args.report.as_deref())?;
-    output::message(&format!("one micro-batch of {} rows, {} tokens", config.batch_size, batch.tokens()));
+    output::message(&format!("one micro-batch of {} rows, {} tokens", config.batch_size, batch.rows()));
     let batches = [batch];
     let reference = Reference::new(&trainer, &batches)?;
-    // Planned, not run: `exact` may not fit.
-    let mut planner = Planner::new(ModelSource::open(&config.model)?, &config.tuning(), config.adapter.as_deref())?;
     let exact_saved = planner.plan(&Policy::exact(), &batches)?.memory.saved_bytes;
     let contestants = if args.frontier { frontier()? } else { vec![("as given".to_owned(), config.policy())] };
     let mut found = Vec::new();
@@ -76,8 +103,9 @@ pub fn run(args: GradientsArgs) -> Result<()> {
     Ok(())
 }
 
-/// Model with what is trained of it, and the first rows of the data as one micro-batch.
-fn open(config: &RunConfig) -> Result<(Trainer, TokenBatch)> {
+/// With the first rows of the data.
+fn open_text(config: &RunConfig) -> Result<Opened<Decoder>> {
+    config.check_for_text()?;
     let memory = Memory::new();
     let source = ModelSource::open(&config.model)?;
     config.check_ranks(&source.config)?;
@@ -87,9 +115,22 @@ fn open(config: &RunConfig) -> Result<(Trainer, TokenBatch)> {
     let batch = TokenBatch::new(rows.map(|example| &example.row));
     let mut decoder = Decoder::load(&memory, source.config, source.weights)?;
     config.tuning().begin(&memory, &mut decoder, config.adapter.as_deref(), config.seed)?;
+    let planner = Planner::new(ModelSource::open(&config.model)?, &config.tuning(), config.adapter.as_deref())?;
+    Ok(Opened { trainer: trainer(decoder, &memory, config), planner, batch })
+}
+
+/// With the first pictures of the data.
+fn open_images(config: &mut RunConfig) -> Result<Opened<Classifier>> {
+    let memory = Memory::new();
+    let FirstImages { model, planner, batch } = first_images(config, &memory)?;
+    Ok(Opened { trainer: trainer(model, &memory, config), planner, batch })
+}
+
+/// Of a model whose new pairs have a B, if it has new pairs.
+fn trainer<M: Model>(mut model: M, memory: &Memory, config: &RunConfig) -> Trainer<M> {
     if config.adapter.is_none() && config.fine_tune_type == FineTuneType::Lora {
         let mut rng = Rng::new(&[config.seed, 0xc05]);
-        for param in decoder.params_mut().into_iter().filter(|p| p.name().contains("lora_B")) {
+        for param in model.params_mut().into_iter().filter(|p| p.name().contains("lora_B")) {
             let size = param.value().rows() * param.value().cols();
             let numbers: Vec<f32> = (0..size).map(|_| B_DEVIATION * rng.normal()).collect();
             param.value_mut().write(&numbers);
@@ -97,7 +138,7 @@ fn open(config: &RunConfig) -> Result<(Trainer, TokenBatch)> {
         output::message("no --adapter: new pairs, B small and random (at B = 0 every gradient of A would be 0)");
     }
     let schedule = Schedule { kind: ScheduleKind::Constant, lr: 0.0, warmup: 0, steps: 1 };
-    Ok((Trainer::new(decoder, &memory, Policy::exact(), schedule, 0.0, 0.0, config.seed), batch))
+    Trainer::new(model, memory, Policy::exact(), schedule, 0.0, 0.0, config.seed)
 }
 
 /// Every preset; those of the paper at three ranks, with residuals, and against plain quantisation at their sites.

@@ -40,7 +40,10 @@ pub struct Evaluation {
     /// Null in the file where it is beyond any number.
     pub perplexity: Option<f64>,
     pub tokens: u64,
+    pub rows: u64,
     pub accuracy: Option<f64>,
+    /// Of images.
+    pub top5_accuracy: Option<f64>,
 }
 
 /// The best evaluation.

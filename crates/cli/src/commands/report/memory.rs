@@ -17,6 +17,9 @@ const NAME: usize = 22;
 /// A share of bytes that has its own colour: a name, and the colour.
 pub type Group = (&'static str, usize);
 
+/// Some of them only in some models.
+const ALWAYS_EXACT: Group = ("lora_xa, row_stats, loss_grad, clamped, layer_scale, pixels", 9);
+
 /// Sites in the order in which they are stacked, with their colours. What is kept exactly in every setting is one group.
 const SITES: [(&[&str], Group); 12] = [
     (&["norm"], ("norm", 0)),
@@ -29,7 +32,7 @@ const SITES: [(&[&str], Group); 12] = [
     (&["ckpt_attn"], ("ckpt_attn", INK)),
     (&["ckpt_mlp"], ("ckpt_mlp", 10)),
     (&["ckpt_layer"], ("ckpt_layer", 11)),
-    (&["lora_xa", "row_stats", "loss_grad", "clamped"], ("lora_xa, row_stats, loss_grad, clamped", 9)),
+    (&["lora_xa", "row_stats", "loss_grad", "clamped", "layer_scale", "pixels"], ALWAYS_EXACT),
     (&["transient"], ("transient: values on their way, scratch", 8)),
 ];
 
@@ -179,7 +182,9 @@ mod tests {
     fn categories_are_told_by_site_and_form() {
         assert_eq!(site_and_form("saved.norm.hybrid"), Some(("norm", "hybrid")));
         assert_eq!(site_and_form("frozen_weights"), None);
-        assert_eq!(by_site("saved.row_stats.exact").map(|(_, group)| group.1), Some(9));
+        for site in ["lora_xa", "row_stats", "loss_grad", "clamped", "layer_scale", "pixels"] {
+            assert_eq!(by_site(&format!("saved.{site}.exact")).map(|(_, group)| group), Some(ALWAYS_EXACT), "{site}");
+        }
         assert_eq!(
             by_form("saved.norm.hybrid").map(|(_, (name, _))| name),
             Some("low-rank factors and quantised residual")

@@ -135,7 +135,10 @@ fn evaluation(run: &Run) -> Option<Fact> {
     let mut sub = vec![format!("after step {}", last.step)];
     if let Some(told) = run.account.evaluation.as_ref().filter(|told| told.loss == last.loss) {
         sub.extend(told.perplexity.map(|perplexity| format!("perplexity {perplexity:.3}")));
-        sub.push(format!("{} tokens", told.tokens));
+        sub.push(match told.top5_accuracy {
+            Some(top5) => format!("{} images, top-5 {top5:.4}", told.rows),
+            None => format!("{} tokens", told.tokens),
+        });
     }
     sub.extend(last.accuracy.map(|accuracy| format!("accuracy {accuracy:.4}")));
     sub.extend(run.account.best.as_ref().map(|best| format!("best {:.4} after step {}", best.loss, best.step)));

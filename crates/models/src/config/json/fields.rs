@@ -9,6 +9,9 @@ use crate::config::ConfigError;
 pub(crate) struct Fields<'a>(pub(crate) &'a Map<String, Value>);
 
 impl<'a> Fields<'a> {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
     pub(crate) fn has(&self, key: &str) -> bool {
         self.0.contains_key(key)
     }

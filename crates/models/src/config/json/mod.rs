@@ -157,16 +157,20 @@ fn part(rotated: usize, head_dim: usize) -> f64 {
 }
 
 /// Transformers' words for activations (`ACT2FN`); the first of each is what we write.
-const ACTIVATIONS: [(&str, Activation); 6] = [
+const ACTIVATIONS: [(&str, Activation); 7] = [
     ("silu", Activation::Silu),
     ("swish", Activation::Silu),
     ("gelu", Activation::Gelu),
     ("gelu_pytorch_tanh", Activation::GeluTanh),
     ("gelu_new", Activation::GeluTanh),
     ("quick_gelu", Activation::QuickGelu),
+    ("relu", Activation::Relu),
 ];
 
-fn activation(config: &Fields<'_>, (key, default): (&'static str, Activation)) -> Result<Activation, ConfigError> {
+pub(crate) fn activation(
+    config: &Fields<'_>,
+    (key, default): (&'static str, Activation),
+) -> Result<Activation, ConfigError> {
     let Some(found) = config.text(key)? else { return Ok(default) };
     let known = ACTIVATIONS.iter().find(|(name, _)| *name == found);
     known.map(|(_, activation)| *activation).ok_or_else(|| ConfigError::Activation {

@@ -64,6 +64,13 @@ pub struct ImageProcessor {
     normalise: Option<Normalise>,
 }
 
+impl Default for ImageProcessor {
+    /// That of ViT.
+    fn default() -> Self {
+        Self::of_class(Class::Vit)
+    }
+}
+
 impl ImageProcessor {
     /// That of a model's folder: of `image_processor` in `processor_config.json`, or else of `preprocessor_config.json`; nothing
     /// if it has neither.

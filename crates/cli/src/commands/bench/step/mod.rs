@@ -10,12 +10,14 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use loract_autograd::{Memory, Policy, Profile, WarmStart};
-use loract_models::{Decoder, ModelSource, TokenBatch, read_config};
+use loract_models::{
+    Batch, Classifier, ClassifierHead, Decoder, Model, ModelSource, TokenBatch, VisionSource, read_config,
+};
 use loract_train::data::{Dataset, Reader};
 use loract_train::{Activations, Error, RunConfig, Schedule, ScheduleKind, Trainer};
 
 use super::args::StepArgs;
-use super::{load, random_rows};
+use super::{load, random_images, random_rows};
 use crate::args::{TrainArgs, use_threads};
 use crate::{hub, output};
 use products::Products;
@@ -77,8 +79,34 @@ pub fn run(args: StepArgs) -> Result<()> {
         None => contestants.push(Contestant::new("as given", config.policy())),
         Some(presets) => contestants.extend(presets),
     }
-    let (mut trainer, batches, model) = open(&config, random)?;
-    let tokens: usize = batches.iter().map(TokenBatch::tokens).sum();
+    let findings = match VisionSource::is_at(&config.model) {
+        true => measure(open_classifier(&config, random)?, contestants, &config, threads, rounds)?,
+        false => measure(open(&config, random)?, contestants, &config, threads, rounds)?,
+    };
+    match args.json {
+        true => output::line(&report::to_json(&findings).to_string())?,
+        false => output::line(&report::table(&findings))?,
+    }
+    Ok(())
+}
+
+/// A model that is trained on one micro-batch, and its name.
+struct Opened<M: Model> {
+    trainer: Trainer<M>,
+    batches: Vec<M::Batch>,
+    model: String,
+}
+
+/// All contestants in turn.
+fn measure<M: Model>(
+    opened: Opened<M>,
+    mut contestants: Vec<Contestant>,
+    config: &RunConfig,
+    threads: usize,
+    rounds: usize,
+) -> Result<Findings> {
+    let Opened { mut trainer, batches, model } = opened;
+    let tokens: usize = batches.iter().map(Batch::rows).sum();
     output::message(&format!("{model}: {} rows, {tokens} tokens, {rounds} rounds after a warm-up", config.batch_size));
     let mut loss = None;
     let mut products: Option<Products> = None;
@@ -105,7 +133,7 @@ pub fn run(args: StepArgs) -> Result<()> {
             output::message(&format!("round {round} of {rounds} is done"));
         }
     }
-    let findings = Findings {
+    Ok(Findings {
         model,
         rows: config.batch_size,
         tokens,
@@ -115,12 +143,7 @@ pub fn run(args: StepArgs) -> Result<()> {
         contestants,
         products: products.context("no round ran")?,
         limit,
-    };
-    match args.json {
-        true => output::line(&report::to_json(&findings).to_string())?,
-        false => output::line(&report::table(&findings))?,
-    }
-    Ok(())
+    })
 }
 
 /// Turns forget what compression remembers of earlier steps, use no threads beside the pool, and take one micro-batch.
@@ -162,7 +185,7 @@ fn contestants(names: Option<&[String]>, train: &TrainArgs) -> Result<Option<Vec
 }
 
 /// Model with what is trained of it, and one micro-batch. A learning rate of 0 leaves them as they are.
-fn open(config: &RunConfig, random: bool) -> Result<(Trainer, Vec<TokenBatch>, String)> {
+fn open(config: &RunConfig, random: bool) -> Result<Opened<Decoder>> {
     let memory = Memory::new();
     let shape = read_config(&config.model)?;
     config.check_ranks(&shape)?;
@@ -189,6 +212,42 @@ fn open(config: &RunConfig, random: bool) -> Result<(Trainer, Vec<TokenBatch>, S
             .context("this model cannot be made of random weights")?,
     };
     config.tuning().begin(&memory, &mut decoder, config.adapter.as_deref(), config.seed)?;
+    Ok(Opened { trainer: trainer(decoder, &memory, config), batches: vec![batch], model: name })
+}
+
+/// As [`open`], of an image model: random images, and its head trained beside the pairs.
+fn open_classifier(config: &RunConfig, random: bool) -> Result<Opened<Classifier>> {
+    anyhow::ensure!(random, "--data is not taken with an image model here; leave it out for random images");
+    let memory = Memory::new();
+    let (config_of_model, opened) = match VisionSource::open(&config.model) {
+        Err(loract_models::Error::NoWeights { folder }) => {
+            output::message(&format!("{}: no weights there, random ones are taken", folder.display()));
+            (VisionSource::read_config(&config.model)?, None)
+        }
+        other => other.map(|source| (source.config.clone(), Some(source)))?,
+    };
+    let batch = random_images(&config_of_model, config.batch_size)?;
+    let mut model = match opened {
+        Some(source) => {
+            let head = match source.stored_classes() {
+                Some(_) => ClassifierHead::Stored,
+                None => ClassifierHead::New { seed: config.seed },
+            };
+            Classifier::load(&memory, source.config, source.weights, head)?
+        }
+        None => Classifier::random_frozen(&memory, config_of_model, config.seed)
+            .context("this model cannot be made of random weights")?,
+    };
+    let mut config = config.clone();
+    if config.modules_to_save.is_empty() {
+        config.modules_to_save = vec![model.head().to_owned()];
+    }
+    config.tuning().begin(&memory, &mut model, config.adapter.as_deref(), config.seed)?;
+    let name = config.model.display().to_string();
+    Ok(Opened { trainer: trainer(model, &memory, &config), batches: vec![batch], model: name })
+}
+
+fn trainer<M: Model>(model: M, memory: &Memory, config: &RunConfig) -> Trainer<M> {
     let schedule = Schedule { kind: ScheduleKind::Constant, lr: 0.0, warmup: 0, steps: 1 };
-    Ok((Trainer::new(decoder, &memory, Policy::exact(), schedule, 0.0, 0.0, config.seed), vec![batch], name))
+    Trainer::new(model, memory, Policy::exact(), schedule, 0.0, 0.0, config.seed)
 }

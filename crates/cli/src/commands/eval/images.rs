@@ -1,0 +1,110 @@
+//! `loract eval` of an image model: loss, accuracies and confusion of labelled pictures, and logits of any.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Result;
+use loract_autograd::Memory;
+use loract_models::VisionSource;
+use loract_models::weights::store::{self, Numbers, StoredAs, ToStore};
+use loract_train::data::Split;
+use loract_train::data::images::ImageSet;
+use loract_train::{ImageEvaluation, ImageScores, image_logits, open_classifier, write_whole, write_whole_by};
+use serde_json::json;
+
+use super::refuse;
+use crate::args::{EvalArgs, picture_file};
+use crate::output;
+use crate::plot::Map;
+
+/// Evaluates the model in the folder `model`.
+pub fn run(args: &EvalArgs, model: &Path) -> Result<()> {
+    let given = [
+        ("seq-len", args.seq_len.is_some()),
+        ("chat-template", args.rows.chat_template.is_some()),
+        ("chat-date", args.rows.chat_date.is_some()),
+        ("train-on", args.rows.train_on.is_some()),
+    ];
+    refuse(&given, "belongs to text, and this is an image model; leave it out")?;
+    let settings = args.images.clone().resolve()?;
+    let memory = Memory::new();
+    let mut source = VisionSource::open(model)?;
+    if let Some(size) = settings.image_size {
+        source = source.with_image_size(size)?;
+    }
+    let processor = source.processor.clone();
+    let data = picture_file(&args.data, &[Split::Test, Split::Valid])?;
+    let (classifier, _) = open_classifier(&memory, source, args.adapter.as_deref())?;
+    let classes = classifier.config().labels.clone();
+    let set = Arc::new(ImageSet::open(&data, &settings.options(Some(classes.clone())))?);
+    set.fits(&processor)?;
+    tell_left_out(&set);
+    // Logits need no labels; what is labelled in part is a mistake.
+    let none = set.labels().iter().all(Option::is_none);
+    let labels = if none && args.logits.is_some() { None } else { Some(set.all_labels()?) };
+
+    let mut scores = ImageScores::new(classes.clone());
+    let mut kept: Vec<f32> = Vec::new();
+    image_logits(&classifier, &memory, &set, &processor, |part, logits| {
+        if let Some(labels) = &labels {
+            scores.add(&labels[part], logits);
+        }
+        if args.logits.is_some() {
+            kept.extend_from_slice(logits);
+        }
+        Ok(())
+    })?;
+    if let Some(path) = &args.logits {
+        write_logits(path, [set.len(), classes.len()], &kept)?;
+        output::message(&format!("logits of {} images are in {}", set.len(), path.display()));
+    }
+    if labels.is_none() {
+        output::line(&match args.json {
+            true => json!({ "rows": set.len(), "classes": classes }).to_string(),
+            false => format!("images          {} without labels", set.len()),
+        })?;
+        return Ok(());
+    }
+    let found = scores.finish(&set)?;
+    if let Some(path) = &args.confusion {
+        write_whole(path, map(&found).to_svg()?.as_bytes())?;
+        output::message(&format!("which class is taken for which is in {}", path.display()));
+    }
+    tell(&found, args.json)
+}
+
+fn tell(found: &ImageEvaluation, as_json: bool) -> Result<()> {
+    if as_json {
+        output::line(&serde_json::to_string(found)?)?;
+        return Ok(());
+    }
+    output::line(&format!("loss            {:.6}", found.loss))?;
+    output::line(&format!("accuracy        {:.4}", found.accuracy))?;
+    output::line(&format!("top-5 accuracy  {:.4}", found.top5_accuracy))?;
+    output::line(&format!("images          {}", found.rows))?;
+    output::line(&format!("classes         {}", found.classes.len()))?;
+    Ok(())
+}
+
+fn tell_left_out(set: &ImageSet) {
+    if let Some(first) = set.left_out().first() {
+        let (count, name, reason) = (set.left_out().len(), &first.name, &first.reason);
+        output::message(&format!("warning: {count} broken pictures are left out, the first {name}: {reason}"));
+    }
+}
+
+fn write_logits(path: &Path, shape: [usize; 2], logits: &[f32]) -> Result<(), loract_train::Error> {
+    let tensor = ToStore { shape: shape.into(), numbers: Numbers::Floats(logits), stored: StoredAs::F32 };
+    write_whole_by(path, |path| store::write(path, &[("logits".to_owned(), tensor)]))
+}
+
+/// The picture of an evaluation.
+fn map(found: &ImageEvaluation) -> Map {
+    Map {
+        title: format!("{} images, accuracy {:.4}", found.rows, found.accuracy),
+        rows: "class".into(),
+        columns: "taken for".into(),
+        names: found.classes.clone(),
+        counts: found.confusion.clone(),
+    }
+}

@@ -1,0 +1,52 @@
+//! What a run on images begins with, without the run.
+
+use loract_autograd::Memory;
+use loract_models::{Classifier, ImageBatch};
+
+use super::{Images, settle};
+use crate::classes::Classes;
+use crate::config::RunConfig;
+use crate::error::Error;
+use crate::plan::Planner;
+use crate::run::task::Task;
+
+/// The planner of a run on images, whatever pictures there are.
+///
+/// # Errors
+/// Whatever is wrong with the settings, the model or the adapter.
+pub fn plan_images(config: &mut RunConfig) -> Result<Planner<Classifier>, Error> {
+    let source = Images::source(config)?;
+    settle(config, &source)?;
+    let Classes { labels, head, .. } = Classes::before_data(&source, config.adapter.as_deref())?;
+    let shape = source.config.with_labels(labels);
+    let smallest = ImageBatch::planned(&shape, 1);
+    let hollow = Memory::hollow();
+    let model = Classifier::load(&hollow, shape, source.weights, head)?;
+    Planner::of(model, &hollow, &config.tuning(), config.adapter.as_deref(), smallest)
+}
+
+/// What a run on images begins with.
+#[derive(Debug)]
+pub struct FirstImages {
+    /// The model, with what is trained of it.
+    pub model: Classifier,
+    /// Of the same.
+    pub planner: Planner<Classifier>,
+    /// The first pictures, as many as a micro-batch has.
+    pub batch: ImageBatch,
+}
+
+/// Opens what a run on images begins with.
+///
+/// # Errors
+/// Whatever is wrong with the input.
+pub fn first_images(config: &mut RunConfig, memory: &Memory) -> Result<FirstImages, Error> {
+    let source = Images::source(config)?;
+    let (task, _) = Images::open(config, &source, None)?;
+    let mut model = task.load(memory, source)?;
+    let tuning = config.tuning().begin(memory, &mut model, config.adapter.as_deref(), config.seed)?;
+    let hollow = Memory::hollow();
+    let shape = task.load(&hollow, Images::source(config)?)?;
+    let planner = Planner::of(shape, &hollow, &tuning, None, task.smallest())?;
+    Ok(FirstImages { model, planner, batch: task.first(config.batch_size)? })
+}

@@ -1,0 +1,263 @@
+//! Image classifiers on labelled pictures. `ahead.rs` has them decoded while a step computes; `first.rs` is for those who want what a
+//! run begins with and no run.
+
+mod ahead;
+mod first;
+
+pub use first::{FirstImages, first_images, plan_images};
+
+use std::path::Path;
+use std::sync::Arc;
+
+use loract_autograd::{Memory, Rng, Site};
+use loract_models::vision::{ImageProcessor, View};
+use loract_models::{Classifier, ClassifierHead, Companions, ImageBatch, VisionConfig, VisionSource, Weights};
+
+use super::task::{Task, Words};
+use crate::checkpoint::{Checkpoint, Inputs};
+use crate::classes::Classes;
+use crate::config::RunConfig;
+use crate::data::images::{ImageSet, Loader};
+use crate::data::{Filling, Order};
+use crate::error::Error;
+use crate::evaluate_images::evaluate_images;
+use crate::evaluation::Evaluation;
+use crate::tuning::FineTuneType;
+use ahead::Ahead;
+
+/// The file of a model's processor.
+const PROCESSOR: &str = "preprocessor_config.json";
+
+/// Pictures to train on, and to evaluate on.
+#[derive(Debug)]
+pub(super) struct Images {
+    data: Arc<ImageSet>,
+    /// The class of each picture, numbered as the model's.
+    labels: Vec<u32>,
+    eval_data: Option<Arc<ImageSet>>,
+    /// With the classes and the size of images of this run.
+    config: VisionConfig,
+    head: ClassifierHead,
+    processor: ImageProcessor,
+    ahead: Option<Ahead>,
+}
+
+impl Images {
+    fn planned(&self, images: usize) -> ImageBatch {
+        ImageBatch::planned(&self.config, images)
+    }
+
+    /// The first pictures, as they are.
+    fn first(&self, most: usize) -> Result<ImageBatch, Error> {
+        let mut pixels = Vec::new();
+        let count = most.min(self.rows());
+        for row in 0..count {
+            pixels.extend(self.data.pixels(row, &self.processor, View::Whole)?);
+        }
+        Ok(ImageBatch::new(&self.config, pixels, self.labels[..count].to_vec())?)
+    }
+}
+
+/// Checks `config` against the model, and fills in what goes without saying.
+fn settle(config: &mut RunConfig, source: &VisionSource) -> Result<(), Error> {
+    config.check_for_images()?;
+    let stages = &source.config.stages;
+    config.check_ranks_of(|site| {
+        let widths = stages.iter().map(|stage| match site {
+            Site::ActFn | Site::MlpOut => stage.intermediate_size,
+            _ => stage.hidden_size,
+        });
+        widths.max().unwrap_or(0)
+    })
+}
+
+impl Task for Images {
+    type Model = Classifier;
+    type Source = VisionSource;
+
+    const WORDS: Words = Words {
+        largest: "full micro-batches",
+        one: "one image",
+        smaller: "a smaller --image-size",
+        auto_class: "AutoModelForImageClassification",
+        command: ("loract eval", " --data PATH"),
+    };
+
+    fn source(config: &RunConfig) -> Result<VisionSource, Error> {
+        let source = VisionSource::open(&config.model)?;
+        Ok(match config.images.image_size {
+            Some(size) => source.with_image_size(size)?,
+            None => source,
+        })
+    }
+
+    fn base(source: &VisionSource) -> (&str, &Weights) {
+        (&source.name, &source.weights)
+    }
+
+    /// With the processor of this run's images, so that the model takes such wherever it goes.
+    fn companions(&self, config: &RunConfig, source: &VisionSource) -> Result<Companions, Error> {
+        let folder = source.weights.path();
+        let companions = Companions::of_folder(folder)?;
+        if config.images.image_size.is_none() && folder.join(PROCESSOR).is_file() {
+            return Ok(companions);
+        }
+        let text = format!("{:#}\n", serde_json::Value::Object(self.processor.to_json()));
+        Ok(companions.with(PROCESSOR, text.into_bytes()))
+    }
+
+    fn open(
+        config: &mut RunConfig,
+        source: &VisionSource,
+        from: Option<&Checkpoint>,
+    ) -> Result<(Self, Vec<String>), Error> {
+        settle(config, source)?;
+        let data = ImageSet::open(&config.data, &config.images.options(None))?;
+        data.fits(&source.processor)?;
+        let labels = data.all_labels()?;
+        if let Some(augment) = config.images.augment() {
+            // Whether there is anything to crop and flip is told before anything is written.
+            data.pixels(0, &source.processor, View::Random { augment, draws: Rng::new(&[config.seed]) })?;
+        }
+        let adapter = config.fine_tune_type == FineTuneType::Lora;
+        let from = from.map(Checkpoint::folder).or(config.adapter.as_deref()).filter(|_| adapter);
+        let classes = Classes::of(source, from, &data, config.seed)?;
+        let eval_data = config.eval_data.as_ref().map(|path| open_to_evaluate(path, config, source, &classes));
+        let mut notes: Vec<String> = note_of_head(&classes, source, from).into_iter().collect();
+        let eval_data = eval_data.transpose()?;
+        notes.extend(std::iter::once(&data).chain(&eval_data).flat_map(told_of));
+        let task = Self {
+            labels: classes.renumbered(labels),
+            data: Arc::new(data),
+            eval_data: eval_data.map(Arc::new),
+            config: source.config.clone().with_labels(classes.labels),
+            head: classes.head,
+            processor: source.processor.clone(),
+            ahead: None,
+        };
+        Ok((task, notes))
+    }
+
+    fn load(&self, memory: &Memory, source: VisionSource) -> Result<Classifier, Error> {
+        Ok(Classifier::load(memory, self.config.clone(), source.weights, self.head)?)
+    }
+
+    fn inputs(&self, weights: &Weights) -> Result<Inputs, Error> {
+        let eval_data = self.eval_data.as_ref().map(|data| data.fingerprint()).transpose()?;
+        Ok(Inputs::of(weights, self.data.fingerprint()?, eval_data))
+    }
+
+    fn rows(&self) -> usize {
+        self.data.len()
+    }
+
+    fn steps_an_epoch(&self, config: &RunConfig) -> u64 {
+        self.rows().div_ceil(config.batch_size).div_ceil(config.grad_accum) as u64
+    }
+
+    fn batches(&mut self, config: &RunConfig, order: &mut Order) -> Result<Vec<ImageBatch>, Error> {
+        let loader = || Loader::new(Arc::clone(&self.data), self.processor.clone());
+        let ahead = self.ahead.get_or_insert_with(|| Ahead::new(loader(), order.taken(), config));
+        ahead.ask(config, order.clone());
+        let mut batches = Vec::with_capacity(config.grad_accum);
+        for _ in 0..config.grad_accum {
+            let labels = order.take(config.batch_size).into_iter().map(|row| self.labels[row]).collect();
+            batches.push(ImageBatch::new(&self.config, ahead.take()?, labels)?);
+        }
+        ahead.ask(config, order.clone());
+        Ok(batches)
+    }
+
+    fn shapes(&self, config: &RunConfig, _: &mut Order) -> Vec<ImageBatch> {
+        (0..config.grad_accum).map(|_| self.planned(config.batch_size)).collect()
+    }
+
+    fn largest(&self, filling: Filling) -> ImageBatch {
+        let (Filling::Rows(images) | Filling::Tokens(images)) = filling;
+        self.planned(images)
+    }
+
+    fn smallest(&self) -> ImageBatch {
+        self.planned(1)
+    }
+
+    fn beside_tensors(&self, config: &RunConfig, images: usize) -> usize {
+        config.pixel_bytes(self.config.pixels(), images)
+    }
+
+    fn evaluate(&self, model: &Classifier, memory: &Memory) -> Result<Option<Evaluation>, Error> {
+        let data = self.eval_data.as_ref();
+        let found = data.map(|data| evaluate_images(model, memory, data, &self.processor)).transpose()?;
+        Ok(found.map(Evaluation::Images))
+    }
+
+    fn sizes(&self, model: &Classifier) -> String {
+        let c = model.config();
+        let [height, width] = c.image_size;
+        format!(
+            "{}, {} layers, width {}, {} rows an image of {height}x{width}, {} classes",
+            c.model_type.name(),
+            c.layers(),
+            c.stages.last().map_or(0, |stage| stage.hidden_size),
+            c.tokens(),
+            c.labels.len()
+        )
+    }
+
+    fn told(&self) -> String {
+        format!("{} ({} images of {} classes)", self.data.path().display(), self.rows(), self.data.classes().len())
+    }
+
+    fn warnings(&self, _: &RunConfig, _: &Classifier) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn python_with_adapter(&self, base: &str) -> String {
+        format!(
+            "from peft import PeftModel\nfrom transformers import AutoModelForImageClassification\n\
+             model = AutoModelForImageClassification.from_pretrained({}, num_labels={}, ignore_mismatched_sizes=True)\n\
+             model = PeftModel.from_pretrained(model, \"PATH OF THIS FOLDER\")",
+            serde_json::json!(base),
+            self.config.labels.len()
+        )
+    }
+}
+
+/// Pictures of the classes that are trained.
+fn open_to_evaluate(
+    path: &Path,
+    config: &RunConfig,
+    source: &VisionSource,
+    classes: &Classes,
+) -> Result<ImageSet, Error> {
+    let set = ImageSet::open(path, &config.images.options(Some(classes.labels.clone())))?;
+    set.fits(&source.processor)?;
+    set.all_labels()?;
+    Ok(set)
+}
+
+/// That there is a new head, if there is.
+fn note_of_head(classes: &Classes, source: &VisionSource, from: Option<&Path>) -> Option<String> {
+    if classes.head == ClassifierHead::Stored || from.is_some() {
+        return None;
+    }
+    let why = match source.stored_classes() {
+        Some(stored) => format!("the model's is for {stored} classes, which are not those of the data"),
+        None => "the model has none".to_owned(),
+    };
+    Some(format!("a new head for {} classes is trained: {why}", classes.labels.len()))
+}
+
+/// What of a set was not taken.
+fn told_of(set: &ImageSet) -> Vec<String> {
+    let path = set.path().display();
+    let mut told = Vec::new();
+    if let Some(first) = set.left_out().first() {
+        let (count, name, reason) = (set.left_out().len(), &first.name, &first.reason);
+        told.push(format!("warning: {count} broken pictures of {path} are left out, the first {name}: {reason}"));
+    }
+    if set.other_files() > 0 {
+        told.push(format!("{} files of {path} are no pictures by their names and were passed over", set.other_files()));
+    }
+    told
+}
