@@ -138,7 +138,7 @@ class Loract:
     def refuses(self, setting):
         """What is wrong with a setting, or None; asked without a model, so that nothing is run."""
         asked = subprocess.run([self.path, "train", *setting.flags], capture_output=True, text=True, errors="replace")
-        return None if "--model" in asked.stderr else asked.stderr.strip().removeprefix("error: ")
+        return None if "missing: give --" in asked.stderr else asked.stderr.strip().removeprefix("error: ")
 
 
 def flat(flags):

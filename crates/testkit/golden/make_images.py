@@ -12,6 +12,7 @@ script, in images/:
   camera.png        a part of scikit-image's data/camera.png, grey
   alpha.png, palette.png, tiny.png, grey-alpha.png   made of those
   jpeg-*.jpg        the kinds of JPEG, made of hopper.jpg
+  *.parquet         rows of them as the `datasets` library writes them (its layout, written by pyarrow), or nearly so
   cases.json        NAME, picture, model channels, the files of the model's folder, and what Transformers saves of them
   golden.safetensors   NAME: u8, what comes out before it is rescaled and normalised; every so manieth number of it
                        NAME.f32: the numbers as they come out, every so manieth
@@ -27,6 +28,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 from safetensors.numpy import save_file
 from transformers import AutoImageProcessor
@@ -74,6 +77,31 @@ def pictures(sources):
     turned = Image.Exif()
     turned[0x0112] = 6
     face.crop((0, 0, 33, 17)).save(HERE / "jpeg-turned.jpg", quality=75, exif=turned)
+
+
+def tables():
+    """Row N is the N-th of these files, with its label."""
+    files = ["tiny.png", "jpeg-grey.jpg", "tiny.png", "jpeg-444.jpg", "jpeg-turned.jpg", "tiny.png", "jpeg-grey.jpg"]
+    labels = [2, 0, 1, 2, -1, 0, 0]
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    rows = [{"bytes": (HERE / file).read_bytes(), "path": file} for file in files]
+    features = {"image": {"_type": "Image"}, "label": {"names": ["cat", "dog", "owl"], "_type": "ClassLabel"}}
+
+    def write(name, rows, labels, features=None, columns=("image", "label"), label=pa.int64(), **how):
+        schema = pa.schema([(columns[0], image), (columns[1], label)])
+        if features:
+            schema = schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+        table = pa.table([pa.array(rows, image), pa.array(labels, label)], schema=schema)
+        pq.write_table(table, HERE / f"{name}.parquet", row_group_size=3, data_page_size=1024, **how)
+
+    write("datasets", rows, labels, features)
+    write("zstd", rows, labels, {"img": features["image"], "fine": features["label"]}, ("img", "fine"), compression="zstd",
+          use_dictionary=False, data_page_version="2.0")
+    write("plain", rows, [None if label == -1 else label for label in labels], label=pa.int32(), compression="none")
+    write("bad-label", rows[:3], [0, 1, 3], features)
+    write("bad-picture", rows[:2] + [{"bytes": None, "path": "elsewhere.png"}], labels[:3], features)
+    write("bad-type", rows[:1], [0.0], label=pa.float64())
+    write("bad-columns", rows[:1], labels[:1], columns=("photo", "label"))
 
 
 def processor(kind, **keys):
@@ -147,10 +175,11 @@ def main(sources):
         if path.name != "SOURCES.md":
             path.unlink()
     pictures(sources)
+    tables()
     golden, listed = {}, []
     for path in sorted(HERE.iterdir()):
-        image = Image.open(path)
         if path.name.startswith("jpeg-") or path.name in ["palette.png", "grey-alpha.png"]:
+            image = Image.open(path)
             mode = "RGBA" if "transparency" in image.info else "RGB" if image.mode == "CMYK" else image.mode
             golden[f"decoded.{path.name}"] = np.asarray(image.convert(mode))
     golden["decoded.hopper.jpg"] = thinned(np.asarray(Image.open(HERE / "hopper.jpg")), HOPPER)

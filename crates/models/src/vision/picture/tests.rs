@@ -82,6 +82,23 @@ fn damaged_files_are_errors() {
         refused += usize::from(Picture::decode(&bytes).is_err());
     }
     assert!(refused > png.len() / 2, "{refused} of {}", png.len());
+    for kind in ["420", "progressive", "restart", "grey", "cmyk"] {
+        let path = loract_testkit::golden::folder("images").join(format!("jpeg-{kind}.jpg"));
+        let jpeg = std::fs::read(path).expect("a picture");
+        assert!(Picture::decode(&jpeg).is_ok());
+        for end in 0..jpeg.len() - 8 {
+            assert!(Picture::decode(&jpeg[..end]).is_err(), "{kind}: {end} bytes were enough");
+        }
+        let mut refused = 0;
+        for at in 0..jpeg.len() {
+            for flip in [1, 0x10, 0xff] {
+                let mut bytes = jpeg.clone();
+                bytes[at] ^= flip;
+                refused += usize::from(Picture::decode(&bytes).is_err());
+            }
+        }
+        assert!(refused > jpeg.len() / 10, "{kind}: {refused} of {}", 3 * jpeg.len());
+    }
 }
 
 #[test]

@@ -32,7 +32,8 @@ pub(super) fn classes(path: &Path, folders: Vec<PathBuf>) -> Result<Read, Error>
         match files.add(&folder)? {
             0 => empty.push(name.clone()),
             count => {
-                let label = u32::try_from(names.len()).map_err(|_| wrong("more classes than can be numbered".into()))?;
+                let label =
+                    u32::try_from(names.len()).map_err(|_| wrong("more classes than can be numbered".into()))?;
                 labels.extend(std::iter::repeat_n(Some(label), count));
             }
         }

@@ -53,7 +53,9 @@ pub(super) fn open(path: &Path) -> Result<Found, Error> {
     let mut images = Stream::open(path)?;
     let [count, height, width] = images.header(MAGIC_IMAGES, "of pictures")?;
     if [height, width].iter().any(|edge| !(1..=LONGEST_EDGE).contains(edge)) {
-        return Err(images.wrong(format!("it says that pictures are {width}x{height} pixels, expected 1 to {LONGEST_EDGE}")));
+        return Err(
+            images.wrong(format!("it says that pictures are {width}x{height} pixels, expected 1 to {LONGEST_EDGE}"))
+        );
     }
     let bytes = images.rest(count, height * width, "pictures")?;
     let labels = match labels_beside(path) {
@@ -63,7 +65,8 @@ pub(super) fn open(path: &Path) -> Result<Found, Error> {
             let [labelled] = stream.header(MAGIC_LABELS, "of labels")?;
             if labelled != count {
                 let pictures = path.display();
-                return Err(stream.wrong(format!("it holds {labelled} labels, and {pictures} {count} pictures; fetch both again")));
+                return Err(stream
+                    .wrong(format!("it holds {labelled} labels, and {pictures} {count} pictures; fetch both again")));
             }
             let labels = stream.rest(count, 1, "labels")?;
             Labels::Numbered(labels.into_iter().map(|label| Some(label.into())).collect())
@@ -104,7 +107,9 @@ impl Stream {
     fn number(&mut self) -> Result<u32, Error> {
         let mut bytes = [0; 4];
         let read = self.bytes.read_exact(&mut bytes);
-        read.map_err(|reason| self.wrong(format!("it ends within its header, or is damaged ({reason}); fetch it again")))?;
+        read.map_err(|reason| {
+            self.wrong(format!("it ends within its header, or is damaged ({reason}); fetch it again"))
+        })?;
         Ok(u32::from_be_bytes(bytes))
     }
 
@@ -116,7 +121,8 @@ impl Stream {
         let mut sizes = [0; N];
         for size in &mut sizes {
             let number = self.number()?;
-            *size = usize::try_from(number).map_err(|_| self.wrong(format!("{number} is beyond this machine's sizes")))?;
+            *size =
+                usize::try_from(number).map_err(|_| self.wrong(format!("{number} is beyond this machine's sizes")))?;
         }
         Ok(sizes)
     }

@@ -183,14 +183,17 @@ impl ImageSet {
     /// [`Error::Data`] if a picture has none: there is nothing to train towards.
     pub fn all_labels(&self) -> Result<Vec<u32>, Error> {
         let label = |(index, label): (usize, &Option<u32>)| {
-            label.ok_or_else(|| self.wrong(format!("{} has no label; {}", self.name(index), self.source.how_to_label())))
+            label
+                .ok_or_else(|| self.wrong(format!("{} has no label; {}", self.name(index), self.source.how_to_label())))
         };
         self.labels.iter().enumerate().map(label).collect()
     }
 
     /// What messages call picture `index`: its file, or the file and the record, counted from 1.
     pub fn name(&self, index: usize) -> String {
-        self.places.get(index).map_or_else(|| format!("{} picture {}", self.path.display(), index + 1), |&place| self.source.name(place))
+        self.places
+            .get(index)
+            .map_or_else(|| format!("{} picture {}", self.path.display(), index + 1), |&place| self.source.name(place))
     }
 
     /// Whether the numbers that it gives are those that the model takes: known beforehand of `pixel_values` alone, as other
@@ -225,7 +228,8 @@ impl ImageSet {
         if let Source::Tensors(tensors) = &self.source {
             self.fits(processor)?;
             if view != View::Whole {
-                return Err(self.wrong("pixel_values are taken as they are; leave out crops and flips, or give pictures".into()));
+                return Err(self
+                    .wrong("pixel_values are taken as they are; leave out crops and flips, or give pictures".into()));
             }
             return tensors.pixels(place);
         }
@@ -316,9 +320,9 @@ fn numbered(
                     some(classes)
                 ))),
                 (Some(classes), _) => Ok((classes.to_vec(), labels)),
-                (None, Some(largest)) if largest >= MOST_CLASSES => {
-                    Err(wrong(format!("its largest label is {largest}, and more than {MOST_CLASSES} classes are not believed")))
-                }
+                (None, Some(largest)) if largest >= MOST_CLASSES => Err(wrong(format!(
+                    "its largest label is {largest}, and more than {MOST_CLASSES} classes are not believed"
+                ))),
                 (None, largest) => {
                     let names = largest.map(|largest| (0..=largest).map(|class| class.to_string()).collect());
                     Ok((names.unwrap_or_default(), labels))

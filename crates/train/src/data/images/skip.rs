@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use loract_models::vision::PictureError;
+#[cfg(feature = "parquet")]
+use loract_models::vision::PictureFormat;
 
 use super::{ImageSet, LeftOut, Source};
 use crate::error::Error;
@@ -11,9 +13,14 @@ use crate::error::Error;
 impl ImageSet {
     /// That every file begins as a picture: pages of errors saved under the name of a picture, and empty files, are found now.
     pub(super) fn look_at_formats(&self) -> Result<(), Error> {
-        let Source::Files(files) = &self.source else { return Ok(()) };
-        for place in 0..files.len() {
-            if let Err(reason) = files.format(place)? {
+        for place in 0..self.source.len() {
+            let format = match &self.source {
+                Source::Files(files) => files.format(place)?,
+                #[cfg(feature = "parquet")]
+                Source::Parquet(rows) => PictureFormat::of(rows.bytes(place)),
+                Source::Idx(_) | Source::Tensors(_) => return Ok(()),
+            };
+            if let Err(reason) = format {
                 return Err(Error::Picture { name: self.source.name(place), reason });
             }
         }

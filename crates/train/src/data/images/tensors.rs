@@ -32,26 +32,39 @@ pub(super) fn open(path: &Path) -> Result<Found, Error> {
     let wrong = |what: String| Error::Data { path: path.to_path_buf(), what };
     let failed = |reason| Error::Read { path: path.to_path_buf(), reason };
     let mut file = File::open(path).map_err(failed)?;
-    let (start, metadata) = header(&mut file).map_err(|e| wrong(format!("not a safetensors file: {e}; write it again")))?;
+    let (start, metadata) =
+        header(&mut file).map_err(|e| wrong(format!("not a safetensors file: {e}; write it again")))?;
     let bytes = file.metadata().map_err(failed)?.len();
     let end = metadata.tensors().values().map(|info| info.data_offsets.1 as u64).max().unwrap_or(0);
     if start.checked_add(end) != Some(bytes) {
-        return Err(wrong(format!("it is {bytes} bytes long, and its header says {}; write it again", start.saturating_add(end))));
+        return Err(wrong(format!(
+            "it is {bytes} bytes long, and its header says {}; write it again",
+            start.saturating_add(end)
+        )));
     }
     let Some(pixels) = metadata.info(PIXELS) else {
         let mut names = metadata.offset_keys();
         names.sort();
-        return Err(wrong(format!("it has no tensor {PIXELS} (N, channels, height, width); it has {}", super::some(&names))));
+        return Err(wrong(format!(
+            "it has no tensor {PIXELS} (N, channels, height, width); it has {}",
+            super::some(&names)
+        )));
     };
     let (count, shape) = match pixels.shape[..] {
         [count, channels, height, width] if count * channels * height * width > 0 => (count, [channels, height, width]),
         _ => {
-            let what = format!("{PIXELS} are of shape {:?}, expected (N, channels, height, width), none of them 0", pixels.shape);
+            let what = format!(
+                "{PIXELS} are of shape {:?}, expected (N, channels, height, width), none of them 0",
+                pixels.shape
+            );
             return Err(wrong(what));
         }
     };
     if pixels.dtype != Dtype::F32 {
-        return Err(wrong(format!("{PIXELS} are {:?}, expected F32, normalised as the model takes them", pixels.dtype)));
+        return Err(wrong(format!(
+            "{PIXELS} are {:?}, expected F32, normalised as the model takes them",
+            pixels.dtype
+        )));
     }
     let labels = match metadata.info(LABELS) {
         None => Labels::None,
@@ -84,13 +97,22 @@ fn header(file: &mut File) -> Result<(u64, Metadata), String> {
     Ok((8 + size, metadata))
 }
 
-fn labels(file: &mut File, start: u64, info: &TensorInfo, count: usize, path: &Path) -> Result<Vec<Option<u32>>, Error> {
+fn labels(
+    file: &mut File,
+    start: u64,
+    info: &TensorInfo,
+    count: usize,
+    path: &Path,
+) -> Result<Vec<Option<u32>>, Error> {
     let wrong = |what: String| Error::Data { path: path.to_path_buf(), what };
     if info.dtype != Dtype::I64 {
         return Err(wrong(format!("{LABELS} are {:?}, expected I64", info.dtype)));
     }
     if info.shape != [count] {
-        return Err(wrong(format!("{LABELS} are of shape {:?}, and there are {count} pictures; expected ({count})", info.shape)));
+        return Err(wrong(format!(
+            "{LABELS} are of shape {:?}, and there are {count} pictures; expected ({count})",
+            info.shape
+        )));
     }
     let bytes = read(file, start + info.data_offsets.0 as u64, 8 * count);
     let bytes = bytes.map_err(|reason| Error::Read { path: path.to_path_buf(), reason })?;

@@ -11,6 +11,7 @@
 //! does not have a field that others have.
 
 mod caught;
+pub(super) mod images;
 mod leaf;
 mod pages;
 mod shape;
