@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use loract_autograd::{Form, Recompute, Site, WarmStart};
 use loract_train::audit::Audit;
 use loract_train::data::RowSettings;
-use loract_train::{Ended, Evaluation, FineTuneType, Progress, Run, RunConfig, ScheduleKind, StepReport};
+use loract_train::{Ended, Evaluation, FineTuneType, ImageSettings, Progress, Run, RunConfig, ScheduleKind, StepReport};
 use serde_json::Value;
 
 use crate::seeds::{safetensors, tiny_config, tiny_tensors};
@@ -89,6 +89,7 @@ fn settings(how: u8) -> RunConfig {
         batch_size: 2,
         seq_len: on(2).then_some(8),
         rows: RowSettings::default(),
+        images: ImageSettings::default(),
         packing: on(2),
         grad_accum: 1,
         lr: 1e-2,

@@ -66,6 +66,7 @@ fn pictures_are_learned_with_a_new_head_whose_classes_are_kept() -> Anyhow {
     assert_eq!(report["evaluation"]["confusion"], serde_json::json!([[3, 0], [0, 3]]));
     let card = place.text("out/README.md")?;
     assert!(card.contains("AutoModelForImageClassification") && card.contains("num_labels=2"), "{card}");
+    assert!(card.contains("pipeline_tag: image-classification\n"), "{card}");
     let config = place.json("out/adapter_config.json")?;
     assert_eq!((&config["task_type"], &config["modules_to_save"]), (&Value::Null, &serde_json::json!(["classifier"])));
 

@@ -31,8 +31,9 @@ pub(super) fn card(config: &RunConfig, report: &Value, words: &Words, with_adapt
         FineTuneType::Head => ("transformers", "Model with a tuned head from"),
     };
     let mut text = format!(
-        "---\nbase_model: {}\nlibrary_name: {library}\ntags:\n- loract\n{}---\n\n# {}\n\n{what} `{base}`, trained with loract {}.\n\n",
+        "---\nbase_model: {}\nlibrary_name: {library}\n{}tags:\n- loract\n{}---\n\n# {}\n\n{what} `{base}`, trained with loract {}.\n\n",
         json!(base),
+        words.tag.map_or_else(String::new, |tag| format!("pipeline_tag: {tag}\n")),
         if adapter { "- lora\n" } else { "" },
         config.out.file_name().map_or_else(|| "Model".into(), |name| name.to_string_lossy()),
         env!("CARGO_PKG_VERSION"),

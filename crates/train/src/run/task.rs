@@ -97,6 +97,8 @@ pub(super) struct Words {
     pub(super) smaller: &'static str,
     /// The class of Transformers that opens the model.
     pub(super) auto_class: &'static str,
+    /// What the Hugging Face hub calls its task (`pipeline_tag`), if the card says it.
+    pub(super) tag: Option<&'static str>,
     /// Our command that uses the model, and what it needs beside it.
     pub(super) command: (&'static str, &'static str),
 }

@@ -41,6 +41,7 @@ impl Task for Text {
         one: "one row",
         smaller: "a smaller --seq-len",
         auto_class: "AutoModelForCausalLM",
+        tag: None,
         command: ("loract chat", ""),
     };
 

@@ -1,8 +1,9 @@
 //! Image classifiers on labelled pictures. `ahead.rs` has them decoded while a step computes; `first.rs` is for those who want what a
-//! run begins with and no run.
+//! run begins with and no run; `told.rs` has the words for users.
 
 mod ahead;
 mod first;
+mod told;
 
 pub use first::{FirstImages, first_images, look_at_images, plan_images};
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use loract_autograd::{Memory, Rng, Site};
 use loract_models::vision::{ImageProcessor, View};
 use loract_models::{Classifier, ClassifierHead, Companions, ImageBatch, VisionConfig, VisionSource, Weights};
+use serde_json::Value;
 
 use super::task::{Task, Words};
 use crate::checkpoint::{Checkpoint, Inputs};
@@ -38,6 +40,8 @@ pub(super) struct Images {
     /// With the classes and the size of images of this run.
     config: VisionConfig,
     head: ClassifierHead,
+    /// The class of Transformers, where `Auto` would take another.
+    class: Option<String>,
     processor: ImageProcessor,
     ahead: Option<Ahead>,
 }
@@ -80,6 +84,7 @@ impl Task for Images {
         one: "one image",
         smaller: "a smaller --image-size",
         auto_class: "AutoModelForImageClassification",
+        tag: Some("image-classification"),
         command: ("loract eval", " --data PATH"),
     };
 
@@ -102,7 +107,7 @@ impl Task for Images {
         if config.images.image_size.is_none() && folder.join(PROCESSOR).is_file() {
             return Ok(companions);
         }
-        let text = format!("{:#}\n", serde_json::Value::Object(self.processor.to_json()));
+        let text = format!("{:#}\n", Value::Object(self.processor.to_json()));
         Ok(companions.with(PROCESSOR, text.into_bytes()))
     }
 
@@ -123,15 +128,16 @@ impl Task for Images {
         let from = from.map(Checkpoint::folder).or(config.adapter.as_deref()).filter(|_| adapter);
         let classes = Classes::of(source, from, &data, config.seed)?;
         let eval_data = config.eval_data.as_ref().map(|path| open_to_evaluate(path, config, source, &classes));
-        let mut notes: Vec<String> = note_of_head(&classes, source, from).into_iter().collect();
+        let mut notes: Vec<String> = told::new_head(&classes, source, from).into_iter().collect();
         let eval_data = eval_data.transpose()?;
-        notes.extend(std::iter::once(&data).chain(&eval_data).flat_map(told_of));
+        notes.extend(std::iter::once(&data).chain(&eval_data).flat_map(told::left_out));
         let task = Self {
             labels: classes.renumbered(labels),
             data: Arc::new(data),
             eval_data: eval_data.map(Arc::new),
             config: source.config.clone().with_labels(classes.labels),
             head: classes.head,
+            class: told::class_to_name(source),
             processor: source.processor.clone(),
             ahead: None,
         };
@@ -213,13 +219,8 @@ impl Task for Images {
     }
 
     fn python_with_adapter(&self, base: &str) -> String {
-        format!(
-            "from peft import PeftModel\nfrom transformers import AutoModelForImageClassification\n\
-             model = AutoModelForImageClassification.from_pretrained({}, num_labels={}, ignore_mismatched_sizes=True)\n\
-             model = PeftModel.from_pretrained(model, \"PATH OF THIS FOLDER\")",
-            serde_json::json!(base),
-            self.config.labels.len()
-        )
+        let class = self.class.as_deref().unwrap_or(Self::WORDS.auto_class);
+        told::python(class, base, self.config.labels.len())
     }
 }
 
@@ -234,30 +235,4 @@ fn open_to_evaluate(
     set.fits(&source.processor)?;
     set.all_labels()?;
     Ok(set)
-}
-
-/// That there is a new head, if there is.
-fn note_of_head(classes: &Classes, source: &VisionSource, from: Option<&Path>) -> Option<String> {
-    if classes.head == ClassifierHead::Stored || from.is_some() {
-        return None;
-    }
-    let why = match source.stored_classes() {
-        Some(stored) => format!("the model's is for {stored} classes, which are not those of the data"),
-        None => "the model has none".to_owned(),
-    };
-    Some(format!("a new head for {} classes is trained: {why}", classes.labels.len()))
-}
-
-/// What of a set was not taken.
-fn told_of(set: &ImageSet) -> Vec<String> {
-    let path = set.path().display();
-    let mut told = Vec::new();
-    if let Some(first) = set.left_out().first() {
-        let (count, name, reason) = (set.left_out().len(), &first.name, &first.reason);
-        told.push(format!("warning: {count} broken pictures of {path} are left out, the first {name}: {reason}"));
-    }
-    if set.other_files() > 0 {
-        told.push(format!("{} files of {path} are no pictures by their names and were passed over", set.other_files()));
-    }
-    told
 }
