@@ -36,6 +36,19 @@ fn what_is_written_is_read() -> Result<(), PictureError> {
 }
 
 #[test]
+fn of_16_bits_the_upper_8_are_taken() -> Result<(), PictureError> {
+    let mut bytes = Vec::new();
+    let mut encoder = ::png::Encoder::new(&mut bytes, 2, 1);
+    encoder.set_color(::png::ColorType::Grayscale);
+    encoder.set_depth(::png::BitDepth::Sixteen);
+    let mut writer = encoder.write_header().expect("a header");
+    writer.write_image_data(&[7, 255, 200, 0]).expect("pixels");
+    writer.finish().expect("an end");
+    assert_eq!(Picture::decode(&bytes)?, Picture::new(1, 2, Channels::Grey, vec![7, 200])?);
+    Ok(())
+}
+
+#[test]
 fn other_files_are_told_by_what_they_look_like() {
     for (bytes, says) in [
         (&b""[..], "an empty file; read: PNG and JPEG"),

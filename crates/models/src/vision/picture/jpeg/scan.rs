@@ -2,8 +2,9 @@
 
 use super::super::PictureError;
 use super::bits::Bits;
+use super::headers::{Coding, Frame, Scan};
 use super::huffman::Huffman;
-use super::markers::{Coding, Frame, Scan, Tables};
+use super::markers::Tables;
 use super::{ZIGZAG, damaged};
 
 /// Adds what a scan says to the frame's coefficients; how many of `bytes` it took.
