@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use loract_fuzz::{checkpoint, seeds};
+use loract_fuzz::{checkpoint, picture, seeds};
 
 fn main() -> std::io::Result<()> {
     let corpus = std::env::args().nth(1).unwrap_or_else(|| "corpus".to_owned());
@@ -11,6 +11,7 @@ fn main() -> std::io::Result<()> {
         ("gguf", seeds::for_gguf()),
         ("data", seeds::for_data()),
         ("checkpoint", checkpoint::seeds()),
+        ("picture", picture::seeds()?),
     ] {
         let folder = Path::new(&corpus).join(target);
         std::fs::create_dir_all(&folder)?;

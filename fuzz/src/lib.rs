@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod model;
+pub mod picture;
 pub mod rows;
 pub mod seeds;
 

@@ -9,6 +9,9 @@ use super::{Channels, Picture, PictureError, believed};
 /// Bytes that chunks beside the pixels may take.
 const MOST_OTHER_BYTES: usize = 64 << 20;
 
+/// One byte of a compressed stream stands for no more than this: a header that lies gets no room.
+const MOST_DEFLATED: usize = 1032;
+
 pub(super) fn size(bytes: &[u8]) -> Result<[usize; 2], PictureError> {
     let mut decoder = decoder(bytes);
     let header = decoder.read_header_info().map_err(damaged)?;
@@ -18,6 +21,10 @@ pub(super) fn size(bytes: &[u8]) -> Result<[usize; 2], PictureError> {
 pub(super) fn decode(bytes: &[u8]) -> Result<Picture, PictureError> {
     let [height, width] = size(bytes)?;
     let mut reader = decoder(bytes).read_info().map_err(damaged)?;
+    let row = (width * reader.info().bits_per_pixel()).div_ceil(8);
+    if row * height / MOST_DEFLATED > bytes.len() {
+        return Err(PictureError::Damaged { what: "its pixels end early".into() });
+    }
     let mut pixels = vec![0; buffer_size(&reader)?];
     let frame = reader.next_frame(&mut pixels).map_err(damaged)?;
     let channels = match frame.color_type {

@@ -36,6 +36,19 @@ fn what_is_written_is_read() -> Result<(), PictureError> {
 }
 
 #[test]
+fn of_16_bits_the_upper_8_are_taken() -> Result<(), PictureError> {
+    let mut bytes = Vec::new();
+    let mut encoder = ::png::Encoder::new(&mut bytes, 2, 1);
+    encoder.set_color(::png::ColorType::Grayscale);
+    encoder.set_depth(::png::BitDepth::Sixteen);
+    let mut writer = encoder.write_header().expect("a header");
+    writer.write_image_data(&[7, 255, 200, 0]).expect("pixels");
+    writer.finish().expect("an end");
+    assert_eq!(Picture::decode(&bytes)?, Picture::new(1, 2, Channels::Grey, vec![7, 200])?);
+    Ok(())
+}
+
+#[test]
 fn other_files_are_told_by_what_they_look_like() {
     for (bytes, says) in [
         (&b""[..], "an empty file; read: PNG and JPEG"),
@@ -53,13 +66,29 @@ fn other_files_are_told_by_what_they_look_like() {
 
 #[test]
 fn a_header_that_claims_too_much_is_not_believed() {
-    let mut bytes = png_of(&grey(7, 5));
-    // Width and height follow the name of the first chunk; its checksum follows them.
-    bytes[16..24].copy_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0]);
-    let sum = crc(&bytes[12..29]);
-    bytes[29..33].copy_from_slice(&sum.to_be_bytes());
-    let told = Picture::decode(&bytes).expect_err("4 billion pixels").to_string();
-    assert_eq!(told, "its header says 65536x65536 pixels, and more than 178956970 are not believed");
+    let told = |bytes: &[u8]| Picture::decode(bytes).expect_err("more pixels than there are").to_string();
+    let claiming = |size: u32| {
+        let mut bytes = png_of(&grey(7, 5));
+        // Width and height follow the name of the first chunk; its checksum follows them.
+        bytes[16..20].copy_from_slice(&size.to_be_bytes());
+        bytes[20..24].copy_from_slice(&size.to_be_bytes());
+        let sum = crc(&bytes[12..29]);
+        bytes[29..33].copy_from_slice(&sum.to_be_bytes());
+        bytes
+    };
+    assert_eq!(told(&claiming(65_536)), "its header says 65536x65536 pixels, and more than 178956970 are not believed");
+    assert_eq!(told(&claiming(13_000)), "damaged: its pixels end early");
+    let path = loract_testkit::golden::folder("images").join("jpeg-grey.jpg");
+    let jpeg = std::fs::read(path).expect("a picture");
+    let header = jpeg.windows(2).position(|pair| pair == [0xff, 0xc0]).expect("a header");
+    let claiming = |size: u16| {
+        let mut bytes = jpeg.clone();
+        bytes[header + 5..header + 7].copy_from_slice(&size.to_be_bytes());
+        bytes[header + 7..header + 9].copy_from_slice(&size.to_be_bytes());
+        bytes
+    };
+    assert_eq!(told(&claiming(65_535)), "its header says 65535x65535 pixels, and more than 178956970 are not believed");
+    assert_eq!(told(&claiming(13_000)), "damaged: its pixels end early");
 }
 
 fn crc(bytes: &[u8]) -> u32 {

@@ -20,9 +20,11 @@ mod find;
 mod fingerprint;
 mod idx;
 mod loader;
+mod numbering;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod skip;
+mod source;
 mod tensors;
 
 pub use find::{picture_files, pictures_of};
@@ -30,12 +32,13 @@ pub use loader::Loader;
 
 use std::path::{Path, PathBuf};
 
-use loract_models::vision::{ImageProcessor, Picture, PictureError, View};
+#[cfg(doc)]
+use loract_models::vision::Picture;
+use loract_models::vision::{ImageProcessor, PictureError, View};
 
-use self::files::Files;
 use self::find::Kind;
-use self::idx::Idx;
-use self::tensors::Tensors;
+use self::numbering::{Labels, numbered};
+use self::source::Source;
 use crate::error::Error;
 
 /// What becomes of pictures that cannot be decoded.
@@ -67,30 +70,10 @@ pub struct LeftOut {
     pub reason: PictureError,
 }
 
-/// Where pictures come from, all those that are there.
-#[derive(Debug)]
-enum Source {
-    Files(Files),
-    Idx(Idx),
-    Tensors(Tensors),
-    #[cfg(feature = "parquet")]
-    Parquet(parquet::Rows),
-}
-
 /// What is read of a source: its pictures, and what they are called.
 struct Read {
     source: Source,
     labels: Labels,
-}
-
-/// Labels as a source has them.
-enum Labels {
-    /// None at all.
-    None,
-    /// By the names of classes, each of which is told by its place in the list.
-    Named { names: Vec<String>, labels: Vec<Option<u32>> },
-    /// By numbers alone.
-    Numbered(Vec<Option<u32>>),
 }
 
 /// Pictures with their labels.
@@ -242,98 +225,6 @@ impl ImageSet {
     }
 }
 
-impl Source {
-    fn len(&self) -> usize {
-        match self {
-            Source::Files(files) => files.len(),
-            Source::Idx(idx) => idx.count,
-            Source::Tensors(tensors) => tensors.count,
-            #[cfg(feature = "parquet")]
-            Source::Parquet(rows) => rows.len(),
-        }
-    }
-
-    fn name(&self, place: usize) -> String {
-        match self {
-            Source::Files(files) => files.path(place).display().to_string(),
-            Source::Idx(idx) => format!("{} picture {}", idx.path.display(), place + 1),
-            Source::Tensors(tensors) => format!("{} picture {}", tensors.path.display(), place + 1),
-            #[cfg(feature = "parquet")]
-            Source::Parquet(rows) => rows.name(place),
-        }
-    }
-
-    /// The picture, or what is wrong with it; an error if it cannot be read at all. Tensors are no pictures.
-    fn picture(&self, place: usize) -> Result<Result<Picture, PictureError>, Error> {
-        match self {
-            Source::Files(files) => Ok(Picture::decode(&files.bytes(place)?)),
-            Source::Idx(idx) => Ok(idx.picture(place)),
-            Source::Tensors(tensors) => Err(Error::Data {
-                path: tensors.path.clone(),
-                what: "pixel_values are numbers, not pictures".to_owned(),
-            }),
-            #[cfg(feature = "parquet")]
-            Source::Parquet(rows) => Ok(Picture::decode(rows.bytes(place))),
-        }
-    }
-
-    fn how_to_label(&self) -> &'static str {
-        match self {
-            Source::Files(_) => "put the pictures of each class into a folder of its name",
-            Source::Idx(_) => "put the file …-labels-idx1-ubyte beside the pictures",
-            Source::Tensors(_) => "add a tensor `labels` (N, i64)",
-            #[cfg(feature = "parquet")]
-            Source::Parquet(_) => "add a column `label` of whole numbers",
-        }
-    }
-}
-
-/// Names of the classes, and labels by their numbers there.
-fn numbered(
-    path: &Path,
-    labels: Labels,
-    count: usize,
-    classes: Option<&[String]>,
-) -> Result<(Vec<String>, Vec<Option<u32>>), Error> {
-    let wrong = |what: String| Error::Data { path: path.to_path_buf(), what };
-    match (labels, classes) {
-        (Labels::None, classes) => Ok((classes.unwrap_or_default().to_vec(), vec![None; count])),
-        (Labels::Named { names, labels }, None) => Ok((names, labels)),
-        (Labels::Named { names, labels }, Some(classes)) => {
-            let number = |name: &String| {
-                let at = classes.iter().position(|class| class == name);
-                let at = at.and_then(|at| u32::try_from(at).ok());
-                at.ok_or_else(|| {
-                    wrong(format!("it has a class {name:?}, which is none of {}: {}", classes.len(), some(classes)))
-                })
-            };
-            let numbers = names.iter().map(number).collect::<Result<Vec<u32>, _>>()?;
-            let labels = labels.into_iter().map(|label| label.and_then(|label| numbers.get(label as usize).copied()));
-            Ok((classes.to_vec(), labels.collect()))
-        }
-        (Labels::Numbered(labels), classes) => {
-            let largest = labels.iter().flatten().max().copied();
-            match (classes, largest) {
-                (Some(classes), Some(largest)) if largest as usize >= classes.len() => Err(wrong(format!(
-                    "its largest label is {largest}, and there are {} classes, numbered from 0: {}",
-                    classes.len(),
-                    some(classes)
-                ))),
-                (Some(classes), _) => Ok((classes.to_vec(), labels)),
-                (None, Some(largest)) if largest >= MOST_CLASSES => Err(wrong(format!(
-                    "its largest label is {largest}, and more than {MOST_CLASSES} classes are not believed"
-                ))),
-                (None, largest) => {
-                    let names = largest.map(|largest| (0..=largest).map(|class| class.to_string()).collect());
-                    Ok((names.unwrap_or_default(), labels))
-                }
-            }
-        }
-    }
-}
-
-/// Most classes of labels that are but numbers.
-const MOST_CLASSES: u32 = 1 << 20;
 /// Names that a message lists.
 const LISTED: usize = 8;
 

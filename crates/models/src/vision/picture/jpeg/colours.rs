@@ -1,7 +1,7 @@
 //! Pixels of a JPEG's components, by libjpeg's fixed point (`jdcolor.c`) and Pillow's colours of print.
 
 use super::super::{Channels, Picture, PictureError};
-use super::markers::Frame;
+use super::headers::Frame;
 use super::upsample::Rows;
 use super::{damaged, idct};
 

@@ -1,6 +1,6 @@
 //! JPEG, baseline and progressive, with the numbers of libjpeg-turbo, which Pillow decodes by: to the last bit.
 //!
-//! Bytes go one way: `markers` (what the file says of itself) → `scan` (coefficients of 8×8 blocks, by `bits` and `huffman`) →
+//! Bytes go one way: `markers` and `headers` (what the file says of itself) → `scan` (coefficients of 8×8 blocks, by `bits` and `huffman`) →
 //! `idct` (samples of a component) → `upsample` (as many as pixels) → `colours`.
 //!
 //! Why not a crate: the standard leaves the rounding of the inverse transform, of the upsampling and of the colours to the decoder,
@@ -13,6 +13,7 @@
 
 mod bits;
 mod colours;
+mod headers;
 mod huffman;
 mod idct;
 mod markers;

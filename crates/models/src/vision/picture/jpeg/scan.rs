@@ -2,8 +2,9 @@
 
 use super::super::PictureError;
 use super::bits::Bits;
+use super::headers::{Coding, Frame, Scan};
 use super::huffman::Huffman;
-use super::markers::{Coding, Frame, Scan, Tables};
+use super::markers::Tables;
 use super::{ZIGZAG, damaged};
 
 /// Adds what a scan says to the frame's coefficients; how many of `bytes` it took.
@@ -13,7 +14,12 @@ pub(super) fn decode(bytes: &[u8], scan: &Scan, frame: &mut Frame, tables: &Tabl
         if component.quantisers.is_none() {
             let quantisers = tables.quantisers(component.table);
             component.quantisers = Some(quantisers.ok_or_else(|| damaged("a table of quantisers is missing"))?);
-            component.coefficients = vec![[0; 64]; component.blocks_across * component.blocks_down];
+            let blocks = component.blocks_across * component.blocks_down;
+            // The first coefficient of a block takes a bit at least: a header that lies gets no room.
+            if blocks / 8 > bytes.len() {
+                return Err(damaged("its pixels end early"));
+            }
+            component.coefficients = vec![[0; 64]; blocks];
         }
     }
     let mut reader = Reader { bits: Bits::new(bytes), scan, coding: frame.coding, predicted: [0; 4], zero_blocks: 0 };

@@ -2,7 +2,7 @@
 //! samples in each direction. Its roundings alternate, and do so here. Other proportions than 1:2 are repeated.
 
 use super::super::PictureError;
-use super::markers::Frame;
+use super::headers::Frame;
 use super::{Component, unsupported};
 
 /// How often a component has to be repeated in each direction, and how.
