@@ -157,6 +157,7 @@ pub fn read_config(folder: &Path) -> Result<LoraConfig, Error> {
 /// (PEFT's `all-linear` names them too).
 fn module_targets<M: Model>(model: &M, config: &LoraConfig) -> Vec<String> {
     let layers: Vec<String> = model.linears().into_iter().map(|(layer, _)| layer).collect();
+    let others: Vec<String> = config.modules_to_save.iter().cloned().chain(idle_layers(model)).collect();
     let mut targets: Vec<String> = Vec::new();
     for target in &config.targets {
         let older: Vec<String> =
@@ -165,7 +166,7 @@ fn module_targets<M: Model>(model: &M, config: &LoraConfig) -> Vec<String> {
             targets.push(target.clone());
         } else if !older.is_empty() {
             targets.extend(older);
-        } else if !config.modules_to_save.iter().chain(&idle_layers(model)).any(|module| names(target, module)) {
+        } else if !others.iter().any(|module| names(target, module)) {
             // Refused where it is looked for.
             targets.push(target.clone());
         }
@@ -190,6 +191,9 @@ fn in_modules<M: Model>(model: &M, weights: Weights) -> Result<Weights, Error> {
             modules.extend(peft_names(&published).into_iter().zip(peft_names(&layer)));
             modules.insert(peft_magnitude(&published), peft_magnitude(&layer));
         }
+    }
+    for (name, _) in model.tensors() {
+        modules.insert(peft_tensor(&model.published(&name)), peft_tensor(&name));
     }
     let idle = idle_layers(model);
     let idle: BTreeSet<String> =

@@ -8,10 +8,11 @@ use crate::error::Error;
 use crate::files::{Content, ToWrite};
 use crate::model::Model;
 use crate::source::{CONFIG, GENERATION, ModelSource, TEMPLATE, TOKENIZER, TOKENIZER_CONFIG};
+use crate::vision::{ImageProcessor, PROCESSOR, SHARED_PROCESSOR, VisionSource};
 use crate::weights::store::StoredAs;
 
 /// Files of a folder beside `config.json` and weights, which go with the model wherever it goes.
-pub const COMPANION_FILES: [&str; 10] = [
+pub const COMPANION_FILES: [&str; 11] = [
     GENERATION,
     TOKENIZER,
     TOKENIZER_CONFIG,
@@ -21,7 +22,8 @@ pub const COMPANION_FILES: [&str; 10] = [
     "tokenizer.model",
     "vocab.json",
     "merges.txt",
-    "preprocessor_config.json",
+    PROCESSOR,
+    SHARED_PROCESSOR,
 ];
 
 /// What belongs to a model beside its weights.
@@ -45,7 +47,7 @@ impl Companions {
     ///
     /// # Errors
     /// As [`Companions::of`].
-    pub fn of_folder(folder: &Path) -> Result<Self, Error> {
+    fn of_folder(folder: &Path) -> Result<Self, Error> {
         let read = |name: &str| {
             let path = folder.join(name);
             std::fs::read(&path).map_err(|reason| Error::Read { path, reason })
@@ -55,6 +57,22 @@ impl Companions {
         let there = COMPANION_FILES.into_iter().filter(|name| folder.join(name).is_file());
         let others = there.map(|name| Ok((name, read(name)?))).collect::<Result<_, Error>>()?;
         Ok(Self { config, others })
+    }
+
+    /// Those of an image model's folder. If its images have another size than pictures come out with there, the processor is that of
+    /// `source`.
+    ///
+    /// # Errors
+    /// As [`Companions::of`].
+    pub fn of_images(source: &VisionSource) -> Result<Self, Error> {
+        let folder = source.weights.path();
+        let mut companions = Self::of_folder(folder)?;
+        if !ImageProcessor::read(folder)?.is_some_and(|own| own.size() == source.processor.size()) {
+            let text = format!("{:#}\n", Value::Object(source.processor.to_json()));
+            companions.others.retain(|(name, _)| ![PROCESSOR, SHARED_PROCESSOR].contains(name));
+            companions.others.push((PROCESSOR, text.into_bytes()));
+        }
+        Ok(companions)
     }
 
     fn written(source: &ModelSource, path: &Path) -> Result<Self, Error> {
@@ -68,13 +86,6 @@ impl Companions {
             others.push((TEMPLATE, template.clone().into_bytes()));
         }
         Ok(Self { config: source.config.to_json(), others })
-    }
-
-    /// The same with other contents of the file `name`, which is one of [`COMPANION_FILES`], whether or not it is there.
-    pub fn with(mut self, name: &'static str, bytes: Vec<u8>) -> Self {
-        self.others.retain(|(other, _)| *other != name);
-        self.others.push((name, bytes));
-        self
     }
 
     /// The files that go with weights so stored of `model` as it is now.

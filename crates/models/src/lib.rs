@@ -43,6 +43,6 @@ pub use tensor_ref::{TensorMut, TensorRef};
 pub use tokenizer::{Encoded, TextStream, Tokenizer, TokenizerError};
 pub use vision::{
     Classifier, ClassifierHead, ImageBatch, LABELS_FILE, StageConfig, VisionConfig, VisionSource, VisionType,
-    adapter_labels, labels_file,
+    adapter_labels,
 };
 pub use weights::{Checked, RowOrder, Stored, Weights};

@@ -64,10 +64,10 @@ fn decoder(memory: &Memory, model: &Path, how: &How<'_>) -> Result<()> {
 }
 
 fn classifier(memory: &Memory, model: &Path, how: &How<'_>) -> Result<()> {
-    let source = VisionSource::open(model)?;
+    let source = VisionSource::open(model)?.as_adapted(Some(&how.args.adapter))?;
     let first = source.weights.remaining().into_iter().next().unwrap_or_default();
     let stored = how.given.unwrap_or_else(|| as_stored(&source.weights, &first));
-    let companions = Companions::of_folder(model)?;
+    let companions = Companions::of_images(&source)?;
     let (classifier, _) = open_classifier(memory, source, Some(&how.args.adapter))?;
     let batch = some_images(classifier.config())?;
     let before = classifier.logits(memory, &batch)?;

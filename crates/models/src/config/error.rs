@@ -65,9 +65,9 @@ pub enum ConfigError {
     /// Windows in a GGUF file whose family has none (OLMo 3 has the architecture of OLMo 2).
     #[error("attention.sliding_window is {tokens}, and {family} has no windows; models of the kind are not supported")]
     GgufWindow { tokens: u64, family: super::ModelType },
-    /// The experts of a layer are none or too many.
+    /// A number is zero or too large.
     #[error("{key} is {size}, expected 1 to {most}")]
-    Experts { key: &'static str, size: usize, most: usize },
+    OutOf { key: &'static str, size: usize, most: usize },
     /// Values of another width than keys.
     #[error("values of width {value} and keys of width {key} are not supported; supported: the same width")]
     ValueWidth { key: usize, value: usize },
@@ -104,6 +104,11 @@ pub enum ConfigError {
     /// An image smaller than a patch.
     #[error("image_size {}x{} has no patch of {}x{}; give a larger size", image[0], image[1], patch[0], patch[1])]
     NoPatch { image: [usize; 2], patch: [usize; 2] },
+    /// An image that ends within a patch, where a table of positions has a row for each.
+    #[error(
+        "image_size {}x{} is not a multiple of patch_size {}x{}, as a table of positions needs it", image[0], image[1], patch[0], patch[1]
+    )]
+    PartOfPatch { image: [usize; 2], patch: [usize; 2] },
     /// A map smaller than a window of attention.
     #[error(
         "window_size is {window}, the map of stage {stage} (from 0) is {}x{}; larger images have larger maps", map[0], map[1]

@@ -47,7 +47,7 @@ impl Experts {
             ("moe_intermediate_size", self.width, u32::MAX as usize),
         ] {
             if size == 0 || size > most {
-                return Err(ConfigError::Experts { key, size, most });
+                return Err(ConfigError::OutOf { key, size, most });
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! One decoder layer: attention and an MLP, with norms before or after them.
+//! One layer: attention and an MLP, with norms before or after them.
 
 use loract_autograd::ops::{self, Norm};
 use loract_autograd::{Error, Site, Tape, Values, Var};

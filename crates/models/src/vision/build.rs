@@ -1,6 +1,6 @@
 //! A classifier's parts from whatever has their tensors: which there are, under which names, of which shapes.
 
-use loract_autograd::ops::{AttentionShape, Linear, Mask, Norm, NormKind, Pool};
+use loract_autograd::ops::{Activation, AttentionShape, Linear, Mask, Norm, NormKind, Pool};
 
 use super::config::{StageConfig, VisionConfig};
 use super::embeddings::{Embeddings, FirstNorm};
@@ -178,7 +178,7 @@ impl Builder<'_> {
         };
         let down = self.linear(prefix, down, [c, f], true);
         // DINOv2's gate has its own, whatever is said of the other MLP.
-        let activation = if gated { loract_autograd::ops::Activation::Silu } else { self.config.activation };
+        let activation = if gated { Activation::Silu } else { self.config.activation };
         Some(Mlp { activation, inner: inner?, down: down? })
     }
 }

@@ -14,8 +14,16 @@ use crate::config::json::{Fields, activation};
 use crate::error::Error;
 use crate::weights::store::StoredAs;
 
-/// More layers, heads or labels than any classifier has.
+/// More of anything than any classifier has; keeps sizes computed from them in range.
 const MOST: usize = 1 << 20;
+/// More classes than any classifier has (ImageNet-21k: 21,841).
+const MOST_LABELS: usize = 1 << 17;
+/// More rows of an image than any classifier has.
+const MOST_ROWS: usize = 1 << 17;
+/// More numbers of a patch.
+const MOST_OF_A_PATCH: usize = 1 << 24;
+/// A window of more is none.
+const MOST_WINDOW: usize = 64;
 
 /// The architecture of an image classifier.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,7 +97,8 @@ impl VisionConfig {
         let found = top.text("model_type")?.ok_or(ConfigError::Missing { key: "model_type" })?;
         let model_type = VisionType::named(found).ok_or_else(|| ConfigError::VisionType { found: found.to_owned() })?;
         let family = model_type.family();
-        let inner = match family.within.filter(|_| family.alone != Some(found)) {
+        let within = family.within.filter(|_| family.alone != Some(found));
+        let inner = match within {
             // Older files have the values under a second key, which goes before the first.
             Some(key) => match top.object(&format!("{key}_dict"))? {
                 Some(older) => Some(older),
@@ -99,7 +108,7 @@ impl VisionConfig {
         };
         let nothing = Map::new();
         // In a file of images and texts an absent part is that of the defaults.
-        let config = match (&inner, family.within.filter(|_| family.alone != Some(found))) {
+        let config = match (&inner, within) {
             (Some(inner), _) => inner,
             (None, Some(_)) => &Fields(&nothing),
             (None, None) => &top,
@@ -116,7 +125,7 @@ impl VisionConfig {
             stages,
             activation: activation(config, ("hidden_act", family.defaults.activation))?,
             gated: model_type == VisionType::Dinov2 && config.flag("use_swiglu_ffn")?,
-            qkv_bias: config.flag_or("qkv_bias", true)?,
+            qkv_bias: family.within.is_some() || config.flag_or("qkv_bias", true)?,
             norm_eps: config.float("layer_norm_eps")?.unwrap_or(family.defaults.eps) as f32,
             window: if swin { Some(config.size("window_size")?.unwrap_or(7)) } else { None },
             positions: !swin || config.flag("use_absolute_embeddings")?,
@@ -132,20 +141,24 @@ impl VisionConfig {
     /// Refuses what nothing can be built from.
     fn checked(self) -> Result<Self, ConfigError> {
         let [height, width] = self.image_size;
-        let size = |key, size| match size {
-            1..=MOST => Ok(()),
-            _ => Err(ConfigError::Size { key, size }),
+        let within = |key, size, most| match size {
+            1.. if size <= most => Ok(()),
+            _ => Err(ConfigError::OutOf { key, size, most }),
         };
+        let size = |key, size| within(key, size, MOST);
         for (key, value) in [
             ("image_size", height),
             ("image_size", width),
             ("patch_size", self.patch_size[0]),
             ("patch_size", self.patch_size[1]),
             ("num_channels", self.channels),
-            ("window_size", self.window.unwrap_or(1)),
         ] {
             size(key, value)?;
         }
+        within("window_size", self.window.unwrap_or(1), MOST_WINDOW)?;
+        within("the labels of id2label", self.labels.len(), MOST_LABELS)?;
+        let of_patch = self.channels.saturating_mul(self.patch_size[0]).saturating_mul(self.patch_size[1]);
+        within("num_channels times a patch", of_patch, MOST_OF_A_PATCH)?;
         for stage in &self.stages {
             size("num_hidden_layers", stage.layers)?;
             size("num_attention_heads", stage.heads)?;
@@ -167,6 +180,14 @@ impl VisionConfig {
         if rows == 0 || cols == 0 {
             let (image, patch) = (self.image_size, self.patch_size);
             return Err(ConfigError::NoPatch { image, patch });
+        }
+        if self.tokens() > MOST_ROWS {
+            let key = "the patches of an image (image_size over patch_size)";
+            return Err(ConfigError::OutOf { key, size: self.tokens(), most: MOST_ROWS });
+        }
+        let whole = [0, 1].iter().all(|&side| self.image_size[side].is_multiple_of(self.patch_size[side]));
+        if self.window.is_some() && self.positions && !whole {
+            return Err(ConfigError::PartOfPatch { image: self.image_size, patch: self.patch_size });
         }
         if let Some(window) = self.window {
             for stage in 0..self.stages.len() {
@@ -249,7 +270,13 @@ impl VisionConfig {
         }
         let inner = match family.within {
             None => Some(&mut values),
-            Some(key) => values.entry(key).or_insert_with(|| json!({})).as_object_mut(),
+            Some(key) => {
+                let inner = values.entry(key).or_insert(Value::Null);
+                if inner.is_null() {
+                    *inner = json!({});
+                }
+                inner.as_object_mut()
+            }
         };
         if let Some(inner) = inner {
             inner.insert("image_size".into(), image);
@@ -306,7 +333,7 @@ fn stages(model_type: VisionType, config: &Fields<'_>) -> Result<Vec<StageConfig
 }
 
 /// A number for both directions, or one for each.
-fn pair(config: &Fields<'_>, key: &'static str, default: usize) -> Result<[usize; 2], ConfigError> {
+pub(super) fn pair(config: &Fields<'_>, key: &'static str, default: usize) -> Result<[usize; 2], ConfigError> {
     if let Ok(Some(both)) = config.sizes(key) {
         return match both[..] {
             [h, w] => Ok([h, w]),
@@ -320,12 +347,8 @@ fn pair(config: &Fields<'_>, key: &'static str, default: usize) -> Result<[usize
 /// The classes of `id2label`, or as many as `num_labels` says.
 pub(super) fn labels(top: &Fields<'_>) -> Result<Vec<String>, ConfigError> {
     let Some(named) = top.object("id2label")? else {
-        let count = top.size("num_labels")?.unwrap_or(2);
-        return if count <= MOST {
-            Ok(numbered(count))
-        } else {
-            Err(ConfigError::Size { key: "num_labels", size: count })
-        };
+        // One too many is refused later.
+        return Ok(numbered(top.size("num_labels")?.unwrap_or(2).min(MOST_LABELS + 1)));
     };
     (0..named.len())
         .map(|i| {

@@ -33,14 +33,10 @@ struct FromVision<'a> {
 
 impl Tensors for FromVision<'_> {
     fn shaped(&mut self, name: &str, shape: &[usize], rows: usize, cols: usize) -> Option<Weight> {
-        match (name.strip_prefix(HEAD), self.head) {
-            (Some(".weight"), ClassifierHead::New { seed }) => {
-                let mut rng = Rng::new(&[seed, 0x4ead]);
-                let numbers: Vec<f32> =
-                    (0..rows * cols).map(|_| self.config.initializer_range * rng.normal()).collect();
-                return Frozen::from_f32(self.memory, rows, cols, &numbers).ok().map(Weight::Frozen);
-            }
-            _ => {}
+        if let (Some(".weight"), ClassifierHead::New { seed }) = (name.strip_prefix(HEAD), self.head) {
+            let mut rng = Rng::new(&[seed, 0x4ead]);
+            let numbers: Vec<f32> = (0..rows * cols).map(|_| self.config.initializer_range * rng.normal()).collect();
+            return Frozen::from_f32(self.memory, rows, cols, &numbers).ok().map(Weight::Frozen);
         }
         let (from, to) = (self.config.grid_of(self.config.table_size), self.config.grid());
         let names = &self.config.model_type.family().names;
@@ -90,15 +86,14 @@ impl Classifier {
         let family = config.model_type.family();
         drop(weights.take_all(|name| is_left_out(family, name)));
         if head != ClassifierHead::Stored {
-            drop(weights.take_all(|name| name.starts_with("classifier.")));
+            drop(weights.take_all(|name| name.starts_with(HEAD)));
         }
         let carried = weights.take_all(|name| is_carried(family, name));
         let carried = carried.into_iter().map(|(name, stored)| Carried::new(memory, name, stored));
         let carried = carried.collect::<Result<Vec<_>, Error>>()?;
         let mut source = FromVision { file: FromFile::new(weights, memory), memory, config: &config, head };
         let classifier = build(config.clone(), &mut source);
-        // What Swin computes, and old files store all the same.
-        source.file.finish(&["*.relative_position_index", "*.embeddings.position_ids"])?;
+        source.file.finish(&[])?;
         let missing = Error::Weights { path, missing: Vec::new(), wrong: Vec::new(), unknown: Vec::new() };
         classifier.map(|classifier| Self { carried, ..classifier }).ok_or(missing)
     }

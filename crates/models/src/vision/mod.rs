@@ -21,10 +21,11 @@ mod windows;
 pub use batch::ImageBatch;
 pub use config::{StageConfig, VisionConfig};
 pub use family::VisionType;
-pub use labels::{LABELS_FILE, adapter_labels, labels_file};
+pub use labels::{LABELS_FILE, adapter_labels};
 pub use load::ClassifierHead;
 pub use picture::{Alpha, Channels, Picture, PictureError, PictureFormat};
 pub use processor::{Augment, Crop, Filter, Flip, ImageProcessor, ProcessorError, View};
+pub(crate) use processor::{PROCESSOR, SHARED_PROCESSOR};
 pub use source::VisionSource;
 
 use loract_autograd::ops::{self, Head, Linear, LossOutput, Norm};
@@ -159,7 +160,7 @@ impl Classifier {
 impl Carried {
     fn new(memory: &Memory, name: String, stored: crate::weights::Stored) -> Result<Self, Error> {
         let rows = stored.shape.first().copied().unwrap_or(1).max(1);
-        let cols = stored.shape.iter().skip(1).product();
+        let cols = stored.shape.iter().skip(1).fold(1usize, |cols, &size| cols.saturating_mul(size));
         let numbers = Weight::Frozen(Frozen::new(memory, stored.dtype, rows, cols, stored.bytes)?);
         Ok(Self { name, shape: stored.shape, numbers })
     }

@@ -81,7 +81,7 @@ impl Model for Classifier {
     }
 
     fn beside_adapter(&self) -> Vec<ToWrite<'static>> {
-        vec![labels_file(&self.config.labels)]
+        vec![labels_file(&self.config)]
     }
 
     fn published(&self, tensor: &str) -> String {

@@ -4,8 +4,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::build::HEAD;
 use super::config::VisionConfig;
 use super::family::{VisionFamily, VisionType};
+use super::labels::adapter_image_size;
 use super::processor::ImageProcessor;
 use crate::error::Error;
 use crate::source::{CONFIG, folder_text, name_of};
@@ -86,9 +88,20 @@ impl VisionSource {
         Ok(Self { config, processor: self.processor.with_size(size[0], size[1]), ..self })
     }
 
+    /// The same for images of the size that the adapter in `folder` was trained with, if it tells one.
+    ///
+    /// # Errors
+    /// Those of [`Self::with_image_size`]; of reading `labels.json`.
+    pub fn as_adapted(self, folder: Option<&Path>) -> Result<Self, Error> {
+        match folder.map(adapter_image_size).transpose()?.flatten() {
+            Some(size) if size != self.config.image_size => self.with_image_size(size),
+            _ => Ok(self),
+        }
+    }
+
     /// How many classes the head in the file has, if there is one.
     pub fn stored_classes(&self) -> Option<usize> {
-        self.weights.get("classifier.weight").and_then(|stored| stored.shape.first().copied())
+        self.weights.get(&format!("{HEAD}.weight")).and_then(|stored| stored.shape.first().copied())
     }
 }
 
@@ -99,7 +112,7 @@ fn in_modules(config: &VisionConfig, weights: Weights) -> Result<Weights, Error>
     // A file of the encoder alone leaves the first part out.
     let whole = weights.remaining().iter().any(|name| name.starts_with(&base));
     weights.renamed(|name, stored| {
-        let name = match whole || name.starts_with("classifier.") {
+        let name = match whole || name.starts_with(HEAD) {
             true => name,
             false => base.clone() + &name,
         };

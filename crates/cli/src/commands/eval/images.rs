@@ -28,10 +28,11 @@ pub fn run(args: &EvalArgs, model: &Path) -> Result<()> {
     refuse(&given, "belongs to text, and this is an image model; leave it out")?;
     let settings = args.images.clone().resolve()?;
     let memory = Memory::new();
-    let mut source = VisionSource::open(model)?;
-    if let Some(size) = settings.image_size {
-        source = source.with_image_size(size)?;
-    }
+    let source = VisionSource::open(model)?;
+    let source = match settings.image_size {
+        Some(size) => source.with_image_size(size)?,
+        None => source.as_adapted(args.adapter.as_deref())?,
+    };
     let processor = source.processor.clone();
     let data = picture_file(&args.data, &[Split::Test, Split::Valid])?;
     let (classifier, _) = open_classifier(&memory, source, args.adapter.as_deref())?;

@@ -20,14 +20,8 @@ pub(super) const NAMES: VisionNames = VisionNames {
 };
 
 /// Beginnings of names of what belongs to texts, and of what joins them with images.
-pub(super) const OF_TEXTS: &[&str] = &[
-    "text_model.",
-    "visual_projection.",
-    "text_projection.",
-    "logit_scale",
-    "logit_bias",
-    "vision_model.embeddings.position_ids",
-];
+pub(super) const OF_TEXTS: &[&str] =
+    &["text_model.", "visual_projection.", "text_projection.", "logit_scale", "logit_bias"];
 
 pub(super) const FAMILY: VisionFamily = VisionFamily {
     name: "clip",

@@ -9,6 +9,16 @@ pub enum PictureError {
         /// What it looks like.
         found: &'static str,
     },
+    /// A header that claims a longer edge than is taken.
+    #[error("its header says {width}x{height} pixels; the longest edge that is taken is {most}")]
+    TooLong {
+        /// Claimed height.
+        height: u32,
+        /// Claimed width.
+        width: u32,
+        /// Longest edge.
+        most: u32,
+    },
     /// A header that claims more pixels than are believed.
     #[error("its header says {width}x{height} pixels, and more than {most} are not believed")]
     TooLarge {

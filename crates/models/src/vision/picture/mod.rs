@@ -18,6 +18,9 @@ pub use error::PictureError;
 /// is allocated for it.
 const MOST_PIXELS: u64 = 178_956_970;
 
+/// Longest edge: a picture is resized one way first, and of one a pixel wide that would make a huge one. JPEG has at most 65,535.
+const MOST_EDGE: u32 = 1 << 17;
+
 /// What the numbers of a pixel are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Channels {
@@ -158,6 +161,9 @@ fn believed(height: u32, width: u32) -> Result<[usize; 2], PictureError> {
     }
     if u64::from(height) * u64::from(width) > MOST_PIXELS {
         return Err(PictureError::TooLarge { height, width, most: MOST_PIXELS });
+    }
+    if height.max(width) > MOST_EDGE {
+        return Err(PictureError::TooLong { height, width, most: MOST_EDGE });
     }
     let whole = |size: u32| usize::try_from(size).map_err(|_| damaged("a size beyond this machine's"));
     Ok([whole(height)?, whole(width)?])

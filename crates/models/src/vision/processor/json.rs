@@ -15,8 +15,10 @@ use crate::error::Error;
 use crate::source::CONFIG;
 
 /// The file of its own, and the one that it may be a part of.
-const OWN: &str = "preprocessor_config.json";
-const SHARED: &str = "processor_config.json";
+/// The file of a processor.
+pub(crate) const PROCESSOR: &str = "preprocessor_config.json";
+/// One that it may share with a tokenizer, in newer folders; it goes before the other.
+pub(crate) const SHARED_PROCESSOR: &str = "processor_config.json";
 const PART: &str = "image_processor";
 
 /// Longest edge of what comes out, or is resized to.
@@ -39,12 +41,12 @@ pub(super) fn read(folder: &Path) -> Result<Option<ImageProcessor>, Error> {
         None => None,
     };
     let of_model = model_type.as_deref().and_then(Class::of_model);
-    if let Some((path, text)) = text(SHARED)?
+    if let Some((path, text)) = text(SHARED_PROCESSOR)?
         && object(&path, &text)?.contains_key(PART)
     {
         return parse(&path, &text, of_model).map(Some);
     }
-    text(OWN)?.map(|(path, text)| parse(&path, &text, of_model)).transpose()
+    text(PROCESSOR)?.map(|(path, text)| parse(&path, &text, of_model)).transpose()
 }
 
 /// Of the text of either file; of class `otherwise` if it says none.

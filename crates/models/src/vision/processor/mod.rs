@@ -17,6 +17,7 @@ mod resample;
 mod view;
 
 pub use error::ProcessorError;
+pub(crate) use json::{PROCESSOR, SHARED_PROCESSOR};
 pub use resample::Filter;
 pub use view::{Augment, Crop, Flip, View};
 

@@ -123,7 +123,7 @@ fn taps(from: usize, to: usize, window: Window, filter: Filter) -> Vec<Taps> {
     let nearest = if filter == Filter::Nearest { nearest(from, scale, window) } else { Vec::new() };
     let tap = |place: usize| match usize::try_from(window.before + place as i64).ok().filter(|&at| at < to) {
         None => Taps { first: 0, weights: Vec::new() },
-        Some(at) => match nearest.get(at) {
+        Some(at) => match nearest.get((at as i64 - window.before.max(0)) as usize) {
             Some(&first) => Taps { first, weights: vec![1 << BITS] },
             None => weighted(from, at, scale, filter),
         },
@@ -131,11 +131,12 @@ fn taps(from: usize, to: usize, window: Window, filter: Filter) -> Vec<Taps> {
     (0..window.size).map(tap).collect()
 }
 
-/// The nearest old pixel of each new one up to the window's end, by Pillow's running sum, whose rounding decides between two.
+/// The nearest old pixel of each new one in the window, by Pillow's running sum, whose rounding decides between two.
 fn nearest(from: usize, scale: f64, window: Window) -> Vec<usize> {
+    let before = usize::try_from(window.before).unwrap_or(0);
     let end = usize::try_from(window.before + window.size as i64).unwrap_or(0);
     let centres = std::iter::successors(Some(scale * 0.5), |centre| Some(centre + scale));
-    centres.take(end).map(|centre| (centre as usize).min(from - 1)).collect()
+    centres.take(end).skip(before).map(|centre| (centre as usize).min(from - 1)).collect()
 }
 
 /// Pillow's `precompute_coeffs` for one pixel.

@@ -67,7 +67,7 @@ pub fn look_at_images(
     adapter: Option<&Path>,
     images: usize,
 ) -> Result<(String, Classifier, ImageBatch), Error> {
-    let source = VisionSource::open(model)?;
+    let source = VisionSource::open(model)?.as_adapted(adapter)?;
     let set = ImageSet::open(data, &ImageOptions::default())?;
     set.fits(&source.processor)?;
     let classes = Classes::of(&source, adapter, &set, 0)?;

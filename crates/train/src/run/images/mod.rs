@@ -13,7 +13,6 @@ use std::sync::Arc;
 use loract_autograd::{Memory, Rng, Site};
 use loract_models::vision::{ImageProcessor, View};
 use loract_models::{Classifier, ClassifierHead, Companions, ImageBatch, VisionConfig, VisionSource, Weights};
-use serde_json::Value;
 
 use super::task::{Task, Words};
 use crate::checkpoint::{Checkpoint, Inputs};
@@ -26,9 +25,6 @@ use crate::evaluate_images::evaluate_images;
 use crate::evaluation::Evaluation;
 use crate::tuning::FineTuneType;
 use ahead::Ahead;
-
-/// The file of a model's processor.
-const PROCESSOR: &str = "preprocessor_config.json";
 
 /// Pictures to train on, and to evaluate on.
 #[derive(Debug)]
@@ -92,7 +88,7 @@ impl Task for Images {
         let source = VisionSource::open(&config.model)?;
         Ok(match config.images.image_size {
             Some(size) => source.with_image_size(size)?,
-            None => source,
+            None => source.as_adapted(config.adapter.as_deref())?,
         })
     }
 
@@ -100,15 +96,8 @@ impl Task for Images {
         (&source.name, &source.weights)
     }
 
-    /// With the processor of this run's images, so that the model takes such wherever it goes.
-    fn companions(&self, config: &RunConfig, source: &VisionSource) -> Result<Companions, Error> {
-        let folder = source.weights.path();
-        let companions = Companions::of_folder(folder)?;
-        if config.images.image_size.is_none() && folder.join(PROCESSOR).is_file() {
-            return Ok(companions);
-        }
-        let text = format!("{:#}\n", Value::Object(self.processor.to_json()));
-        Ok(companions.with(PROCESSOR, text.into_bytes()))
+    fn companions(&self, _: &RunConfig, source: &VisionSource) -> Result<Companions, Error> {
+        Ok(Companions::of_images(source)?)
     }
 
     fn open(

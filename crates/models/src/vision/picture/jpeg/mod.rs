@@ -23,6 +23,9 @@ mod upsample;
 use self::markers::Parser;
 use super::{Picture, PictureError};
 
+/// Each may pass over the whole picture and takes a few bytes; encoders make a dozen.
+const MOST_SCANS: usize = 1000;
+
 pub(super) fn size(bytes: &[u8]) -> Result<[usize; 2], PictureError> {
     let frame = Parser::new(bytes).frame()?;
     Ok([frame.height, frame.width])
@@ -31,7 +34,12 @@ pub(super) fn size(bytes: &[u8]) -> Result<[usize; 2], PictureError> {
 pub(super) fn decode(bytes: &[u8]) -> Result<Picture, PictureError> {
     let mut parser = Parser::new(bytes);
     let mut frame = parser.frame()?;
+    let mut scans = 0;
     while let Some(scan) = parser.scan(&frame)? {
+        scans += 1;
+        if scans > MOST_SCANS {
+            return Err(damaged(format!("more than {MOST_SCANS} scans")));
+        }
         let rest = scan::decode(parser.rest(), &scan, &mut frame, &parser.tables)?;
         parser.go_on_at(rest);
     }
