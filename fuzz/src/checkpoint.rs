@@ -85,6 +85,7 @@ fn settings(how: u8) -> RunConfig {
         out: place.join("out"),
         fine_tune_type: FineTuneType::Lora,
         adapter: None,
+        images: Default::default(),
         steps: Some(1 << 40),
         batch_size: 2,
         seq_len: on(2).then_some(8),
