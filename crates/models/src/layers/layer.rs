@@ -72,7 +72,7 @@ impl Layer {
     }
 
     fn attend<'m>(&'m self, tape: &mut Tape<'m>, y: Var, rows: &Rows) -> Result<Var, Error> {
-        let y = rows.to_windows(tape, y)?;
+        let y = rows.enter_windows(tape, y)?;
         let within = rows.clone();
         let after = self.norms.after_attention.as_ref();
         let attention = move |tape: &mut Tape<'m>, y| {
@@ -80,7 +80,7 @@ impl Layer {
             self.leave(tape, y, after, 0)
         };
         let y = tape.segment(Site::CkptAttn, y, Box::new(attention))?;
-        rows.from_windows(tape, y)
+        rows.leave_windows(tape, y)
     }
 
     fn feed_forward<'m>(&'m self, tape: &mut Tape<'m>, y: Var) -> Result<Var, Error> {

@@ -68,7 +68,7 @@ impl Rows {
     }
 
     /// The rows of images y in their windows.
-    pub(crate) fn to_windows(&self, tape: &mut Tape<'_>, y: Var) -> Result<Var, Error> {
+    pub(crate) fn enter_windows(&self, tape: &mut Tape<'_>, y: Var) -> Result<Var, Error> {
         match self.moved() {
             None => Ok(y),
             Some(moved) => ops::gather_rows(tape, &y, &moved.there, 1),
@@ -76,7 +76,7 @@ impl Rows {
     }
 
     /// The other way round.
-    pub(crate) fn from_windows(&self, tape: &mut Tape<'_>, y: Var) -> Result<Var, Error> {
+    pub(crate) fn leave_windows(&self, tape: &mut Tape<'_>, y: Var) -> Result<Var, Error> {
         match self.moved() {
             None => Ok(y),
             Some(moved) => ops::gather_rows(tape, &y, &moved.back, 1),
