@@ -305,7 +305,7 @@ def arguments():
     add("--settings", default=SETTINGS, metavar="LIST",
         help="presets of `loract train --activations`, each optionally with a compression rank [default: " + SETTINGS + "]")
     add("--seeds", default="0,1,2", metavar="LIST", help="of pairs, head and order of rows [default: 0,1,2]")
-    add("--epochs", type=positive, default=4, metavar="N", help="passes over the digits [default: 4]")
+    add("--epochs", type=positive, default=3, metavar="N", help="passes over the digits [default: 3]")
     add("--pretrain-epochs", type=positive, default=3, metavar="N", help="passes over the clothes [default: 3]")
     add("--batch-size", type=positive, default=32, metavar="N", help="digits a step [default: 32]")
     add("--lr", type=float, default=5e-3, help="highest learning rate, on digits [default: 5e-3]")
