@@ -67,7 +67,7 @@ impl Companions {
     pub fn of_images(source: &VisionSource) -> Result<Self, Error> {
         let folder = source.weights.path();
         let mut companions = Self::of_folder(folder)?;
-        if !ImageProcessor::read(folder)?.is_some_and(|own| own.size() == source.processor.size()) {
+        if ImageProcessor::read(folder)?.is_none_or(|own| own.size() != source.processor.size()) {
             let text = format!("{:#}\n", Value::Object(source.processor.to_json()));
             companions.others.retain(|(name, _)| ![PROCESSOR, SHARED_PROCESSOR].contains(name));
             companions.others.push((PROCESSOR, text.into_bytes()));
