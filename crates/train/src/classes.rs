@@ -5,7 +5,7 @@ use std::path::Path;
 use loract_autograd::Memory;
 use loract_models::{Classifier, ClassifierHead, LABELS_FILE, LoraConfig, VisionSource, adapter, adapter_labels};
 
-use crate::data::images::ImageSet;
+use crate::data::images::{ImageSet, Naming, Whose};
 use crate::error::Error;
 
 /// The classes of a model that is trained, and where its head comes from.
@@ -61,12 +61,12 @@ impl Classes {
             Known::Model(labels) => (labels, ClassifierHead::Stored),
             Known::Nothing => (&Vec::new(), new),
         };
-        let whose = match from {
-            Some(_) => Whose::Heads,
-            None if is_tensors(set) => Whose::Heads,
-            None => Whose::Own,
-        };
-        if let Some(numbers) = places(data, labels, whose).filter(|_| from.is_some() || fit(set, labels)) {
+        let whose = if from.is_some() { Whose::Heads } else { Whose::Own };
+        // A new head is better than one with classes that the data have not, if they name their own.
+        let fits = from.is_some() || labels.len() == data.len() || set.naming() == Naming::Places;
+        if let Ok(numbers) = set.naming().places(data, labels, whose)
+            && fits
+        {
             return Ok(Self { labels: labels.clone(), head, numbers });
         }
         if from.is_some() {
@@ -102,35 +102,6 @@ impl Classes {
     }
 }
 
-/// Whose classes numbers stand for that have no names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Whose {
-    /// The head's: of tensors, which are taken as they are, and of data for an adapter that is there.
-    Heads,
-    /// The data's own, which may be the head's only if that has no names either.
-    Own,
-}
-
-/// The place of each class of the data among `labels`, by its name or else its number; `None` if one is not there.
-fn places(data: &[String], labels: &[String], whose: Whose) -> Option<Vec<u32>> {
-    let place = |name: &String| labels.iter().position(|label| label == name).map(|at| at as u32);
-    let by_name: Option<Vec<u32>> = data.iter().map(place).collect();
-    let numbered = data.iter().enumerate().all(|(number, name)| *name == number.to_string());
-    // As Transformers calls classes without names.
-    let nameless = labels.iter().enumerate().all(|(number, name)| *name == format!("LABEL_{number}"));
-    let by_number = numbered && data.len() <= labels.len() && (whose == Whose::Heads || nameless);
-    by_name.or_else(|| by_number.then(|| (0..data.len() as u32).collect()))
-}
-
-/// Whether a head for `labels` is one for the classes of the data: as many, or no fewer than there are numbers in tensors.
-fn fit(set: &ImageSet, labels: &[String]) -> bool {
-    labels.len() == set.classes().len() || is_tensors(set)
-}
-
-fn is_tensors(set: &ImageSet) -> bool {
-    set.path().extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"))
-}
-
 /// "3 classes (cat, dog, …)".
 fn listed(classes: &[String]) -> String {
     const LISTED: usize = 5;
@@ -162,29 +133,4 @@ pub fn open_classifier(
     let mut model = Classifier::load(memory, config, source.weights, head)?;
     let lora = folder.map(|folder| adapter::load(memory, &mut model, folder)).transpose()?;
     Ok((model, lora))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names(names: &[&str]) -> Vec<String> {
-        names.iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn classes_are_found_by_name_or_by_number() {
-        let labels = names(&["dog", "cat", "cow"]);
-        let at = |data: &[&str], labels: &[String], whose| places(&names(data), labels, whose);
-        for whose in [Whose::Heads, Whose::Own] {
-            assert_eq!(at(&["cat", "dog"], &labels, whose), Some(vec![1, 0]));
-            assert_eq!(at(&["cat", "hen"], &labels, whose), None);
-            assert_eq!(at(&["1", "0"], &labels, whose), None);
-            assert_eq!(at(&["0", "1", "2", "3"], &labels, whose), None);
-            assert_eq!(at(&["0", "1"], &names(&["1", "0"]), whose), Some(vec![1, 0]));
-            assert_eq!(at(&["0", "1"], &names(&["LABEL_0", "LABEL_1"]), whose), Some(vec![0, 1]));
-        }
-        assert_eq!(at(&["0", "1", "2"], &labels, Whose::Heads), Some(vec![0, 1, 2]));
-        assert_eq!(at(&["0", "1", "2"], &labels, Whose::Own), None);
-    }
 }

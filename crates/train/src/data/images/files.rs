@@ -28,7 +28,9 @@ pub(super) fn classes(path: &Path, folders: Vec<PathBuf>) -> Result<Read, Error>
     let mut files = Files { folders: Vec::new(), files: Vec::new(), sizes: Vec::new(), others: loose };
     let (mut names, mut labels, mut empty) = (Vec::new(), Vec::new(), Vec::new());
     for folder in folders {
-        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // What is not text would have to be made into text, and two names into one.
+        let name = folder.file_name().unwrap_or_default().to_str().map(str::to_owned);
+        let name = name.ok_or_else(|| wrong(format!("the name of its folder {folder:?} is not UTF-8; rename it")))?;
         match files.add(&folder)? {
             0 => empty.push(name.clone()),
             count => {

@@ -66,6 +66,7 @@ impl Kind {
         }
         let folders: Vec<_> = entries.into_iter().filter(|path| path.is_dir()).collect();
         if folders.is_empty() {
+            tables(folder, "")?;
             let what = format!("it is a folder without pictures; {EXPECTED}");
             return Err(Error::Data { path: folder.to_path_buf(), what });
         }
@@ -84,9 +85,10 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(paths)
 }
 
-/// Whether a file is a picture by its name.
+/// Whether a path is a picture by its name, and a file.
 pub(super) fn is_picture(path: &Path) -> bool {
-    ends_in(path, &PictureFormat::ENDINGS) && !path.is_dir()
+    // What a link leads to may be gone, and a pipe would be waited for.
+    ends_in(path, &PictureFormat::ENDINGS) && path.is_file()
 }
 
 fn ends_in(path: &Path, endings: &[&str]) -> bool {
@@ -108,14 +110,46 @@ fn names(part: Split) -> impl Iterator<Item = String> {
 
 /// Folder or file of a part of `folder`, if there is one.
 fn find(part: Split, folder: &Path) -> Result<Option<PathBuf>, Error> {
-    let mut found = names(part).map(|name| folder.join(name)).filter(|path| path.exists());
+    let mut found = names(part).map(|name| folder.join(name)).filter(|path| path.exists() && is_part(path));
     match (found.next(), found.next()) {
         (Some(first), Some(second)) => {
             let what = format!("it holds {} and {}; give one of them by name", first.display(), second.display());
             Err(Error::Data { path: folder.to_path_buf(), what })
         }
-        (first, _) => Ok(first),
+        (Some(first), None) => Ok(Some(first)),
+        (None, _) => {
+            part.stems().iter().try_for_each(|stem| tables(folder, &format!("{stem}-00000-of-")))?;
+            Ok(None)
+        }
     }
+}
+
+/// Whether what is called like a part is one, and not the class of that name: beside it are parts alone, or it has classes itself.
+fn is_part(path: &Path) -> bool {
+    let folders = |folder: &Path| -> Vec<PathBuf> {
+        entries(folder).unwrap_or_default().into_iter().filter(|path| path.is_dir()).collect()
+    };
+    let called_part = |path: &PathBuf| {
+        let parts = [Split::Train, Split::Valid, Split::Test];
+        let name = path.file_name().unwrap_or_default();
+        parts.into_iter().flat_map(names).any(|part| name == part.as_str())
+    };
+    !path.is_dir() || path.parent().is_some_and(|all| folders(all).iter().all(called_part)) || !folders(path).is_empty()
+}
+
+/// Refuses tables of pictures in a folder whose names begin so: they are read one at a time.
+fn tables(folder: &Path, begin: &str) -> Result<(), Error> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    let begins = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(begin));
+    let first = entries(folder)?.into_iter().find(|path| ends_in(path, &["parquet"]) && begins(path));
+    let Some(first) = first else { return Ok(()) };
+    let what = format!(
+        "{} is one of its Parquet files, and only one is read; make one file of them, or give one by name",
+        first.display()
+    );
+    Err(Error::Data { path: folder.to_path_buf(), what })
 }
 
 /// Folder or file of the first of `parts` that the folder `path` has; `path` itself if it has none of them.

@@ -38,7 +38,11 @@ impl ImageSet {
                 }
             }
             #[cfg(feature = "parquet")]
-            Source::Parquet(rows) => self.places.iter().for_each(|&place| hasher.update(rows.bytes(place))),
+            Source::Parquet(rows) => {
+                for &place in &self.places {
+                    hasher.update(rows.bytes(place)?);
+                }
+            }
         }
         Ok(format!("{} pictures ({:08x})", self.len(), hasher.finalize()))
     }

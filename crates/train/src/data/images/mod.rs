@@ -29,15 +29,16 @@ mod tensors;
 
 pub use find::{picture_files, pictures_of};
 pub use loader::Loader;
+pub(crate) use numbering::{Naming, Whose};
 
 use std::path::{Path, PathBuf};
 
 #[cfg(doc)]
 use loract_models::vision::Picture;
-use loract_models::vision::{ImageProcessor, PictureError, View};
+use loract_models::vision::{ImageProcessor, View};
 
 use self::find::Kind;
-use self::numbering::{Labels, numbered};
+use self::numbering::{Labels, Numbered, numbered};
 use self::source::Source;
 use crate::error::Error;
 
@@ -47,7 +48,7 @@ pub enum Broken {
     /// They are an error when they are asked for; files that are of no format that is read, when the set is opened.
     #[default]
     Refused,
-    /// They are left out and counted when the set is opened.
+    /// They are left out and counted when the set is opened, and files that cannot be read too.
     Skipped,
 }
 
@@ -56,8 +57,8 @@ pub enum Broken {
 pub struct ImageOptions {
     /// What becomes of broken pictures.
     pub broken: Broken,
-    /// Names of the classes in the order of their numbers, as the model or the set to train on has them; a class that is none of
-    /// them is an error. Without them the set's own are numbered.
+    /// Names of the classes in the order of their numbers, as the head of a model has them. The set's are found there by name, or
+    /// else by number; one that is none of them is an error. Without them the set's own are numbered.
     pub classes: Option<Vec<String>>,
 }
 
@@ -67,7 +68,7 @@ pub struct LeftOut {
     /// Its file, or its record.
     pub name: String,
     /// What is wrong with it.
-    pub reason: PictureError,
+    pub reason: String,
 }
 
 /// What is read of a source: its pictures, and what they are called.
@@ -82,6 +83,7 @@ pub struct ImageSet {
     path: PathBuf,
     source: Source,
     classes: Vec<String>,
+    naming: Naming,
     /// Of the pictures that are left: place in the source, label.
     places: Vec<usize>,
     labels: Vec<Option<u32>>,
@@ -105,11 +107,12 @@ impl ImageSet {
             Kind::Parquet => parquet::open(path)?,
         };
         let count = source.len();
-        let (classes, labels) = numbered(path, labels, count, options.classes.as_deref())?;
+        let Numbered { classes, labels, naming } = numbered(path, labels, count, options.classes.as_deref())?;
         let mut set = Self {
             path: path.to_path_buf(),
             source,
             classes,
+            naming,
             places: (0..count).collect(),
             labels,
             left_out: Vec::new(),
@@ -139,6 +142,9 @@ impl ImageSet {
     /// Names of the classes, by label.
     pub fn classes(&self) -> &[String] {
         &self.classes
+    }
+    pub(crate) fn naming(&self) -> Naming {
+        self.naming
     }
     /// The label of each picture that has one.
     pub fn labels(&self) -> &[Option<u32>] {
@@ -218,6 +224,18 @@ impl ImageSet {
         }
         let broken = |reason| Error::Picture { name: self.source.name(place), reason };
         Ok(processor.pixels(&self.source.picture(place)?.map_err(broken)?, view))
+    }
+
+    /// The numbers of the first pictures as they are, `most` of them at most, one after the other.
+    ///
+    /// # Errors
+    /// As [`ImageSet::pixels`].
+    pub fn first_pixels(&self, most: usize, processor: &ImageProcessor) -> Result<Vec<f32>, Error> {
+        let mut pixels = Vec::new();
+        for index in 0..most.min(self.len()) {
+            pixels.extend(self.pixels(index, processor, View::Whole)?);
+        }
+        Ok(pixels)
     }
 
     fn wrong(&self, what: String) -> Error {

@@ -49,7 +49,17 @@ impl Rows {
         format!("{} row {}", self.path.display(), place + 1)
     }
 
-    pub(super) fn bytes(&self, place: usize) -> &[u8] {
-        self.table.bytes(place)
+    /// What is there of a picture, encoded.
+    ///
+    /// # Errors
+    /// [`Error::Line`] if nothing is.
+    pub(super) fn bytes(&self, place: usize) -> Result<&[u8], Error> {
+        let bytes = self.table.bytes(place);
+        if bytes.is_empty() {
+            let what = "it has no `bytes` of a picture (what lies at a `path` is not read); put the pictures into the table, or \
+                        leave such rows out with --skip-broken";
+            return Err(Error::Line { path: self.path.clone(), line: place + 1, what: what.to_owned() });
+        }
+        Ok(bytes)
     }
 }

@@ -1,9 +1,8 @@
-//! Looking for broken pictures when a set is opened.
+//! Looking for broken pictures when a set is opened, and what is said of them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use loract_models::vision::PictureError;
 #[cfg(feature = "parquet")]
 use loract_models::vision::PictureFormat;
 
@@ -11,13 +10,27 @@ use super::{ImageSet, LeftOut, Source};
 use crate::error::Error;
 
 impl ImageSet {
+    /// What of it is not taken, in words for users: broken pictures, and other files.
+    pub fn notes(&self) -> Vec<String> {
+        let path = self.path.display();
+        let mut notes = Vec::new();
+        if let Some(first) = self.left_out.first() {
+            let (count, name, reason) = (self.left_out.len(), &first.name, &first.reason);
+            notes.push(format!("warning: {count} broken pictures of {path} are left out, the first {name}: {reason}"));
+        }
+        if self.other_files() > 0 {
+            notes.push(format!("{} files of {path} are no pictures by their names and were passed over", self.other_files()));
+        }
+        notes
+    }
+
     /// That every file begins as a picture: pages of errors saved under the name of a picture, and empty files, are found now.
     pub(super) fn look_at_formats(&self) -> Result<(), Error> {
         for place in 0..self.source.len() {
             let format = match &self.source {
                 Source::Files(files) => files.format(place)?,
                 #[cfg(feature = "parquet")]
-                Source::Parquet(rows) => PictureFormat::of(rows.bytes(place)),
+                Source::Parquet(rows) => PictureFormat::of(rows.bytes(place)?),
                 Source::Idx(_) | Source::Tensors(_) => return Ok(()),
             };
             if let Err(reason) = format {
@@ -53,21 +66,25 @@ impl ImageSet {
 }
 
 impl Source {
-    /// Places of the pictures that cannot be decoded, ascending, found by all threads that there are.
-    fn broken(&self) -> Result<Vec<(usize, PictureError)>, Error> {
+    /// Places of the pictures that cannot be read or decoded and why, ascending, found by all threads that there are.
+    fn broken(&self) -> Result<Vec<(usize, String)>, Error> {
         if let Source::Tensors(_) = self {
             return Ok(Vec::new());
         }
         let (next, count) = (AtomicUsize::new(0), self.len());
-        let look = || -> Result<Vec<(usize, PictureError)>, Error> {
+        let look = || -> Result<Vec<(usize, String)>, Error> {
             let mut broken = Vec::new();
             loop {
                 let place = next.fetch_add(1, Ordering::Relaxed);
                 if place >= count {
                     return Ok(broken);
                 }
-                if let Err(reason) = self.picture(place)? {
-                    broken.push((place, reason));
+                match self.picture(place) {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(reason)) => broken.push((place, reason.to_string())),
+                    Err(Error::Read { reason, .. }) => broken.push((place, reason.to_string())),
+                    Err(Error::Line { what, .. }) => broken.push((place, what)),
+                    Err(other) => return Err(other),
                 }
             }
         };

@@ -50,7 +50,7 @@ impl Source {
                 what: "pixel_values are numbers, not pictures".to_owned(),
             }),
             #[cfg(feature = "parquet")]
-            Source::Parquet(rows) => Ok(Picture::decode(rows.bytes(place))),
+            Source::Parquet(rows) => Ok(Picture::decode(rows.bytes(place)?)),
         }
     }
 

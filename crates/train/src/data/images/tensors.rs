@@ -68,7 +68,7 @@ pub(super) fn open(path: &Path) -> Result<Found, Error> {
     }
     let labels = match metadata.info(LABELS) {
         None => Labels::None,
-        Some(info) => Labels::Numbered(labels(&mut file, start, info, count, path)?),
+        Some(info) => Labels::Places(labels(&mut file, start, info, count, path)?),
     };
     let at = start + pixels.data_offsets.0 as u64;
     let tensors = Tensors { path: path.to_path_buf(), count, shape, file: Mutex::new(file), at };

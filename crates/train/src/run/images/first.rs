@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use loract_autograd::Memory;
-use loract_models::vision::View;
 use loract_models::{Classifier, ImageBatch, VisionSource};
 
 use super::{Images, settle};
 use crate::classes::Classes;
 use crate::config::RunConfig;
-use crate::data::images::{ImageOptions, ImageSet};
+use crate::data::images::ImageSet;
 use crate::error::Error;
+use crate::image_settings::ImageSettings;
 use crate::plan::Planner;
 use crate::run::task::Task;
 
@@ -38,6 +38,8 @@ pub struct FirstImages {
     pub planner: Planner<Classifier>,
     /// The first pictures, as many as a micro-batch has.
     pub batch: ImageBatch,
+    /// What users are told of the data and the head.
+    pub notes: Vec<String>,
 }
 
 /// Opens what a run on images begins with.
@@ -46,17 +48,30 @@ pub struct FirstImages {
 /// Whatever is wrong with the input.
 pub fn first_images(config: &mut RunConfig, memory: &Memory) -> Result<FirstImages, Error> {
     let source = Images::source(config)?;
-    let (task, _) = Images::open(config, &source, None)?;
+    let (task, notes) = Images::open(config, &source, None)?;
     let mut model = task.load(memory, source)?;
     let tuning = config.tuning().begin(memory, &mut model, config.adapter.as_deref(), config.seed)?;
     let hollow = Memory::hollow();
     let shape = task.load(&hollow, Images::source(config)?)?;
     let planner = Planner::of(shape, &hollow, &tuning, None, task.smallest())?;
-    Ok(FirstImages { model, planner, batch: task.first(config.batch_size)? })
+    Ok(FirstImages { model, planner, batch: task.first(config.batch_size)?, notes })
 }
 
-/// The model in the folder `model` with a head for the classes of `data` (its own, that of the adapter in `adapter`, or a new one),
-/// nothing of it trained and no pairs; what it is called; and the first pictures of `data`, `images` of them at most.
+/// An image model to be looked at.
+#[derive(Debug)]
+pub struct ImagesLook {
+    /// What the model is called.
+    pub name: String,
+    /// The model: nothing of it trained, and no pairs.
+    pub model: Classifier,
+    /// The first pictures.
+    pub batch: ImageBatch,
+    /// What users are told of the data.
+    pub notes: Vec<String>,
+}
+
+/// The model in the folder `model` with a head for the classes of `data` (its own, that of the adapter in `adapter`, or a new one), and
+/// the first pictures of `data`, `images` of them at most, as `settings` say.
 ///
 /// # Errors
 /// Whatever is wrong with the input.
@@ -65,19 +80,22 @@ pub fn look_at_images(
     model: &Path,
     data: &Path,
     adapter: Option<&Path>,
+    settings: &ImageSettings,
     images: usize,
-) -> Result<(String, Classifier, ImageBatch), Error> {
-    let source = VisionSource::open(model)?.as_adapted(adapter)?;
-    let set = ImageSet::open(data, &ImageOptions::default())?;
+) -> Result<ImagesLook, Error> {
+    let source = VisionSource::open(model)?;
+    let source = match settings.image_size {
+        Some(size) => source.with_image_size(size)?,
+        None => source.as_adapted(adapter)?,
+    };
+    let set = ImageSet::open(data, &settings.options(None))?;
     set.fits(&source.processor)?;
     let classes = Classes::of(&source, adapter, &set, 0)?;
     let labels = classes.renumbered(set.all_labels()?);
     let count = images.min(set.len());
-    let mut pixels = Vec::new();
-    for image in 0..count {
-        pixels.extend(set.pixels(image, &source.processor, View::Whole)?);
-    }
+    let pixels = set.first_pixels(count, &source.processor)?;
     let config = source.config.with_labels(classes.labels);
     let batch = ImageBatch::new(&config, pixels, labels[..count].to_vec())?;
-    Ok((source.name, Classifier::load(memory, config, source.weights, classes.head)?, batch))
+    let model = Classifier::load(memory, config, source.weights, classes.head)?;
+    Ok(ImagesLook { name: source.name, model, batch, notes: set.notes() })
 }

@@ -5,7 +5,7 @@ mod ahead;
 mod first;
 mod told;
 
-pub use first::{FirstImages, first_images, look_at_images, plan_images};
+pub use first::{FirstImages, ImagesLook, first_images, look_at_images, plan_images};
 
 use std::path::Path;
 use std::sync::Arc;
@@ -49,11 +49,7 @@ impl Images {
 
     /// The first pictures, as they are.
     fn first(&self, most: usize) -> Result<ImageBatch, Error> {
-        let mut pixels = Vec::new();
-        let count = most.min(self.rows());
-        for row in 0..count {
-            pixels.extend(self.data.pixels(row, &self.processor, View::Whole)?);
-        }
+        let (count, pixels) = (most.min(self.rows()), self.data.first_pixels(most, &self.processor)?);
         Ok(ImageBatch::new(&self.config, pixels, self.labels[..count].to_vec())?)
     }
 }
@@ -119,7 +115,7 @@ impl Task for Images {
         let eval_data = config.eval_data.as_ref().map(|path| open_to_evaluate(path, config, source, &classes));
         let mut notes: Vec<String> = told::new_head(&classes, source, from).into_iter().collect();
         let eval_data = eval_data.transpose()?;
-        notes.extend(std::iter::once(&data).chain(&eval_data).flat_map(told::left_out));
+        notes.extend(std::iter::once(&data).chain(&eval_data).flat_map(ImageSet::notes));
         let task = Self {
             labels: classes.renumbered(labels),
             data: Arc::new(data),

@@ -7,7 +7,6 @@ use loract_models::{ClassifierHead, VisionSource};
 use serde_json::{Map, Value, json};
 
 use crate::classes::Classes;
-use crate::data::images::ImageSet;
 
 /// That there is a new head, if there is.
 pub(super) fn new_head(classes: &Classes, source: &VisionSource, from: Option<&Path>) -> Option<String> {
@@ -19,20 +18,6 @@ pub(super) fn new_head(classes: &Classes, source: &VisionSource, from: Option<&P
         None => "the model has none".to_owned(),
     };
     Some(format!("a new head for {} classes is trained: {why}", classes.labels.len()))
-}
-
-/// What of a set was not taken.
-pub(super) fn left_out(set: &ImageSet) -> Vec<String> {
-    let path = set.path().display();
-    let mut told = Vec::new();
-    if let Some(first) = set.left_out().first() {
-        let (count, name, reason) = (set.left_out().len(), &first.name, &first.reason);
-        told.push(format!("warning: {count} broken pictures of {path} are left out, the first {name}: {reason}"));
-    }
-    if set.other_files() > 0 {
-        told.push(format!("{} files of {path} are no pictures by their names and were passed over", set.other_files()));
-    }
-    told
 }
 
 /// The class of Transformers that has to be named to open the model as a classifier of one head: its file names another
