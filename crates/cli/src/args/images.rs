@@ -2,6 +2,7 @@
 
 use clap::Args;
 use loract_train::{Error, ImageSettings};
+use serde::{Deserialize, Deserializer};
 
 use super::setting;
 
@@ -23,4 +24,18 @@ impl ImageArgs {
         let image_size = size.map_err(|what| setting("image-size", what))?;
         Ok(ImageSettings { image_size, skip_broken: self.skip_broken, ..ImageSettings::default() })
     }
+}
+
+/// Reads a size of images from a configuration file, where one edge may be a number.
+pub fn size_in_a_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a size of images: 224, or \"224x192\" for height and width")]
+    enum Size {
+        Edge(i64),
+        Text(String),
+    }
+    Ok(Some(match Size::deserialize(deserializer)? {
+        Size::Edge(edge) => edge.to_string(),
+        Size::Text(text) => text,
+    }))
 }

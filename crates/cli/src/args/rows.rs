@@ -50,18 +50,23 @@ pub fn tell_date(reader: &Reader<'_>, settings: &RowSettings) {
 /// What to train and to evaluate on `model`, as far as it can be known what `model` is: an id becomes a folder later, and a folder of
 /// data then stays as it is ([`settle_data`]).
 pub fn files_of(model: &Path, data: PathBuf, eval_data: Option<PathBuf>) -> Result<(PathBuf, Option<PathBuf>), Error> {
-    match model.exists() || !data.is_dir() {
-        true => data_files(model, &data, eval_data),
-        false => Ok((data, eval_data)),
+    match waits(model, &data, eval_data.as_deref()) {
+        false => data_files(model, &data, eval_data),
+        true => Ok((data, eval_data)),
     }
 }
 
 /// As [`files_of`], of a model that `typed` stood for and that is there now.
 pub fn settle_data(typed: &Path, config: &mut RunConfig) -> Result<(), Error> {
-    if !typed.exists() && config.data.is_dir() {
+    if waits(typed, &config.data, config.eval_data.as_deref()) {
         (config.data, config.eval_data) = data_files(&config.model, &config.data, config.eval_data.take())?;
     }
     Ok(())
+}
+
+/// Whether what a folder stands for is not known before the model is there.
+fn waits(model: &Path, data: &Path, eval_data: Option<&Path>) -> bool {
+    !model.exists() && (data.is_dir() || eval_data.is_some_and(Path::is_dir))
 }
 
 /// What to train and to evaluate on; what a folder stands for is said.
@@ -103,5 +108,23 @@ pub fn picture_file(data: &Path, splits: &[Split]) -> Result<PathBuf, Error> {
 fn tell_part(data: &Path, part: &Path) {
     if part != data {
         output::message(&format!("note: --data {} is a folder: reading {}", data.display(), part.display()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_wait_for_a_model_that_is_not_there_yet() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = std::env::temp_dir().join(format!("loract-waits-{}", std::process::id()));
+        // Of pictures, where rules of text find nothing.
+        std::fs::create_dir_all(folder.join("valid"))?;
+        let (model, data) = (Path::new("owner/name"), folder.join("train.safetensors"));
+        std::fs::write(&data, "")?;
+        let files = files_of(model, data.clone(), Some(folder.clone()));
+        std::fs::remove_dir_all(&folder)?;
+        assert_eq!(files?, (data, Some(folder)));
+        Ok(())
     }
 }

@@ -10,9 +10,9 @@ use loract_linalg::Mat;
 use loract_models::{Classifier, Decoder, ImageBatch, LoraConfig, Model, ModelSource, TokenBatch, VisionSource};
 use loract_train::capture::{Place, capture, capture_images};
 use loract_train::data::{Dataset, Reader, Split};
-use loract_train::{Error, Tuning, look_at_images};
+use loract_train::{Error, ImagesLook, Tuning, look_at_images};
 
-use crate::args::{RowArgs, data_file, picture_file};
+use crate::args::{ImageArgs, RowArgs, data_file, picture_file};
 use crate::output;
 
 /// Rows of the micro-batch, if not given.
@@ -32,6 +32,8 @@ pub struct ChoiceArgs {
     pub seq_len: Option<usize>,
     #[command(flatten)]
     pub row: RowArgs,
+    #[command(flatten)]
+    pub images: ImageArgs,
     /// Layers, counted from 0, or `all`
     #[arg(long, value_delimiter = ',')]
     pub layers: Option<Vec<String>>,
@@ -101,6 +103,10 @@ impl Subject {
         (places, asked): (BTreeSet<Place>, usize),
         default: DefaultLayers,
     ) -> Result<Self, Error> {
+        if args.images != ImageArgs::default() {
+            let key = if args.images.skip_broken { "skip-broken" } else { "image-size" };
+            return Err(setting(key, "belongs to image models, and this one is for text; leave it out"));
+        }
         let memory = Memory::new();
         let source = ModelSource::open(model)?;
         let layers = layers(args.layers.as_deref(), source.config.layers, default)?;
@@ -133,8 +139,11 @@ impl Subject {
         let layers = layers(args.layers.as_deref(), VisionSource::read_config(model)?.layers(), default)?;
         let memory = Memory::new();
         let pictures = picture_file(data, &[Split::Train])?;
-        let (name, classifier, batch) = look_at_images(&memory, model, &pictures, args.adapter.as_deref(), asked)?;
-        let mut classifier = Box::new(classifier);
+        let settings = args.images.clone().resolve()?;
+        let look = look_at_images(&memory, model, &pictures, args.adapter.as_deref(), &settings, asked)?;
+        let ImagesLook { name, model, batch, notes } = look;
+        notes.iter().for_each(|note| output::message(note));
+        let mut classifier = Box::new(model);
         let rows = fewer(asked, batch.images(), args, data);
         with_pairs(&memory, &mut *classifier, args)?;
         output::message(&format!("{name}: one micro-batch of {rows} images, {} rows", batch.tokens()));

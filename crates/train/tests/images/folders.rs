@@ -139,3 +139,81 @@ fn parts_of_a_folder_are_found() -> Outcome {
     says(&told(picture_files(&path("c"), None)), &["test.safetensors, and no train"]);
     Ok(())
 }
+
+#[test]
+fn a_class_may_be_called_as_a_part_is() -> Outcome {
+    let scratch = Scratch::new("class-train")?;
+    for class in ["cat", "test", "train"] {
+        scratch.write(&format!("{class}/1.png"), &png(2, 2, 0)?)?;
+    }
+    assert_eq!(picture_files(&scratch.0, None)?, (scratch.0.clone(), None));
+    assert_eq!(pictures_of(&scratch.0, &[Split::Test])?, scratch.0);
+    assert_eq!(open(&scratch.0)?.classes().len(), 3);
+    // With classes of its own it is a part, whatever lies beside.
+    scratch.write("b/train/cat/1.png", &png(2, 2, 0)?)?;
+    scratch.write("b/notes/1.txt", b"")?;
+    assert_eq!(picture_files(&scratch.0.join("b"), None)?.0, scratch.0.join("b/train"));
+    Ok(())
+}
+
+#[test]
+fn tables_in_shards_are_told() -> Outcome {
+    let scratch = Scratch::new("shards")?;
+    scratch.write("train-00000-of-00002.parquet", b"")?;
+    let words =
+        ["train-00000-of-00002.parquet is one of its Parquet files, and only one is read; make one file of them"];
+    says(&told(picture_files(&scratch.0, None)), &words);
+    says(&told(open(&scratch.0)), &words);
+    Ok(())
+}
+
+/// Numbers as names are sorted as names, and stay the numbers that they are.
+#[test]
+fn folders_of_numbers_are_numbered_alike_by_name_and_by_number() -> Outcome {
+    let scratch = Scratch::new("numbers")?;
+    for class in 0..12 {
+        scratch.write(&format!("{class}/1.png"), &png(2, 2, class)?)?;
+    }
+    let set = open(&scratch.0)?;
+    assert_eq!(set.classes()[..3], ["0", "1", "10"]);
+    let nameless: Vec<String> = (0..12).map(|class| format!("LABEL_{class}")).collect();
+    for head in [set.classes().to_vec(), nameless] {
+        let options = ImageOptions { classes: Some(head.clone()), ..ImageOptions::default() };
+        let set = ImageSet::open(&scratch.0, &options)?;
+        for index in 0..12 {
+            let class = &head[set.label(index).ok_or("a label")? as usize];
+            let grey = set.pixels(index, &plain(1)?, View::Whole)?[0];
+            assert_eq!(class.trim_start_matches("LABEL_"), grey.to_string());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn links_pipes_and_what_cannot_be_read_are_no_pictures() -> Outcome {
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+
+    let scratch = Scratch::new("links")?;
+    classes(&scratch)?;
+    symlink("nowhere.png", scratch.0.join("cat/gone.png"))?;
+    let pipe = std::process::Command::new("mkfifo").arg(scratch.0.join("cat/pipe.png")).status()?;
+    assert!(pipe.success());
+    let set = open(&scratch.0)?;
+    assert_eq!((set.len(), set.other_files()), (6, 2));
+    // A file that is there, and whose first byte is an error.
+    symlink("/proc/self/mem", scratch.0.join("cat/unread.png"))?;
+    says(&told(open(&scratch.0)), &["cat/unread.png"]);
+    let set = skipping(&scratch.0)?;
+    assert_eq!((set.len(), set.left_out().len()), (6, 1));
+    assert!(set.notes()[0].contains("1 broken pictures") && set.notes()[1].contains("2 files"), "{:?}", set.notes());
+    // Two names that would be one if they were made into text.
+    for name in [b"a\xff", b"a\xfe"] {
+        let folder = scratch.0.join(std::ffi::OsStr::from_bytes(name));
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join("1.png"), png(2, 2, 0)?)?;
+    }
+    says(&told(open(&scratch.0)), &["is not UTF-8; rename it"]);
+    Ok(())
+}

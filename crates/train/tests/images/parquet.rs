@@ -40,7 +40,7 @@ fn pictures_of_the_datasets_library_are_read() -> Outcome {
 fn what_cannot_be_used_is_told() -> Outcome {
     for (name, words) in [
         ("label", "bad-label.parquet row 3: label 3 is no class; there are 3 classes, numbered from 0"),
-        ("picture", "bad-picture.parquet row 3: an empty file"),
+        ("picture", "bad-picture.parquet row 3: it has no `bytes` of a picture (what lies at a `path` is not read)"),
         ("type", "column `label` is of type DOUBLE, expected whole numbers"),
         ("columns", "it has no column `image` of structs with `bytes`; it has photo, label"),
     ] {

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Deserialize;
 
+use super::images::size_in_a_file;
+
 #[derive(Debug, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainArgs {
@@ -60,6 +62,7 @@ pub struct TrainArgs {
     /// Of an image model: size of the images that it takes, 384, or 384x288 for height and width; its table of positions is
     /// resized [default: the model's own]
     #[arg(long, value_name = "PIXELS")]
+    #[serde(deserialize_with = "size_in_a_file")]
     pub image_size: Option<String>,
     /// Of an image model: mirror every second picture in training, at random
     #[arg(long)]

@@ -74,3 +74,22 @@ fn flags_win_over_the_file_and_unknown_keys_are_errors() -> Result<(), Box<dyn s
     fs::remove_file(&path)?;
     Ok(())
 }
+
+#[test]
+fn a_size_of_images_is_a_number_or_a_text_in_a_file() -> Result<(), Box<dyn std::error::Error>> {
+    let path = std::env::temp_dir().join(format!("loract-size-{}.toml", std::process::id()));
+    let read = |text: &str| {
+        fs::write(&path, text)?;
+        let flag = path.display().to_string();
+        Ok::<_, std::io::Error>(train(&["--config", &flag]))
+    };
+    for (text, want) in [("image_size = 28", [28, 28]), ("image_size = \"28x24\"", [28, 24])] {
+        assert_eq!(read(text)??.images.image_size, Some(want), "{text}");
+    }
+    for text in ["image_size = -1", "image_size = true", "image_size = 2.5"] {
+        let error = read(text)?.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains("size") && error.contains("224"), "{text}: {error}");
+    }
+    assert_eq!(read("")??.images.image_size, None);
+    Ok(fs::remove_file(&path)?)
+}

@@ -39,7 +39,7 @@ pub fn run(args: &EvalArgs, model: &Path) -> Result<()> {
     let classes = classifier.config().labels.clone();
     let set = Arc::new(ImageSet::open(&data, &settings.options(Some(classes.clone())))?);
     set.fits(&processor)?;
-    tell_left_out(&set);
+    set.notes().iter().for_each(|note| output::message(note));
     // Logits need no labels; what is labelled in part is a mistake.
     let none = set.labels().iter().all(Option::is_none);
     let labels = if none && args.logits.is_some() { None } else { Some(set.all_labels()?) };
@@ -85,13 +85,6 @@ fn tell(found: &ImageEvaluation, as_json: bool) -> Result<()> {
     output::line(&format!("images          {}", found.rows))?;
     output::line(&format!("classes         {}", found.classes.len()))?;
     Ok(())
-}
-
-fn tell_left_out(set: &ImageSet) {
-    if let Some(first) = set.left_out().first() {
-        let (count, name, reason) = (set.left_out().len(), &first.name, &first.reason);
-        output::message(&format!("warning: {count} broken pictures are left out, the first {name}: {reason}"));
-    }
 }
 
 fn write_logits(path: &Path, shape: [usize; 2], logits: &[f32]) -> Result<(), loract_train::Error> {

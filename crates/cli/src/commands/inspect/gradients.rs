@@ -122,7 +122,8 @@ fn open_text(config: &RunConfig) -> Result<Opened<Decoder>> {
 /// With the first pictures of the data.
 fn open_images(config: &mut RunConfig) -> Result<Opened<Classifier>> {
     let memory = Memory::new();
-    let FirstImages { model, planner, batch } = first_images(config, &memory)?;
+    let FirstImages { model, planner, batch, notes } = first_images(config, &memory)?;
+    notes.iter().for_each(|note| output::message(note));
     Ok(Opened { trainer: trainer(model, &memory, config), planner, batch })
 }
 

@@ -142,7 +142,8 @@ fn tables(folder: &Path, begin: &str) -> Result<(), Error> {
     if !folder.is_dir() {
         return Ok(());
     }
-    let begins = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(begin));
+    let begins =
+        |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(begin));
     let first = entries(folder)?.into_iter().find(|path| ends_in(path, &["parquet"]) && begins(path));
     let Some(first) = first else { return Ok(()) };
     let what = format!(

@@ -153,7 +153,10 @@ mod tests {
             // Some of the numbers are names: then the others are no places.
             assert_eq!(at(&["0", "1"], &names(&["1", "dog"]), whose), None);
             assert_eq!(at(&["0", "1"], &names(&["LABEL_0", "LABEL_1"]), whose), Some(vec![0, 1]));
-            assert_eq!(at(&["crane", "bird", "crane"], &names(&["crane", "bird", "crane"]), whose), Some(vec![0, 1, 2]));
+            assert_eq!(
+                at(&["crane", "bird", "crane"], &names(&["crane", "bird", "crane"]), whose),
+                Some(vec![0, 1, 2])
+            );
         }
         assert_eq!(at(&["0", "02", "1"], &labels, Whose::Heads), Some(vec![0, 2, 1]));
         assert_eq!(at(&["0", "1", "2"], &labels, Whose::Own), None);

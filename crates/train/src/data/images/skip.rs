@@ -19,7 +19,10 @@ impl ImageSet {
             notes.push(format!("warning: {count} broken pictures of {path} are left out, the first {name}: {reason}"));
         }
         if self.other_files() > 0 {
-            notes.push(format!("{} files of {path} are no pictures by their names and were passed over", self.other_files()));
+            notes.push(format!(
+                "{} files of {path} are no pictures by their names and were passed over",
+                self.other_files()
+            ));
         }
         notes
     }

@@ -18,7 +18,7 @@ use loract_train::{Activations, Error, RunConfig, Schedule, ScheduleKind, Traine
 
 use super::args::StepArgs;
 use super::{load, random_images, random_rows};
-use crate::args::{TrainArgs, use_threads};
+use crate::args::{TrainArgs, settle_data, use_threads};
 use crate::{hub, output};
 use products::Products;
 
@@ -72,7 +72,9 @@ pub fn run(args: StepArgs) -> Result<()> {
     let threads = use_threads(train.threads)?;
     let mut config = train.resolve(threads)?;
     refuse_what_is_not_measured(&config)?;
-    config.model = hub::local(&config.model)?;
+    let typed = config.model.clone();
+    config.model = hub::local(&typed)?;
+    settle_data(&typed, &mut config)?;
     let mut contestants = vec![Contestant::new("exact", Policy::exact())];
     match presets {
         None if config.policy() == Policy::exact() => {}
