@@ -8,7 +8,7 @@ pub(super) mod tests;
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 #[derive(Debug, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -60,6 +60,7 @@ pub struct TrainArgs {
     /// Of an image model: size of the images that it takes, 384, or 384x288 for height and width; its table of positions is
     /// resized [default: the model's own]
     #[arg(long, value_name = "PIXELS")]
+    #[serde(deserialize_with = "text_or_number")]
     pub image_size: Option<String>,
     /// Of an image model: mirror every second picture in training, at random
     #[arg(long)]
@@ -182,6 +183,20 @@ pub struct TrainArgs {
     /// Write event files for TensorBoard into OUT
     #[arg(long)]
     pub tensorboard: bool,
+}
+
+/// `384`, or `"384x288"`.
+fn text_or_number<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a number such as 384, or a text such as \"384x288\"")]
+    enum Size {
+        Number(u64),
+        Text(String),
+    }
+    Ok(Some(match Size::deserialize(value)? {
+        Size::Number(edge) => edge.to_string(),
+        Size::Text(text) => text,
+    }))
 }
 
 impl TrainArgs {

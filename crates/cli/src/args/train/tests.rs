@@ -74,3 +74,14 @@ fn flags_win_over_the_file_and_unknown_keys_are_errors() -> Result<(), Box<dyn s
     fs::remove_file(&path)?;
     Ok(())
 }
+
+#[test]
+fn a_size_of_images_is_a_number_or_a_text() -> Result<(), Box<dyn std::error::Error>> {
+    for (written, want) in [("28", "28"), ("\"28\"", "28"), ("\"28x16\"", "28x16")] {
+        let args: TrainArgs = toml::from_str(&format!("image_size = {written}"))?;
+        assert_eq!(args.image_size.as_deref(), Some(want));
+    }
+    let error = toml::from_str::<TrainArgs>("image_size = [28, 16]").err().map(|e| e.to_string()).unwrap_or_default();
+    assert!(error.contains("expected a number such as 384"), "{error}");
+    Ok(())
+}
