@@ -48,7 +48,10 @@ pub enum Error {
         what: String,
     },
     /// A picture cannot be used.
-    #[error("{name}: {reason}; --skip-broken leaves such pictures out")]
+    #[error(
+        "{name}: {reason}; --skip-broken leaves such pictures out, of a new run; one that has a checkpoint goes on with --resume \
+             once the picture is whole"
+    )]
     Picture {
         /// Its file, or the file and its record.
         name: String,

@@ -1,5 +1,6 @@
 //! Evaluation of labelled images: loss, the likeliest class and the five likeliest, and which class is taken for which.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -65,7 +66,8 @@ pub struct ImageScores {
     nll: f64,
     right: usize,
     among_five: usize,
-    confusion: Vec<Vec<usize>>,
+    /// How often a class, the first, was taken for another or for itself; pairs that did not come are not there.
+    confusion: BTreeMap<(u32, u32), usize>,
 }
 
 /// How many of the likeliest classes count.
@@ -74,14 +76,13 @@ const FIVE: usize = 5;
 impl ImageScores {
     /// Of a model that tells these classes apart.
     pub fn new(classes: Vec<String>) -> Self {
-        let count = classes.len();
-        Self { classes, nll: 0.0, right: 0, among_five: 0, confusion: vec![vec![0; count]; count] }
+        Self { classes, nll: 0.0, right: 0, among_five: 0, confusion: BTreeMap::new() }
     }
 
     /// Adds images with their labels, which are classes, and logits (images×classes).
     pub fn add(&mut self, labels: &[u32], logits: &[f32]) {
-        for (&label, logits) in labels.iter().zip(logits.chunks_exact(self.classes.len())) {
-            let label = label as usize;
+        for (&class, logits) in labels.iter().zip(logits.chunks_exact(self.classes.len())) {
+            let label = class as usize;
             let own = logits[label];
             let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let sum: f64 = logits.iter().map(|&x| (f64::from(x) - f64::from(most)).exp()).sum();
@@ -91,7 +92,7 @@ impl ImageScores {
             let before = logits.iter().enumerate().filter(|&(i, &x)| x > own || (x == own && i < label)).count();
             self.right += usize::from(before == 0);
             self.among_five += usize::from(before < FIVE);
-            self.confusion[label][taken] += 1;
+            *self.confusion.entry((class, taken as u32)).or_default() += 1;
         }
     }
 
@@ -100,7 +101,7 @@ impl ImageScores {
     /// # Errors
     /// [`Error::Evaluation`] if the loss is not finite.
     pub fn finish(self, set: &ImageSet) -> Result<ImageEvaluation, Error> {
-        let rows: usize = self.confusion.iter().flatten().sum();
+        let rows: usize = self.confusion.values().sum();
         let share = |count: usize| count as f64 / rows.max(1) as f64;
         let loss = self.nll / rows.max(1) as f64;
         if !loss.is_finite() {
@@ -111,10 +112,19 @@ impl ImageScores {
             rows,
             accuracy: share(self.right),
             top5_accuracy: share(self.among_five),
+            confusion: square(&self.confusion, self.classes.len()),
             classes: self.classes,
-            confusion: self.confusion,
         })
     }
+}
+
+/// Counts of pairs of so many classes by row and column, unless that is too much to write down.
+fn square(pairs: &BTreeMap<(u32, u32), usize>, classes: usize) -> Option<Vec<Vec<usize>>> {
+    let mut square = (classes <= ImageEvaluation::MOST_CONFUSED).then(|| vec![vec![0; classes]; classes])?;
+    for (&(class, taken), &count) in pairs {
+        square[class as usize][taken as usize] = count;
+    }
+    Some(square)
 }
 
 #[cfg(test)]
@@ -128,9 +138,21 @@ mod tests {
         // Last of six by its logit; first of equals; second.
         scores.add(&[0, 0, 1], logits.as_flattened());
         assert_eq!((scores.right, scores.among_five), (1, 2));
-        assert_eq!((scores.confusion[0][5], scores.confusion[0][0], scores.confusion[1][0]), (1, 1, 1));
+        let counts = square(&scores.confusion, 6).unwrap_or_default();
+        assert_eq!((counts[0][5], counts[0][0], counts[1][0]), (1, 1, 1));
         let all: f64 = (0..6).map(|x| f64::from(x).exp()).sum();
         let want = all.ln() + 6f64.ln() + (all.ln() - 4.0);
         assert!((scores.nll - want).abs() < 1e-9, "{} {want}", scores.nll);
+    }
+
+    /// A square of so many classes would take terabytes.
+    #[test]
+    fn many_classes_cost_what_is_seen_of_them() {
+        let classes = 1 << 20;
+        let mut scores = ImageScores::new(vec![String::new(); classes]);
+        scores.add(&[7], &vec![0.0; classes]);
+        assert_eq!(scores.confusion, BTreeMap::from([((7, 0), 1)]));
+        assert_eq!(square(&scores.confusion, classes), None);
+        assert!(square(&BTreeMap::new(), ImageEvaluation::MOST_CONFUSED).is_some());
     }
 }

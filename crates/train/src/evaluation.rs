@@ -46,8 +46,15 @@ pub struct ImageEvaluation {
     pub top5_accuracy: f64,
     /// The names of the classes.
     pub classes: Vec<String>,
-    /// Of the images of each class, how many were taken for each class.
-    pub confusion: Vec<Vec<usize>>,
+    /// Of the images of each class, how many were taken for each class; absent where there are more than
+    /// [`ImageEvaluation::MOST_CONFUSED`] classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confusion: Option<Vec<Vec<usize>>>,
+}
+
+impl ImageEvaluation {
+    /// Most classes whose confusion is written down: a square of a million numbers.
+    pub const MOST_CONFUSED: usize = 1000;
 }
 
 impl Evaluation {
@@ -113,7 +120,7 @@ mod tests {
             accuracy: 1.0,
             top5_accuracy: 1.0,
             classes: vec!["cat".into(), "dog".into()],
-            confusion: vec![vec![1, 0], vec![0, 2]],
+            confusion: Some(vec![vec![1, 0], vec![0, 2]]),
         };
         for (found, keys) in [
             (

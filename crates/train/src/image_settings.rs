@@ -1,5 +1,7 @@
 //! How pictures become images of a model, as flags and configuration files say it; and which settings belong to which kind of model.
 
+use loract_autograd::Site;
+use loract_models::VisionConfig;
 use loract_models::vision::{Augment, Crop, Flip};
 use serde::{Serialize, Serializer};
 
@@ -119,6 +121,20 @@ impl RunConfig {
             self.modules_to_save.push(CLASSIFIER.to_owned());
         }
         Ok(())
+    }
+
+    /// As [`RunConfig::check_ranks`], of an image model, whose widest stage counts.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn check_image_ranks(&self, model: &VisionConfig) -> Result<(), Error> {
+        self.check_ranks_of(|site| {
+            let widths = model.stages.iter().map(|stage| match site {
+                Site::ActFn | Site::MlpOut => stage.intermediate_size,
+                _ => stage.hidden_size,
+            });
+            widths.max().unwrap_or(0)
+        })
     }
 
     /// Bytes of decoded pictures that a step over micro-batches of so many `images` of `numbers` numbers holds: its own, one

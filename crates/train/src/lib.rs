@@ -38,7 +38,8 @@ pub use memory::{Baseline, MemoryReport, process_peak_bytes, process_resident_by
 pub use plan::{Plan, Planner};
 pub use presets::{Activations, Common};
 pub use run::{
-    Best, Ended, FirstImages, ImagesLook, Progress, Run, RunSummary, Stopped, first_images, look_at_images, plan_images,
+    Best, Ended, FirstImages, ImagesLook, Progress, Run, RunSummary, Stopped, classifier_before_data, first_images,
+    look_at_images, plan_images,
 };
 pub use run_dir::{RunDir, write_whole, write_whole_by};
 pub use schedule::{Schedule, ScheduleKind};

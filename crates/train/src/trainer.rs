@@ -43,7 +43,7 @@ pub struct StepReport {
     pub grad_norm: f64,
     /// Tokens that ran, trained or not.
     pub tokens: usize,
-    /// Wall time of the whole step, its audit included.
+    /// Wall time of the whole step, the wait for its data and its audit included.
     pub seconds: f64,
     /// Bytes kept for backward when forward ends, the largest of the micro-batches.
     pub saved_bytes: usize,
@@ -202,17 +202,23 @@ impl<M: Model> Trainer<M> {
     /// Those of [`Trainer::gradient`]; [`Error::NotFinite`] if the gradient is not finite, in which case nothing is
     /// updated, or if a trained weight is not after the update, in which case the model is of no use.
     pub fn step(&mut self, micro_batches: &[M::Batch]) -> Result<StepReport, Error> {
-        let start = Instant::now();
+        self.step_since(Instant::now(), micro_batches)
+    }
+
+    /// The same for a caller that began to wait for the micro-batches at `start`: the report's time is counted from there.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::step`].
+    pub fn step_since(&mut self, start: Instant, micro_batches: &[M::Batch]) -> Result<StepReport, Error> {
         let gradient = self.gradient(micro_batches)?;
         self.update(micro_batches, gradient, start)
     }
 
-    /// The same, and how close its gradient was to the exact one, for which the micro-batches run once more.
+    /// As [`Trainer::step_since`], and how close its gradient was to the exact one, for which the micro-batches run once more.
     ///
     /// # Errors
     /// Those of [`Trainer::step`].
-    pub fn audited_step(&mut self, micro_batches: &[M::Batch]) -> Result<(StepReport, Audit), Error> {
-        let start = Instant::now();
+    pub fn audited_step(&mut self, start: Instant, micro_batches: &[M::Batch]) -> Result<(StepReport, Audit), Error> {
         let gradient = self.gradient(micro_batches)?;
         let audit = Reference::new(self, micro_batches)?.audit(self, &gradient);
         Ok((self.update(micro_batches, gradient, start)?, audit))

@@ -88,6 +88,12 @@ impl Place {
         Ok(())
     }
 
+    /// Writes a grey picture of so many pixels in height and width.
+    pub fn write_large_picture(&self, name: &str, edge: u32) -> Anyhow {
+        let pixels: Vec<u8> = (0..edge * edge).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        self.write(name, png(edge, edge, &pixels)?)
+    }
+
     /// With the golden GGUF model, which has a tokenizer, and no data.
     pub fn with_tokenizer() -> Anyhow<Self> {
         let place = Self::empty()?;

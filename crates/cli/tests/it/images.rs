@@ -239,3 +239,55 @@ fn another_size_of_images_goes_into_the_tuned_model() -> Anyhow {
     assert_ne!(place.eval("--model out --data data/train --image-size 20")?["loss"], want["loss"]);
     Ok(())
 }
+
+/// Pictures so large that decoding them is nearly all there is to do.
+#[test]
+fn the_wait_for_pictures_is_part_of_a_step() -> Anyhow {
+    let place = Place::with_images("vit")?;
+    place.write_large_picture("data/dark/0.png", 1500)?;
+    place.write_large_picture("data/light/0.png", 1500)?;
+    place.trained("--data data --steps 3 --batch-size 2")?;
+    let steps: f64 = place.lines("out/metrics.jsonl")?.iter().filter_map(|line| line["seconds"].as_f64()).sum();
+    let wall = place.json("out/report.json")?["wall_seconds"].as_f64().ok_or("a time")?;
+    assert!(steps > 0.5 * wall, "{steps} of {wall} s");
+    Ok(())
+}
+
+#[test]
+fn steps_are_measured_as_they_are_trained() -> Anyhow {
+    let place = Place::with_images("vit")?;
+    let bench =
+        |flags: &str| place.run(&format!("bench step --model model --threads 1 --rounds 1 --batch-size 2 {flags}"));
+    for (flags, says) in [
+        ("--seq-len 8", "seq-len: belongs to text"),
+        ("--activations loract --rank 99", "rank: 99 is above the 24 features"),
+        ("--flip", "flip: belongs to pictures"),
+        ("--skip-broken", "skip-broken: belongs to pictures"),
+    ] {
+        assert_eq!(bench(flags)?.complaint(2, &[says]), None, "{flags}");
+    }
+    let found = |flags: &str| -> Anyhow<Value> {
+        let outcome = bench(&format!("--json {flags}"))?;
+        if outcome.code != Some(0) {
+            return Err(outcome.told().into());
+        }
+        Ok(serde_json::from_str(&outcome.stdout)?)
+    };
+    assert_eq!(
+        found("--activations exact --adapter adapter")?["lora_rank"],
+        place.json("adapter/adapter_config.json")?["r"]
+    );
+    assert_eq!(found("--activations exact --image-size 24x16")?["tokens"], 2 * (1 + 6 * 4));
+    // The head is trained beside a module that is named.
+    place.trained("--data images.safetensors --modules-to-save layernorm --lora-rank 16 --steps 1")?;
+    let trained = place.json("out/report.json")?["memory"]["saved_bytes"].clone();
+    let measured = found("--activations exact --modules-to-save layernorm")?;
+    assert_eq!(measured["settings"][0]["saved_bytes"], trained);
+    std::fs::remove_file(place.path("model/model.safetensors"))?;
+    assert_eq!(found("--activations exact --image-size 24x16")?["tokens"], 2 * (1 + 6 * 4));
+    assert_eq!(bench("--seq-len 8")?.complaint(2, &["seq-len: belongs to text"]), None);
+    let text = Place::with("llama-tied")?;
+    let outcome = text.run("bench step --model model --threads 1 --image-size 24")?;
+    assert_eq!(outcome.complaint(2, &["image-size: belongs to image models"]), None);
+    Ok(())
+}

@@ -109,3 +109,72 @@ fn labels_that_are_missing_or_of_other_classes_are_told() -> Anyhow {
     );
     Ok(())
 }
+
+#[test]
+fn a_run_that_met_a_broken_picture_goes_on_when_it_is_whole() -> Anyhow {
+    let place = Place::with_images("vit")?;
+    place.write_pictures("data", TWO, 4)?;
+    let flags = "--data data --steps 4 --no-shuffle --lr 1e-2";
+    place.trained(&format!("{flags} --out whole"))?;
+    let whole = place.read("data/light/01.png")?;
+    place.write("data/light/01.png", &whole[..whole.len() / 2])?;
+    let outcome = place.train(flags)?;
+    assert!(outcome.code == Some(2) && outcome.stderr.contains("light/01.png: damaged"), "{}", outcome.told());
+    assert!(
+        outcome.stderr.contains("the run ends after step 2 of 4; all of it is in out/checkpoint-2"),
+        "{}",
+        outcome.told()
+    );
+    assert!(outcome.stderr.contains("of a new run"), "{}", outcome.told());
+    place.write("data/light/01.png", whole)?;
+    place.trained(&format!("{flags} --resume"))?;
+    crate::resume::assert_same_end(&place, "whole", "out")
+}
+
+#[test]
+fn a_run_does_not_go_on_with_pictures_prepared_otherwise() -> Anyhow {
+    let place = Place::with_images("vit")?;
+    place.write_pictures("data", TWO, 4)?;
+    let flags = "--data data --steps 4 --save-every 2";
+    place.trained(&format!("{flags} --out whole"))?;
+    crate::resume::interrupted(&place, "whole", 2, "out")?;
+    let mut processor = place.json("model/preprocessor_config.json")?;
+    processor["image_mean"] = serde_json::json!([0.1, 0.2, 0.3]);
+    place.write("model/preprocessor_config.json", processor.to_string())?;
+    let outcome = place.train(&format!("{flags} --resume"))?;
+    assert_eq!(outcome.complaint(2, &["contents of data was 8 pictures", "preprocessor_config.json"]), None);
+    Ok(())
+}
+
+#[test]
+fn outputs_of_an_evaluation_are_looked_at_first() -> Anyhow {
+    let place = Place::with_images("vit")?;
+    place.write_pictures("data", &[("bag", 20)], 2)?;
+    place.copy("data/bag", "flat")?;
+    for (flags, says) in [
+        ("--data data --confusion no/dir/c.svg", "confusion: there is no folder no/dir"),
+        ("--data data --logits no/l.safetensors", "logits: there is no folder no"),
+        ("--data data --logits model", "logits: model is a folder"),
+        ("--data flat --logits l.safetensors --confusion c.svg", "confusion: the pictures have no labels"),
+    ] {
+        let outcome = place.run(&format!("eval --model model --threads 1 {flags}"))?;
+        assert_eq!(outcome.complaint(2, &[says]), None, "{flags}");
+        assert!(!place.path("l.safetensors").exists(), "{flags}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_needs_no_data_looks_at_none() -> Anyhow {
+    let place = Place::with_images("vit")?;
+    for folder in ["test", "train", "train.parquet"] {
+        place.write_pictures(folder, TWO, 1)?;
+    }
+    for words in
+        ["plan --model model --threads 1", "bench step --model model --threads 1 --rounds 1 --activations exact"]
+    {
+        let outcome = place.run(words)?;
+        assert_eq!(outcome.code, Some(0), "{}", outcome.told());
+    }
+    Ok(())
+}

@@ -33,7 +33,7 @@ use crate::run_dir::RunDir;
 use crate::trainer::StepReport;
 use crate::tuning::refuse_mixing;
 use images::Images;
-pub use images::{FirstImages, ImagesLook, first_images, look_at_images, plan_images};
+pub use images::{FirstImages, ImagesLook, classifier_before_data, first_images, look_at_images, plan_images};
 use ready::{Prepared, Ready};
 pub use tally::Best;
 pub(crate) use tally::Tally;

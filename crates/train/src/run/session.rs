@@ -1,10 +1,12 @@
 //! The loop: a step, what is told of it, an evaluation and a checkpoint where they are due.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use loract_autograd::Memory;
 use serde_json::json;
 
+use super::begin::first_row;
 use super::best::BestFolder;
 use super::card;
 use super::events::Events;
@@ -57,9 +59,23 @@ impl<T: Task> Session<T> {
             if progress.interrupted() {
                 return self.stop(progress);
             }
-            let step = self.step(progress)?;
+            let taken = self.order.taken();
+            let step = match self.step(progress) {
+                Err(error @ (Error::Picture { .. } | Error::Read { .. })) => {
+                    self.order = first_row(&self.config, &self.task);
+                    self.order.skip_to(taken);
+                    return Err(self.save_before(error, progress)?);
+                }
+                other => other?,
+            };
             if self.is_due(self.config.eval_every, step) || step == self.schedule.steps {
-                self.evaluate(step, progress)?;
+                match self.evaluate(step, progress) {
+                    // What was trained is not lost; earlier a checkpoint would go on without this evaluation.
+                    Err(error @ (Error::Picture { .. } | Error::Read { .. })) if step == self.schedule.steps => {
+                        return Err(self.save_before(error, progress)?);
+                    }
+                    other => other?,
+                }
             }
             if self.patience_is_over() {
                 self.tell_early_stop(step, progress);
@@ -78,12 +94,14 @@ impl<T: Task> Session<T> {
 
     /// One optimiser step, and what is told and kept of it.
     fn step(&mut self, progress: &mut dyn Progress) -> Result<u64, Error> {
+        // Whoever waits for pictures waits within the step.
+        let start = Instant::now();
         let batches = self.task.batches(&self.config, &mut self.order)?;
         let audited = self.is_due(self.config.audit_every, self.trainer.steps_done() + 1);
         let (report, audit) = if audited {
-            self.trainer.audited_step(&batches).map(|(report, audit)| (report, Some(audit)))?
+            self.trainer.audited_step(start, &batches).map(|(report, audit)| (report, Some(audit)))?
         } else {
-            (self.trainer.step(&batches)?, None)
+            (self.trainer.step_since(start, &batches)?, None)
         };
         let step = report.step;
         self.out.log(&report)?;
@@ -171,13 +189,31 @@ impl<T: Task> Session<T> {
         Ok(())
     }
 
-    /// Leaves a checkpoint of the last step, if there is not one yet.
-    fn stop(mut self, progress: &mut dyn Progress) -> Result<Ended, Error> {
-        let (step, steps) = (self.trainer.steps_done(), self.schedule.steps);
+    /// Leaves a checkpoint of the last step, if there is not one yet; where it is.
+    fn save_last(&mut self, progress: &mut dyn Progress) -> Result<Option<PathBuf>, Error> {
+        let step = self.trainer.steps_done();
         if step > 0 && self.saved != Some(step) {
             self.save(progress)?;
         }
-        let checkpoint = self.saved.map(|step| checkpoint::path(&self.config.out, step));
+        Ok(self.saved.map(|step| checkpoint::path(&self.config.out, step)))
+    }
+
+    /// `error` of data that can be put right, after all that was done so far is saved.
+    fn save_before(&mut self, error: Error, progress: &mut dyn Progress) -> Result<Error, Error> {
+        if let Some(folder) = self.save_last(progress)? {
+            let (step, steps) = (self.trainer.steps_done(), self.schedule.steps);
+            progress.note(&format!(
+                "warning: the run ends after step {step} of {steps}; all of it is in {}",
+                folder.display()
+            ));
+        }
+        Ok(error)
+    }
+
+    /// Leaves a checkpoint of the last step.
+    fn stop(mut self, progress: &mut dyn Progress) -> Result<Ended, Error> {
+        let (step, steps) = (self.trainer.steps_done(), self.schedule.steps);
+        let checkpoint = self.save_last(progress)?;
         Ok(Ended::Stopped(Stopped { step, steps, checkpoint }))
     }
 

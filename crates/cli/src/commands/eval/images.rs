@@ -9,7 +9,7 @@ use loract_models::VisionSource;
 use loract_models::weights::store::{self, Numbers, StoredAs, ToStore};
 use loract_train::data::Split;
 use loract_train::data::images::ImageSet;
-use loract_train::{ImageEvaluation, ImageScores, image_logits, open_classifier, write_whole, write_whole_by};
+use loract_train::{Error, ImageEvaluation, ImageScores, image_logits, open_classifier, write_whole, write_whole_by};
 use serde_json::json;
 
 use super::refuse;
@@ -26,6 +26,9 @@ pub fn run(args: &EvalArgs, model: &Path) -> Result<()> {
         ("train-on", args.rows.train_on.is_some()),
     ];
     refuse(&given, "belongs to text, and this is an image model; leave it out")?;
+    for (key, path) in [("confusion", &args.confusion), ("logits", &args.logits)] {
+        path.as_ref().map_or(Ok(()), |path| check_output(key, path))?;
+    }
     let settings = args.images.clone().resolve()?;
     let memory = Memory::new();
     let source = VisionSource::open(model)?;
@@ -43,11 +46,13 @@ pub fn run(args: &EvalArgs, model: &Path) -> Result<()> {
     // Logits need no labels; what is labelled in part is a mistake.
     let none = set.labels().iter().all(Option::is_none);
     let labels = if none && args.logits.is_some() { None } else { Some(set.all_labels()?) };
-
-    let mut scores = ImageScores::new(classes.clone());
+    if args.confusion.is_some() {
+        check_confusion(labels.is_some(), classes.len())?;
+    }
+    let mut scores = labels.as_ref().map(|_| ImageScores::new(classes.clone()));
     let mut kept: Vec<f32> = Vec::new();
     image_logits(&classifier, &memory, &set, &processor, |part, logits| {
-        if let Some(labels) = &labels {
+        if let Some((labels, scores)) = labels.as_ref().zip(scores.as_mut()) {
             scores.add(&labels[part], logits);
         }
         if args.logits.is_some() {
@@ -55,23 +60,51 @@ pub fn run(args: &EvalArgs, model: &Path) -> Result<()> {
         }
         Ok(())
     })?;
+    // What was found is told before anything can go wrong with a file.
+    let found = scores.map(|scores| scores.finish(&set)).transpose()?;
+    match &found {
+        Some(found) => tell(found, args.json)?,
+        None => output::line(&match args.json {
+            true => json!({ "rows": set.len(), "classes": classes }).to_string(),
+            false => format!("images          {} without labels", set.len()),
+        })?,
+    }
     if let Some(path) = &args.logits {
         write_logits(path, [set.len(), classes.len()], &kept)?;
         output::message(&format!("logits of {} images are in {}", set.len(), path.display()));
     }
-    if labels.is_none() {
-        output::line(&match args.json {
-            true => json!({ "rows": set.len(), "classes": classes }).to_string(),
-            false => format!("images          {} without labels", set.len()),
-        })?;
-        return Ok(());
-    }
-    let found = scores.finish(&set)?;
-    if let Some(path) = &args.confusion {
-        write_whole(path, map(&found).to_svg()?.as_bytes())?;
+    if let (Some(path), Some(map)) = (&args.confusion, found.and_then(map)) {
+        write_whole(path, map.to_svg()?.as_bytes())?;
         output::message(&format!("which class is taken for which is in {}", path.display()));
     }
-    tell(&found, args.json)
+    Ok(())
+}
+
+/// That a file can be made there, before there is anything to write.
+fn check_output(key: &'static str, path: &Path) -> Result<(), Error> {
+    let wrong = |what: String| Err(Error::Setting { key, what });
+    if path.is_dir() {
+        return wrong(format!("{} is a folder; give the name of a file", path.display()));
+    }
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            wrong(format!("there is no folder {}; make it, or give another file", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// That there will be something to draw.
+fn check_confusion(labelled: bool, classes: usize) -> Result<(), Error> {
+    let most = ImageEvaluation::MOST_CONFUSED;
+    let what = match labelled {
+        false => {
+            "the pictures have no labels; leave it out, or put the pictures of each class into a folder".to_owned()
+        }
+        true if classes > most => format!("{classes} classes are too many to draw; the most is {most}; leave it out"),
+        true => return Ok(()),
+    };
+    Err(Error::Setting { key: "confusion", what })
 }
 
 fn tell(found: &ImageEvaluation, as_json: bool) -> Result<()> {
@@ -92,13 +125,13 @@ fn write_logits(path: &Path, shape: [usize; 2], logits: &[f32]) -> Result<(), lo
     write_whole_by(path, |path| store::write(path, &[("logits".to_owned(), tensor)]))
 }
 
-/// The picture of an evaluation.
-fn map(found: &ImageEvaluation) -> Map {
-    Map {
+/// The picture of an evaluation, if it has what is drawn.
+fn map(found: ImageEvaluation) -> Option<Map> {
+    Some(Map {
         title: format!("{} images, accuracy {:.4}", found.rows, found.accuracy),
         rows: "class".into(),
         columns: "taken for".into(),
-        names: found.classes.clone(),
-        counts: found.confusion.clone(),
-    }
+        names: found.classes,
+        counts: found.confusion?,
+    })
 }

@@ -15,8 +15,6 @@ pub(super) struct Files {
     folders: Vec<PathBuf>,
     /// Folder and name.
     files: Vec<(u32, Box<Path>)>,
-    /// Bytes of each.
-    pub(super) sizes: Vec<u64>,
     /// Files that were passed over.
     pub(super) others: usize,
 }
@@ -25,7 +23,7 @@ pub(super) struct Files {
 pub(super) fn classes(path: &Path, folders: Vec<PathBuf>) -> Result<Read, Error> {
     let wrong = |what: String| Error::Data { path: path.to_path_buf(), what };
     let loose = entries(path)?.iter().filter(|entry| !entry.is_dir()).count();
-    let mut files = Files { folders: Vec::new(), files: Vec::new(), sizes: Vec::new(), others: loose };
+    let mut files = Files { folders: Vec::new(), files: Vec::new(), others: loose };
     let (mut names, mut labels, mut empty) = (Vec::new(), Vec::new(), Vec::new());
     for folder in folders {
         // What is not text would have to be made into text, and two names into one.
@@ -55,7 +53,7 @@ pub(super) fn classes(path: &Path, folders: Vec<PathBuf>) -> Result<Read, Error>
 
 /// Pictures without labels.
 pub(super) fn flat(path: &Path) -> Result<Read, Error> {
-    let mut files = Files { folders: Vec::new(), files: Vec::new(), sizes: Vec::new(), others: 0 };
+    let mut files = Files { folders: Vec::new(), files: Vec::new(), others: 0 };
     files.add(path)?;
     Ok(Read { source: Source::Files(files), labels: Labels::None })
 }
@@ -71,9 +69,7 @@ impl Files {
                 self.others += 1;
                 continue;
             }
-            let size = fs::metadata(&path).map_err(|reason| Error::Read { path: path.clone(), reason })?.len();
             self.files.push((number, Path::new(path.file_name().unwrap_or_default()).into()));
-            self.sizes.push(size);
         }
         Ok(self.files.len() - before)
     }

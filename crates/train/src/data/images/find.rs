@@ -108,8 +108,11 @@ fn names(part: Split) -> impl Iterator<Item = String> {
     })
 }
 
-/// Folder or file of a part of `folder`, if there is one.
+/// Folder or file of a part of `folder`, if there is one; a path that is no folder has none, nor has that of nothing (`plan`).
 fn find(part: Split, folder: &Path) -> Result<Option<PathBuf>, Error> {
+    if !folder.is_dir() {
+        return Ok(None);
+    }
     let mut found = names(part).map(|name| folder.join(name)).filter(|path| path.exists() && is_part(path));
     match (found.next(), found.next()) {
         (Some(first), Some(second)) => {

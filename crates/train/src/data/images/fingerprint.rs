@@ -1,5 +1,8 @@
 //! Whether a set is the one of before, wherever it lies now.
 
+use loract_models::vision::ImageProcessor;
+use serde_json::Value;
+
 use super::{ImageSet, Source};
 use crate::error::Error;
 
@@ -7,8 +10,8 @@ use crate::error::Error;
 const LOOKED_AT: usize = 16;
 
 impl ImageSet {
-    /// What it holds, in short: of files their names, sizes and labels; of IDX and Parquet every byte; of tensors their shape,
-    /// labels, and some of the pictures.
+    /// What it holds, in short: of files their names and labels (one that was broken may be put right); of IDX and Parquet every
+    /// byte; of tensors their shape, labels, and some of the pictures.
     ///
     /// # Errors
     /// [`Error::Read`] if a file of tensors cannot be read any more.
@@ -24,7 +27,7 @@ impl ImageSet {
         match &self.source {
             Source::Files(files) => {
                 for &place in &self.places {
-                    hasher.update(format!("{} {}\n", files.short_name(place), files.sizes[place]).as_bytes());
+                    hasher.update(format!("{}\n", files.short_name(place)).as_bytes());
                 }
             }
             Source::Idx(idx) => hasher.update(&idx.bytes),
@@ -45,5 +48,18 @@ impl ImageSet {
             }
         }
         Ok(format!("{} pictures ({:08x})", self.len(), hasher.finalize()))
+    }
+
+    /// The same, and how `processor` makes numbers of the pictures; tensors are taken as they are.
+    ///
+    /// # Errors
+    /// Those of [`ImageSet::fingerprint`].
+    pub(crate) fn fingerprint_with(&self, processor: &ImageProcessor) -> Result<String, Error> {
+        let set = self.fingerprint()?;
+        if let Source::Tensors(_) = self.source {
+            return Ok(set);
+        }
+        let prepared = crc32fast::hash(Value::Object(processor.to_json()).to_string().as_bytes());
+        Ok(format!("{set}, prepared as preprocessor_config.json says ({prepared:08x})"))
     }
 }

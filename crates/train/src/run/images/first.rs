@@ -19,14 +19,22 @@ use crate::run::task::Task;
 /// # Errors
 /// Whatever is wrong with the settings, the model or the adapter.
 pub fn plan_images(config: &mut RunConfig) -> Result<Planner<Classifier>, Error> {
+    let hollow = Memory::hollow();
+    let model = classifier_before_data(config, &hollow)?;
+    let smallest = ImageBatch::planned(model.config(), 1);
+    Planner::of(model, &hollow, &config.tuning(), config.adapter.as_deref(), smallest)
+}
+
+/// The model of a run on images, whatever pictures there are; nothing of it trained and no pairs. Its head is the adapter's, its own,
+/// or a new one for the classes of its configuration.
+///
+/// # Errors
+/// Whatever is wrong with the settings, the model or the adapter.
+pub fn classifier_before_data(config: &mut RunConfig, memory: &Memory) -> Result<Classifier, Error> {
     let source = Images::source(config)?;
     settle(config, &source)?;
     let Classes { labels, head, .. } = Classes::before_data(&source, config.adapter.as_deref())?;
-    let shape = source.config.with_labels(labels);
-    let smallest = ImageBatch::planned(&shape, 1);
-    let hollow = Memory::hollow();
-    let model = Classifier::load(&hollow, shape, source.weights, head)?;
-    Planner::of(model, &hollow, &config.tuning(), config.adapter.as_deref(), smallest)
+    Ok(Classifier::load(memory, source.config.with_labels(labels), source.weights, head)?)
 }
 
 /// What a run on images begins with.

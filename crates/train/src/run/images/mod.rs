@@ -5,12 +5,12 @@ mod ahead;
 mod first;
 mod told;
 
-pub use first::{FirstImages, ImagesLook, first_images, look_at_images, plan_images};
+pub use first::{FirstImages, ImagesLook, classifier_before_data, first_images, look_at_images, plan_images};
 
 use std::path::Path;
 use std::sync::Arc;
 
-use loract_autograd::{Memory, Rng, Site};
+use loract_autograd::{Memory, Rng};
 use loract_models::vision::{ImageProcessor, View};
 use loract_models::{Classifier, ClassifierHead, Companions, ImageBatch, VisionConfig, VisionSource, Weights};
 
@@ -57,14 +57,7 @@ impl Images {
 /// Checks `config` against the model, and fills in what goes without saying.
 fn settle(config: &mut RunConfig, source: &VisionSource) -> Result<(), Error> {
     config.check_for_images()?;
-    let stages = &source.config.stages;
-    config.check_ranks_of(|site| {
-        let widths = stages.iter().map(|stage| match site {
-            Site::ActFn | Site::MlpOut => stage.intermediate_size,
-            _ => stage.hidden_size,
-        });
-        widths.max().unwrap_or(0)
-    })
+    config.check_image_ranks(&source.config)
 }
 
 impl Task for Images {
@@ -134,8 +127,8 @@ impl Task for Images {
     }
 
     fn inputs(&self, weights: &Weights) -> Result<Inputs, Error> {
-        let eval_data = self.eval_data.as_ref().map(|data| data.fingerprint()).transpose()?;
-        Ok(Inputs::of(weights, self.data.fingerprint()?, eval_data))
+        let eval_data = self.eval_data.as_ref().map(|data| data.fingerprint_with(&self.processor)).transpose()?;
+        Ok(Inputs::of(weights, self.data.fingerprint_with(&self.processor)?, eval_data))
     }
 
     fn rows(&self) -> usize {

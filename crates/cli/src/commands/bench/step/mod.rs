@@ -10,11 +10,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use loract_autograd::{Memory, Policy, Profile, WarmStart};
-use loract_models::{
-    Batch, Classifier, ClassifierHead, Decoder, Model, ModelSource, TokenBatch, VisionSource, read_config,
-};
+use loract_models::{Batch, Classifier, Decoder, Model, ModelSource, TokenBatch, VisionSource, read_config};
 use loract_train::data::{Dataset, Reader};
-use loract_train::{Activations, Error, RunConfig, Schedule, ScheduleKind, Trainer};
+use loract_train::{Activations, Error, RunConfig, Schedule, ScheduleKind, Trainer, Tuning, classifier_before_data};
 
 use super::args::StepArgs;
 use super::{load, random_images, random_rows};
@@ -97,6 +95,7 @@ struct Opened<M: Model> {
     trainer: Trainer<M>,
     batches: Vec<M::Batch>,
     model: String,
+    lora_rank: usize,
 }
 
 /// All contestants in turn.
@@ -107,7 +106,7 @@ fn measure<M: Model>(
     threads: usize,
     rounds: usize,
 ) -> Result<Findings> {
-    let Opened { mut trainer, batches, model } = opened;
+    let Opened { mut trainer, batches, model, lora_rank } = opened;
     let tokens: usize = batches.iter().map(Batch::rows).sum();
     output::message(&format!("{model}: {} rows, {tokens} tokens, {rounds} rounds after a warm-up", config.batch_size));
     let mut loss = None;
@@ -139,7 +138,7 @@ fn measure<M: Model>(
         model,
         rows: config.batch_size,
         tokens,
-        lora_rank: config.lora_rank,
+        lora_rank,
         threads,
         load: load(),
         contestants,
@@ -188,6 +187,7 @@ fn contestants(names: Option<&[String]>, train: &TrainArgs) -> Result<Option<Vec
 
 /// Model with what is trained of it, and one micro-batch. A learning rate of 0 leaves them as they are.
 fn open(config: &RunConfig, random: bool) -> Result<Opened<Decoder>> {
+    config.check_for_text()?;
     let memory = Memory::new();
     let shape = read_config(&config.model)?;
     config.check_ranks(&shape)?;
@@ -213,40 +213,56 @@ fn open(config: &RunConfig, random: bool) -> Result<Opened<Decoder>> {
         None => Decoder::random_frozen(&memory, shape, config.seed)
             .context("this model cannot be made of random weights")?,
     };
-    config.tuning().begin(&memory, &mut decoder, config.adapter.as_deref(), config.seed)?;
-    Ok(Opened { trainer: trainer(decoder, &memory, config), batches: vec![batch], model: name })
+    let tuning = config.tuning().begin(&memory, &mut decoder, config.adapter.as_deref(), config.seed)?;
+    let lora_rank = rank_of(&tuning, config);
+    Ok(Opened { trainer: trainer(decoder, &memory, config), batches: vec![batch], model: name, lora_rank })
 }
 
 /// As [`open`], of an image model: random images, and its head trained beside the pairs.
 fn open_classifier(config: &RunConfig, random: bool) -> Result<Opened<Classifier>> {
+    let given = [
+        ("flip", config.images.flip),
+        ("random-crop", config.images.random_crop),
+        ("skip-broken", config.images.skip_broken),
+    ];
+    if let Some((key, _)) = given.into_iter().find(|(_, given)| *given) {
+        let what = "belongs to pictures, and images are random here; leave it out".to_owned();
+        return Err(Error::Setting { key, what }.into());
+    }
     anyhow::ensure!(random, "--data is not taken with an image model here; leave it out for random images");
     let memory = Memory::new();
-    let (config_of_model, opened) = match VisionSource::open(&config.model) {
-        Err(loract_models::Error::NoWeights { folder }) => {
-            output::message(&format!("{}: no weights there, random ones are taken", folder.display()));
-            (VisionSource::read_config(&config.model)?, None)
-        }
-        other => other.map(|source| (source.config.clone(), Some(source)))?,
-    };
-    let batch = random_images(&config_of_model, config.batch_size)?;
-    let mut model = match opened {
-        Some(source) => {
-            let head = match source.stored_classes() {
-                Some(_) => ClassifierHead::Stored,
-                None => ClassifierHead::New { seed: config.seed },
-            };
-            Classifier::load(&memory, source.config, source.weights, head)?
-        }
-        None => Classifier::random_frozen(&memory, config_of_model, config.seed)
-            .context("this model cannot be made of random weights")?,
-    };
     let mut config = config.clone();
-    if config.modules_to_save.is_empty() {
-        config.modules_to_save = vec![model.head().to_owned()];
+    let mut model = match classifier_before_data(&mut config, &memory) {
+        Err(Error::Model(loract_models::Error::NoWeights { folder })) => {
+            output::message(&format!("{}: no weights there, random ones are taken", folder.display()));
+            random_classifier(&mut config, &memory)?
+        }
+        other => other?,
+    };
+    let batch = random_images(model.config(), config.batch_size)?;
+    let tuning = config.tuning().begin(&memory, &mut model, config.adapter.as_deref(), config.seed)?;
+    let (name, lora_rank) = (config.model.display().to_string(), rank_of(&tuning, &config));
+    Ok(Opened { trainer: trainer(model, &memory, &config), batches: vec![batch], model: name, lora_rank })
+}
+
+/// Of the shapes of an image model.
+fn random_classifier(config: &mut RunConfig, memory: &Memory) -> Result<Classifier> {
+    let mut shape = VisionSource::read_config(&config.model)?;
+    if let Some(size) = config.images.image_size {
+        let path = config.model.clone();
+        shape = shape.with_image_size(size).map_err(|reason| loract_models::Error::Config { path, reason })?;
     }
-    config.tuning().begin(&memory, &mut model, config.adapter.as_deref(), config.seed)?;
-    let name = config.model.display().to_string();
-    Ok(Opened { trainer: trainer(model, &memory, &config), batches: vec![batch], model: name })
+    config.check_for_images()?;
+    config.check_image_ranks(&shape)?;
+    Classifier::random_frozen(memory, shape, config.seed).context("this model cannot be made of random weights")
+}
+
+/// LoRA's r, which is the adapter's where there is one.
+fn rank_of(tuning: &Tuning, config: &RunConfig) -> usize {
+    match tuning {
+        Tuning::Lora(lora) => lora.rank,
+        Tuning::Full | Tuning::Head => config.lora_rank,
+    }
 }
 
 fn trainer<M: Model>(model: M, memory: &Memory, config: &RunConfig) -> Trainer<M> {
