@@ -200,7 +200,7 @@ fn what_is_refused_is_named() {
             r#""model_type": "lama""#,
             "lama is not supported; nearest by name: llama; supported: ",
         ),
-        (r#""hidden_act": "silu""#, r#""hidden_act": "relu""#, "hidden_act relu is not supported; supported: silu, "),
+        (r#""hidden_act": "silu""#, r#""hidden_act": "mish""#, "hidden_act mish is not supported; supported: silu, "),
         (
             r#""rope_scaling": null"#,
             r#""rope_scaling": {"type": "dynamic", "factor": 2}"#,
