@@ -252,6 +252,17 @@ impl Frozen {
             .for_each(|(out, stored)| widen(self.dtype, stored, out));
     }
 
+    /// Numbers `cols` of row `row`, whole blocks, widened into `out` by the calling thread.
+    pub(crate) fn widen_part(&self, row: usize, cols: Range<usize>, out: &mut [f32]) {
+        let (len, bytes) = (self.dtype.block_len(), self.dtype.block_bytes());
+        let start = row * self.row_bytes;
+        widen(
+            self.dtype,
+            &self.bytes.as_slice()[start + cols.start / len * bytes..start + cols.end / len * bytes],
+            out,
+        );
+    }
+
     /// Rows `rows`, widened into `out` by the calling thread.
     pub(crate) fn widen_here(&self, rows: Range<usize>, out: &mut [f32]) {
         widen(self.dtype, &self.bytes.as_slice()[rows.start * self.row_bytes..rows.end * self.row_bytes], out);

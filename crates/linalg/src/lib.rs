@@ -17,6 +17,7 @@
 //! | [`LowRank`], [`Svd`] | the factors (f32 or bf16), products with them that never rebuild A, relative errors |
 //! | [`gallery`] | matrices named by what is hard about them, to measure methods on |
 //! | [`orthonormal_basis_scratch_bytes`], [`qb_scratch_bytes`] | how much memory that takes besides the result |
+//! | [`Product`] | a dense matrix times one in a stored form, with a path of low rank beside it: what a frozen weight with a LoRA pair takes |
 //! | [`MatRef`], [`MatMut`], [`Mat`], [`matmul`] | strided views, an owned row-major matrix, products over the `gemm` crate |
 //!
 //! Letters: m rows, n columns, k rank, l vectors of a sketch. Everything is deterministic: the same seed gives the same
@@ -34,6 +35,7 @@
 //! # Ok::<(), loract_linalg::Error>(())
 //! ```
 
+mod buffers;
 mod chol;
 mod eigh;
 mod error;
@@ -50,6 +52,7 @@ mod owned;
 mod panels;
 pub mod params;
 mod pool;
+mod product;
 pub mod qb;
 pub mod qr;
 mod range_finder;
@@ -67,6 +70,7 @@ mod work;
 #[doc(hidden)]
 pub use pulp;
 
+pub use buffers::with_buffer;
 pub use error::Error;
 pub use gemm::{Accum, Par, Real, matmul};
 pub use low_rank::{LowRank, Storage};
@@ -75,6 +79,7 @@ pub use nystrom::{Draw, NystromInfo, NystromParams, nystrom};
 pub use orth::orthonormal_basis;
 pub use owned::Mat;
 pub use params::{QbParams, Side, Stop};
+pub use product::{Branch, Product, Rhs, Stored};
 pub use qb::{QbInfo, Warm, qb, qb_warm, rqb};
 pub use qr::{Qr, thin_qr};
 pub use residual::Residual;

@@ -1,9 +1,10 @@
 //! Activation functions, alone (h = f(x)) and with a gate (h = f(gate)·up), and their gradients.
 
+use loract_linalg::with_buffer;
 use rayon::prelude::*;
 
 use super::elementwise::{GRAIN, rows_per_task};
-use super::{scratch, simd};
+use super::simd;
 use crate::saved::Tiles;
 
 /// A function of one number between the projections of an MLP.
@@ -182,7 +183,7 @@ pub(crate) fn gated_forward(activation: Activation, gate: &[f32], up: &[f32], h:
 pub(crate) fn backward(activation: Activation, x: &Tiles<'_>, cols: usize, d: &mut [f32]) {
     let tile = rows_per_task(cols).max(16);
     d.par_chunks_mut(tile * cols).enumerate().for_each(|(at, d)| {
-        scratch::with(tile * cols, |buffer| {
+        with_buffer(tile * cols, |buffer| {
             let rows = at * tile..at * tile + d.len() / cols;
             backward_here(activation, x.get(rows, buffer), d);
         });
@@ -200,7 +201,7 @@ pub(crate) fn gated_backward(
     let tile = rows_per_task(cols).max(16);
     dgate.par_chunks_mut(tile * cols).zip(dup.par_chunks_mut(tile * cols)).enumerate().for_each(
         |(at, (dgate, dup))| {
-            scratch::with(2 * tile * cols, |buffer| {
+            with_buffer(2 * tile * cols, |buffer| {
                 let (first, second) = buffer.split_at_mut(tile * cols);
                 let rows = at * tile..at * tile + dup.len() / cols;
                 let (gate, up) = (gate.get(rows.clone(), first), up.get(rows, second));

@@ -18,11 +18,11 @@ mod windows;
 
 use std::ops::Range;
 
-use loract_linalg::{Accum, MatMut, MatRef, Par, matmul};
+use loract_linalg::{Accum, MatMut, MatRef, Par, matmul, with_buffer};
 use rayon::prelude::*;
 
 use super::parts::split;
-use super::{scratch, simd};
+use super::simd;
 pub(crate) use backward::{Inputs, Outputs, backward, rows_at_once};
 pub(crate) use layout::Layout;
 pub use layout::Mask;
@@ -62,7 +62,7 @@ pub(crate) fn forward(layout: &Layout<'_>, q: &[f32], k: &[f32], v: &[f32], o: &
     // The longest rows last in a sequence: hand them out first.
     tasks.into_par_iter().zip(outputs).rev().with_max_len(1).for_each(|((sequence, rows), o)| {
         let keys = layout.keys(sequence, &rows);
-        scratch::with(rows.len() * (keys.len() + 1), |p| {
+        with_buffer(rows.len() * (keys.len() + 1), |p| {
             for head in 0..layout.heads {
                 forward_block(layout, head, &rows, &keys, (q, k, v), p, &mut o[head * layout.head_dim..]);
             }
@@ -74,7 +74,7 @@ pub(crate) fn forward(layout: &Layout<'_>, q: &[f32], k: &[f32], v: &[f32], o: &
 fn forward_row(layout: &Layout<'_>, keys: &Range<usize>, inputs: (&[f32], &[f32], &[f32]), o: &mut [f32]) {
     let row = keys.end - 1..keys.end;
     o.par_chunks_mut(layout.head_dim).enumerate().for_each(|(head, o)| {
-        scratch::with(keys.len() + 1, |p| forward_block(layout, head, &row, keys, inputs, p, o));
+        with_buffer(keys.len() + 1, |p| forward_block(layout, head, &row, keys, inputs, p, o));
     });
 }
 

@@ -1,10 +1,11 @@
 //! What follows a product with the head's weight: bias, scale and cap make logits of it, and softmax cross-entropy a loss.
 //! A row at a time, so that what the cap's gradient needs is scratch of one row.
 
+use loract_linalg::with_buffer;
 use rayon::prelude::*;
 
 use super::elementwise::rows_per_task;
-use super::{scratch, simd};
+use super::simd;
 
 /// (p + b)·scale, and with a cap cap·tanh of that over the cap.
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +70,7 @@ pub(crate) fn losses(
 ) -> Vec<(f32, bool)> {
     let slopes = if gradient && finish.softcap.is_some() { vocabulary } else { 0 };
     let one = |(row, &target): (&mut [f32], &u32)| {
-        scratch::with(slopes, |slopes| {
+        with_buffer(slopes, |slopes| {
             finish.apply(row, slopes);
             let loss = cross_entropy(row, target as usize, gradient);
             if gradient {

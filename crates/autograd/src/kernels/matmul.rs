@@ -1,20 +1,20 @@
 //! Products with a weight W (out×in), frozen in its stored form or trained.
 //!
-//! A stored form other than f32 is widened a panel of output rows at a time, so f32 copies of whole models never exist.
+//! A stored form other than f32 is widened a block at a time, so f32 copies of whole models never exist.
 
 use std::ops::Range;
 
-use loract_linalg::{Accum, MatMut, MatRef, Par, matmul};
+use loract_linalg::{Accum, Branch, MatMut, MatRef, Par, Product as StoredProduct, Rhs, Stored, matmul, with_buffer};
 use rayon::prelude::*;
 
 use super::simd::vectorised;
-use super::{scratch, simd};
+use super::{elementwise, simd};
 use crate::ledger::Category;
 use crate::param::Weight;
 use crate::profile::{self, Product};
 use crate::tensor::{Memory, Tensor};
 
-/// Numbers in a widened panel: 4 MB, about a core's share of the last cache level.
+/// Numbers in a panel of rows: 4 MB, about a core's share of the last cache level.
 const PANEL: usize = 1 << 20;
 
 /// The same of a product with one row: 16 KB, half of the nearest cache.
@@ -23,26 +23,25 @@ const ROW_PANEL: usize = 1 << 12;
 /// Panels that a thread takes at a time, at least, in a product with one row.
 const ROW_PANELS: usize = 8;
 
-/// Calls `f` with each panel of W in turn: its output rows, and the numbers (rows×in). The panel is scratch of the calling
-/// thread, made once for the largest: as a tensor each width of weight would take the place of the last one's.
-fn for_panels(w: &Weight, mut f: impl FnMut(Range<usize>, MatRef<'_>)) {
-    let (rows, cols) = (w.rows(), w.cols());
-    let frozen = match w {
-        Weight::Trained(p) => return f(0..rows, p.value().view()),
-        Weight::Frozen(frozen) => match frozen.as_f32() {
-            Some(numbers) => return f(0..rows, MatRef::row_major(numbers, rows, cols)),
-            None => frozen,
-        },
-    };
-    let step = (PANEL / cols.max(1)).max(1).next_multiple_of(64).min(rows.max(1));
-    scratch::with(step * cols, |panel| {
-        for start in (0..rows).step_by(step) {
-            let range = start..(start + step).min(rows);
-            let panel = &mut panel[..range.len() * cols];
-            frozen.widen_rows(range.clone(), panel);
-            f(range.clone(), MatRef::row_major(panel, range.len(), cols));
+impl Stored for Weight {
+    fn rows(&self) -> usize {
+        self.rows()
+    }
+    fn cols(&self) -> usize {
+        self.cols()
+    }
+    fn block(&self) -> usize {
+        match self {
+            Weight::Trained(_) => 1,
+            Weight::Frozen(frozen) => frozen.dtype().block_len(),
         }
-    });
+    }
+    fn read(&self, row: usize, cols: Range<usize>, out: &mut [f32]) {
+        match self {
+            Weight::Trained(p) => p.value().view().read(row, cols, out),
+            Weight::Frozen(frozen) => frozen.widen_part(row, cols, out),
+        }
+    }
 }
 
 /// Calls `f` with rows of W in turn, in f32, in memory that it may write over.
@@ -64,37 +63,35 @@ pub(crate) fn for_rows(w: &Weight, memory: &Memory, mut f: impl FnMut(Range<usiz
     }
 }
 
-/// The columns `range` of a row-major rows×cols matrix.
-fn columns(data: &mut [f32], rows: usize, cols: usize, range: Range<usize>) -> MatMut<'_> {
-    let len = range.len();
-    let start = if rows == 0 { 0 } else { range.start };
-    MatMut::with_strides(&mut data[start..], rows, len, cols, 1)
-}
-
-/// y (m×out) = x (m×in) · Wᵀ.
-pub(crate) fn times_transposed(x: &Tensor, w: &Weight, y: &mut Tensor, memory: &Memory) {
-    if !memory.is_hollow() {
-        times_transposed_rows(x.view(), w, y.slice_mut());
-    }
-}
-
-/// The same for some rows of something larger.
-pub(crate) fn times_transposed_rows(x: MatRef<'_>, w: &Weight, y: &mut [f32]) {
-    let (m, out) = (x.rows(), w.rows());
-    let shape = Product { m, n: out, k: w.cols(), left_transposed: false, right_transposed: true };
-    let _span = profile::product(shape);
-    if m == 0 {
-        // An expert that nobody chose: its weights need not be widened.
-        return;
-    }
-    if m == 1
-        && let Some(row) = x.row(0).filter(|row| !row.is_empty())
-    {
-        return times_transposed_row(row, w, y);
-    }
-    for_panels(w, |range, panel| {
-        matmul(columns(y, m, out, range), Accum::Replace, x, panel.t(), 1.0, Par::Rayon);
+/// y (m×out) = x (m×in) · Wᵀ [+ (x·D)·U] [+ b]. Of a y that nobody reads x·D alone.
+pub(crate) fn times_transposed(
+    x: MatRef<'_>,
+    w: &Weight,
+    branch: Option<Branch<'_>>,
+    bias: Option<&[f32]>,
+    y: Option<&mut [f32]>,
+) {
+    let n = if y.is_some() { w.rows() } else { 0 };
+    let _span = profile::product(Product { m: x.rows(), n, k: w.cols(), ..Product::of_weight(&branch, true) });
+    let row = if x.rows() == 1 { x.row(0).filter(|row| !row.is_empty()) } else { None };
+    let Some(row) = row else {
+        let product = StoredProduct { lhs: x, rhs: Rhs::Transposed(w), branch, bias };
+        return match y {
+            Some(y) => product.into(y, Accum::Replace),
+            None => product.into_mid(),
+        };
+    };
+    let beside = branch.map(|Branch { down, down_scale, up, up_scale, mid }| {
+        let mut mid = MatMut::row_major(mid, 1, up.rows());
+        matmul(mid.rows_mut(0..1), Accum::Replace, x, down, down_scale, Par::Rayon);
+        (mid, up, up_scale)
     });
+    let Some(y) = y else { return };
+    times_transposed_row(row, w, y);
+    if let Some((mid, up, scale)) = beside {
+        matmul(MatMut::row_major(y, 1, w.rows()), Accum::Add, mid.as_ref(), up, scale, Par::Rayon);
+    }
+    bias.into_iter().for_each(|bias| elementwise::add(y, bias));
 }
 
 /// The same for one row, as generation has it: bound by reading W, which is widened a few rows at a time, into the
@@ -109,7 +106,7 @@ fn times_transposed_row(x: &[f32], w: &Weight, y: &mut [f32]) {
             Weight::Trained(p) => dots(&p.value().data()[rows.start * cols..rows.end * cols], x, y),
             Weight::Frozen(frozen) => match frozen.as_f32() {
                 Some(numbers) => dots(&numbers[rows.start * cols..rows.end * cols], x, y),
-                None => scratch::with(rows.len() * cols, |panel| {
+                None => with_buffer(rows.len() * cols, |panel| {
                     frozen.widen_here(rows, panel);
                     dots(panel, x, y);
                 }),
@@ -127,26 +124,11 @@ vectorised! {
     }
 }
 
-/// dx (m×in) = or += dy (m×out) · W.
-pub(crate) fn times(dy: &Tensor, w: &Weight, dx: &mut Tensor, accum: Accum, memory: &Memory) {
-    if !memory.is_hollow() {
-        times_rows(dy.view(), w, dx.slice_mut(), accum);
-    }
-}
-
-/// The same for some rows of something larger.
-pub(crate) fn times_rows(dy: MatRef<'_>, w: &Weight, dx: &mut [f32], accum: Accum) {
-    let (m, cols) = (dy.rows(), w.cols());
-    let shape = Product { m, n: cols, k: w.rows(), left_transposed: false, right_transposed: false };
+/// dx (m×in) = or += dy (m×out) · W [+ (dy·D)·U].
+pub(crate) fn times(dy: MatRef<'_>, w: &Weight, branch: Option<Branch<'_>>, dx: &mut [f32], accum: Accum) {
+    let shape = Product { m: dy.rows(), n: w.cols(), k: w.rows(), ..Product::of_weight(&branch, false) };
     let _span = profile::product(shape);
-    if m == 0 {
-        return;
-    }
-    let mut accum = accum;
-    for_panels(w, |range, panel| {
-        matmul(MatMut::row_major(dx, m, cols), accum, dy.col_range(range), panel, 1.0, Par::Rayon);
-        accum = Accum::Add;
-    });
+    StoredProduct { lhs: dy, rhs: Rhs::Plain(w), branch, bias: None }.into(dx, accum);
 }
 
 /// dst = or += alpha · lhs·rhs, on all threads.
@@ -157,6 +139,7 @@ pub(crate) fn product(dst: MatMut<'_>, accum: Accum, lhs: MatRef<'_>, rhs: MatRe
         k: lhs.cols(),
         left_transposed: lhs.col_stride() != 1,
         right_transposed: rhs.col_stride() != 1,
+        weight: None,
     });
     matmul(dst, accum, lhs, rhs, alpha, Par::Rayon);
 }

@@ -16,6 +16,5 @@ pub(crate) mod quantise;
 pub(crate) mod rope;
 pub(crate) mod route;
 pub(crate) mod rows;
-pub(crate) mod scratch;
 pub(crate) mod simd;
 pub(crate) mod widen;

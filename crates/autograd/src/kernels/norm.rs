@@ -3,10 +3,11 @@
 //!
 //! Scale and shift are as long as a group, or as a row of several.
 
+use loract_linalg::with_buffer;
 use rayon::prelude::*;
 
 use super::elementwise::{add_to_rows_here, rows_per_task};
-use super::{scratch, simd};
+use super::simd;
 use crate::saved::Tiles;
 
 /// What a group of features is divided by, and whether its mean is subtracted first.
@@ -63,7 +64,7 @@ pub(crate) fn backward(
         .zip(rstd.par_chunks(tile * groups))
         .enumerate()
         .for_each(|(at, ((dx, dy), rstd))| {
-            scratch::with(tile * cols, |buffer| {
+            with_buffer(tile * cols, |buffer| {
                 let x_hat = x_hat.get(at * tile..at * tile + rstd.len() / groups, buffer);
                 backward_here(dy, x_hat, rstd, kind, scale, dx);
             });
@@ -148,7 +149,7 @@ pub(crate) fn weight_gradient(dy: &[f32], x_hat: &Tiles<'_>, dw: &mut [f32]) {
     let cols = x_hat.cols();
     let rows = dy.len() / cols;
     let tile = rows_per_task(cols).max(16);
-    scratch::with(tile * cols, |buffer| {
+    with_buffer(tile * cols, |buffer| {
         for start in (0..rows).step_by(tile) {
             let range = start..(start + tile).min(rows);
             let dy = &dy[range.start * cols..range.end * cols];

@@ -11,10 +11,9 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use half::bf16;
-use loract_linalg::Rng;
+use loract_linalg::{Rng, with_buffer};
 use rayon::prelude::*;
 
-use super::scratch;
 use super::simd::vectorised;
 use crate::saved::{Quant, QuantRange, Rounding};
 
@@ -85,7 +84,7 @@ pub(crate) fn quantise(
         .enumerate()
         .for_each(|(at, (codes, scales))| {
             let range = at * TILE..(at * TILE + TILE).min(rows);
-            let sums = scratch::with(TILE * cols, |buffer| {
+            let sums = with_buffer(TILE * cols, |buffer| {
                 let numbers = source.get(range.clone(), buffer);
                 let mut sums = Sums::default();
                 let each = numbers.chunks_exact(cols).zip(codes.chunks_exact_mut(code_bytes));

@@ -1,9 +1,10 @@
 //! Rows of a matrix picked, added and weighed. `places` are ascending, and each `per_row` of them stand for a row.
 
+use loract_linalg::with_buffer;
 use rayon::prelude::*;
 
 use super::elementwise::{self, rows_per_task};
-use super::{scratch, simd};
+use super::simd;
 use crate::saved::Tiles;
 
 /// out_i = row places_i of x (rows of `cols` numbers).
@@ -51,7 +52,7 @@ pub(crate) fn dots(dy: &[f32], x: &Tiles<'_>, out: &mut [f32]) {
     let cols = x.cols();
     let tile = rows_per_task(cols).max(16);
     out.par_chunks_mut(tile).zip(dy.par_chunks(tile * cols)).enumerate().for_each(|(at, (out, dy))| {
-        scratch::with(tile * cols, |buffer| {
+        with_buffer(tile * cols, |buffer| {
             let x = x.get(at * tile..at * tile + out.len(), buffer);
             elementwise::row_dots_here(dy, x, cols, out);
         });

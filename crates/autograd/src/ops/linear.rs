@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use loract_linalg::{Accum, Rng};
+use loract_linalg::{Accum, Branch, Rng};
 
 use super::dora;
 use crate::error::{Error, same};
@@ -110,10 +110,8 @@ pub fn linear<'m>(tape: &mut Tape<'m>, x: &Var, layer: &'m Linear, site: Site) -
         Some(factors) if dropout == 0.0 => factored(tape, factors, layer),
         _ => dense(tape, x.tensor(), layer, stream),
     };
-    if !tape.is_closing() {
-        if let Some((magnitude, norms)) = &dora {
-            dora::scale(&mut y, magnitude, norms, tape.memory());
-        }
+    if let Some((magnitude, norms)) = dora.as_ref().filter(|_| !tape.is_closing()) {
+        dora::scale(&mut y, magnitude, norms, tape.memory());
         add_bias(&mut y, layer, tape.memory());
     }
     if !entered.record {
@@ -130,32 +128,52 @@ pub fn linear<'m>(tape: &mut Tape<'m>, x: &Var, layer: &'m Linear, site: Site) -
     Ok(tape.record(entered.op, y, Node { layer, x_id: x.grad_id(), x: saved, xa, norms, stream }))
 }
 
-/// y without bias, and x·Aᵀ, from x (m×in). Of an output that nobody reads only x·Aᵀ.
+impl Linear {
+    /// b, if it is added to x·Wᵀ at once: DoRA scales what comes before it.
+    fn early_bias(&self) -> Option<&[f32]> {
+        let late = self.lora.as_ref().is_some_and(|lora| lora.magnitude.is_some());
+        self.bias.as_ref().filter(|_| !late).map(|bias| bias.value().data())
+    }
+}
+
+/// y, with DoRA before it is scaled, and x·Aᵀ, from x (m×in). Of an output that nobody reads only x·Aᵀ.
 fn dense(tape: &Tape<'_>, x: &Tensor, layer: &Linear, stream: Rng) -> (Tensor, Option<Tensor>) {
     let (memory, m, outputs) = (tape.memory(), x.rows(), layer.weight.rows());
-    let mut y = None;
-    if !tape.is_closing() {
-        let mut out = memory.stale(m, outputs, Category::Transient);
-        products::times_transposed(x, &layer.weight, &mut out, memory);
-        y = Some(out);
+    let mut y = (!tape.is_closing()).then(|| memory.stale(m, outputs, Category::Transient));
+    let mut xa = layer.lora.as_ref().map(|lora| memory.stale(m, lora.a.value().rows(), Category::Transient));
+    let dropped = layer.lora.as_ref().filter(|lora| lora.dropout > 0.0 && tape.is_training()).map(|lora| {
+        let mut copy = x.copy(memory);
+        elementwise::dropout(copy.slice_mut(), 0, lora.dropout, stream);
+        copy
+    });
+    if memory.is_hollow() {
+        return (y.unwrap_or_else(|| memory.absent(m, outputs)), xa);
     }
-    let xa = layer.lora.as_ref().map(|lora| {
-        let (a, b) = (lora.a.value(), lora.b.value());
-        let mut xa = memory.stale(m, a.rows(), Category::Transient);
-        let dropped = (lora.dropout > 0.0 && tape.is_training()).then(|| {
-            let mut copy = x.copy(memory);
-            elementwise::dropout(copy.slice_mut(), 0, lora.dropout, stream);
-            copy
-        });
-        if !memory.is_hollow() {
-            let input = dropped.as_ref().unwrap_or(x);
-            products::product(xa.view_mut(), Accum::Replace, input.view(), a.view().t(), 1.0);
-            if let Some(y) = &mut y {
-                products::product(y.view_mut(), Accum::Add, xa.view(), b.view().t(), lora.scale);
+    let output = y.as_mut().map(Tensor::slice_mut);
+    match (layer.lora.as_ref().zip(xa.as_mut()), &dropped) {
+        (Some((lora, xa)), None) => {
+            let branch = Branch {
+                down: lora.a.value().view().t(),
+                down_scale: 1.0,
+                up: lora.b.value().view().t(),
+                up_scale: lora.scale,
+                mid: xa.slice_mut(),
+            };
+            products::times_transposed(x.view(), &layer.weight, Some(branch), layer.early_bias(), output);
+        }
+        (lora, dropped) => {
+            if output.is_some() {
+                products::times_transposed(x.view(), &layer.weight, None, layer.early_bias(), output);
+            }
+            if let (Some((lora, xa)), Some(dropped)) = (lora, dropped) {
+                let (a, b) = (lora.a.value().view(), lora.b.value().view());
+                products::product(xa.view_mut(), Accum::Replace, dropped.view(), a.t(), 1.0);
+                if let Some(y) = &mut y {
+                    products::product(y.view_mut(), Accum::Add, xa.view(), b.t(), lora.scale);
+                }
             }
         }
-        xa
-    });
+    }
     (y.unwrap_or_else(|| memory.absent(m, outputs)), xa)
 }
 
@@ -164,7 +182,9 @@ fn dense(tape: &Tape<'_>, x: &Tensor, layer: &Linear, stream: Rng) -> (Tensor, O
 fn factored(tape: &Tape<'_>, x: &Factors, layer: &Linear) -> (Tensor, Option<Tensor>) {
     let (memory, m, outputs) = (tape.memory(), x.u.rows(), layer.weight.rows());
     let mut inner = memory.stale(x.v.rows(), outputs, Category::Transient);
-    products::times_transposed(&x.v, &layer.weight, &mut inner, memory);
+    if !memory.is_hollow() {
+        products::times_transposed(x.v.view(), &layer.weight, None, None, Some(inner.slice_mut()));
+    }
     let xa = layer.lora.as_ref().map(|lora| {
         let (a, b) = (lora.a.value(), lora.b.value());
         let mut va = memory.stale(x.v.rows(), a.rows(), Category::Transient);
@@ -182,6 +202,9 @@ fn factored(tape: &Tape<'_>, x: &Factors, layer: &Linear) -> (Tensor, Option<Ten
     let mut y = memory.stale(m, outputs, Category::Transient);
     if !memory.is_hollow() {
         products::product(y.view_mut(), Accum::Replace, x.u.view(), inner.view(), 1.0);
+        if let Some(bias) = layer.early_bias() {
+            elementwise::add_bias(y.slice_mut(), bias);
+        }
     }
     (y, xa)
 }
@@ -220,35 +243,42 @@ impl Backward for Node<'_> {
             let (slot, accum) = pass.params.slot(&memory, weight);
             x.left_mul(&dy, slot, accum, &memory);
         }
+        // g = s·dy·B comes out of the product that makes dx, and with it what goes through A, unless some of that is dropped.
+        let mut g = layer.lora.as_ref().map(|lora| memory.stale(dy.rows(), lora.a.value().rows(), Category::Transient));
+        let mut branch = layer.lora.as_ref().zip(g.as_mut()).filter(|_| !memory.is_hollow());
         // The first contribution to dx is written, later ones are added in place.
         let mut dx = self.x_id.map(|_| {
             let partial = pass.take_partial(self.x_id);
             let accum = if partial.is_some() { Accum::Add } else { Accum::Replace };
             let mut dx = partial.unwrap_or_else(|| memory.stale(dy.rows(), layer.weight.cols(), Category::Transient));
-            products::times(&dy, &layer.weight, &mut dx, accum, &memory);
+            if !memory.is_hollow() {
+                let beside = branch.take_if(|(lora, _)| lora.dropout == 0.0).map(|(lora, g)| Branch {
+                    down: lora.b.value().view(),
+                    down_scale: lora.scale,
+                    up: lora.a.value().view(),
+                    up_scale: 1.0,
+                    mid: g.slice_mut(),
+                });
+                products::times(dy.view(), &layer.weight, beside, dx.slice_mut(), accum);
+            }
             dx
         });
-        if let (Some(lora), Some(xa)) = (&layer.lora, &self.xa) {
-            let (a, b) = (lora.a.value(), lora.b.value());
-            let mut g = memory.stale(dy.rows(), a.rows(), Category::Transient);
-            if !memory.is_hollow() {
-                products::product(g.view_mut(), Accum::Replace, dy.view(), b.view(), lora.scale);
-            }
+        if let Some((lora, g)) = branch {
+            products::product(g.view_mut(), Accum::Replace, dy.view(), lora.b.value().view(), lora.scale);
+        }
+        if let (Some(lora), Some(xa), Some(g)) = (&layer.lora, &self.xa, g) {
             let xa = xa.to_dense(&memory);
             let (slot, accum) = pass.params.slot(&memory, &lora.b);
             products::transposed_times(&dy, &xa, slot, lora.scale, accum, &memory);
             drop(dy);
-            if let Some(dx) = &mut dx {
-                if lora.dropout > 0.0 {
-                    let mut branch = memory.stale(g.rows(), a.cols(), Category::Transient);
-                    if !memory.is_hollow() {
-                        products::product(branch.view_mut(), Accum::Replace, g.view(), a.view(), 1.0);
-                    }
-                    elementwise::dropout(branch.slice_mut(), 0, lora.dropout, self.stream);
-                    elementwise::add(dx.slice_mut(), branch.data());
-                } else if !memory.is_hollow() {
-                    products::product(dx.view_mut(), Accum::Add, g.view(), a.view(), 1.0);
+            if let Some(dx) = dx.as_mut().filter(|_| lora.dropout > 0.0) {
+                let a = lora.a.value();
+                let mut branch = memory.stale(g.rows(), a.cols(), Category::Transient);
+                if !memory.is_hollow() {
+                    products::product(branch.view_mut(), Accum::Replace, g.view(), a.view(), 1.0);
                 }
+                elementwise::dropout(branch.slice_mut(), 0, lora.dropout, self.stream);
+                elementwise::add(dx.slice_mut(), branch.data());
             }
             match (lora.a.trained(), &self.x) {
                 (Some(a), Some(x)) if lora.dropout > 0.0 => {

@@ -1,7 +1,8 @@
 //! A map of columns, X ↦ X·diag(scale) + 1·shiftᵀ: how what a norm outputs is had from the x̂ that it saved.
 
-use crate::kernels::{elementwise, scratch};
+use crate::kernels::elementwise;
 use crate::tensor::Tensor;
+use loract_linalg::with_buffer;
 
 /// Scale and shift, each 1×n if given. (Those of a norm may be shorter: the same for each group of a row's features.)
 #[derive(Debug, Clone, Default)]
@@ -55,7 +56,7 @@ impl ColumnMap {
             elementwise::scale_columns(product, scale);
         }
         if let Some(shift) = self.shift() {
-            scratch::with(d.cols(), |sums| {
+            with_buffer(d.cols(), |sums| {
                 sums.fill(0.0);
                 elementwise::add_column_sums(d.data(), sums);
                 elementwise::add_outer(product, sums, shift);

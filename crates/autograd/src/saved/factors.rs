@@ -5,12 +5,12 @@ use std::ops::Range;
 use half::bf16;
 use loract_linalg::{
     Accum, LowRank, Mat, MatMut, MatRef, NystromParams, Par, QbParams, Stop, SvdMethod, TestMatrix, matmul, nystrom,
-    qb, randomised_svd, truncated_svd,
+    qb, randomised_svd, truncated_svd, with_buffer,
 };
 
 use super::policy::PlannedFactors;
 use super::{Compress, FactorType, Rank};
-use crate::kernels::{elementwise, scratch};
+use crate::kernels::elementwise;
 
 /// U·V, m×n.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl Factors {
             Factors::Bf16(f) => {
                 let rank = f.rank();
                 let halves = &f.u().data()[rows.start * rank..rows.end * rank];
-                scratch::with(halves.len(), |u| {
+                with_buffer(halves.len(), |u| {
                     elementwise::widen_bf16(halves, u);
                     matmul(out, accum, MatRef::row_major(u, rows.len(), rank), v, alpha, Par::Serial);
                 });

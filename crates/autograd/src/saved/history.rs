@@ -5,12 +5,12 @@ use std::collections::HashMap;
 
 use bytemuck::{cast_slice, cast_slice_mut};
 use half::bf16;
-use loract_linalg::{LowRank, MatRef, Warm, qb_warm};
+use loract_linalg::{LowRank, MatRef, Warm, qb_warm, with_buffer};
 
 use super::factors::{find, params};
 use super::policy::PlannedFactors;
 use super::{Compress, Rank, Site};
-use crate::kernels::{elementwise, scratch};
+use crate::kernels::elementwise;
 use crate::ledger::Category;
 use crate::tensor::{Memory, Tensor};
 
@@ -139,7 +139,7 @@ impl Remembered {
             && starts_warm(wanted, x.rows(), x.cols(), warm)
             && basis.cols == x.cols()
         {
-            let (factors, error) = scratch::with(basis.rank * basis.cols, |v| {
+            let (factors, error) = with_buffer(basis.rank * basis.cols, |v| {
                 let halves: &[bf16] = cast_slice(basis.halves.data());
                 elementwise::widen_bf16(&halves[..v.len()], v);
                 let start = MatRef::row_major(v, basis.rank, basis.cols).t();

@@ -1,11 +1,11 @@
 //! Rows of something saved, rebuilt a tile at a time by whichever thread needs them.
 
+use loract_linalg::with_buffer;
 use std::ops::Range;
 
 use super::compressed::TileSource;
 use super::{ColumnMap, RowMap, Saved};
 use crate::kernels::activation::{self, Activation};
-use crate::kernels::scratch;
 
 /// Rows of X, X·diag(w) + 1·bᵀ, f(X) or f(X)·up, in place where they are dense already.
 pub(crate) enum Tiles<'a> {
@@ -96,10 +96,10 @@ impl<'a> Tiles<'a> {
             }
             Tiles::Rows { tiles, rows: map } => map.fill(rows, self.cols(), out, |rows, out| tiles.fill(rows, out)),
             Tiles::Activated { activation, inputs } => match &**inputs {
-                (x, None) => scratch::with(out.len(), |buffer| {
+                (x, None) => with_buffer(out.len(), |buffer| {
                     activation::forward_here(*activation, x.get(rows, buffer), out);
                 }),
-                (gate, Some(up)) => scratch::with(2 * out.len(), |buffer| {
+                (gate, Some(up)) => with_buffer(2 * out.len(), |buffer| {
                     let (first, second) = buffer.split_at_mut(out.len());
                     let (gate, up) = (gate.get(rows.clone(), first), up.get(rows, second));
                     activation::gated_forward_here(*activation, gate, up, out);

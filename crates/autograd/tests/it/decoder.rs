@@ -25,7 +25,7 @@ const KV_HEADS: usize = 2;
 const D: usize = 8;
 const VOCABULARY: usize = 50;
 /// r.
-const RANK: usize = 3;
+pub const RANK: usize = 3;
 
 /// What differs between the decoders of the tests.
 #[derive(Debug, Clone, Copy)]

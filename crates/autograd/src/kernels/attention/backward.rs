@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use loract_linalg::{Accum, MatMut, MatRef, Par, matmul};
+use loract_linalg::{Accum, MatMut, MatRef, Par, matmul, with_buffer};
 use rayon::prelude::*;
 
 use super::blocks;
@@ -11,7 +11,7 @@ use super::layout::Layout;
 use super::windows::keep_region;
 use crate::kernels::elementwise::rows_per_task;
 use crate::kernels::parts::split;
-use crate::kernels::{scratch, simd};
+use crate::kernels::simd;
 
 /// What backward reads.
 #[derive(Debug, Clone, Copy)]
@@ -142,7 +142,7 @@ fn backward_head(layout: &Layout<'_>, inputs: Inputs<'_>, sequence: &Range<usize
         let local = (keys.start - sequence.start) * d..(keys.end - sequence.start) * d;
         let local_q = (rows.start - sequence.start) * d..(rows.end - sequence.start) * d;
         let slopes = if layout.softcap.is_some() { width } else { 0 };
-        scratch::with(2 * height * width + slopes, |buffer| {
+        with_buffer(2 * height * width + slopes, |buffer| {
             let (p, rest) = buffer.split_at_mut(height * width);
             let (dp, slopes) = rest.split_at_mut(height * width);
             matmul(MatMut::row_major(p, height, width), Accum::Replace, q, k.t(), layout.scale, Par::Serial);

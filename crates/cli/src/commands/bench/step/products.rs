@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use loract_autograd::{Product, Profile, Rng};
-use loract_linalg::{Accum, MatMut, MatRef, Par, matmul};
+use loract_linalg::{Accum, Branch, MatMut, MatRef, Par, Product as StoredProduct, Rhs, matmul};
 
 /// Numbers of a factor are drawn this many at a time and repeated.
 const DRAWN: usize = 1 << 16;
@@ -22,6 +22,7 @@ pub struct Products {
     left: Vec<f32>,
     right: Vec<f32>,
     result: Vec<f32>,
+    mid: Vec<f32>,
 }
 
 impl Products {
@@ -33,8 +34,9 @@ impl Products {
         let mut rng = Rng::new(&[0x9d]);
         let drawn: Vec<f32> = (0..DRAWN).map(|_| rng.normal()).collect();
         let numbers = |len: usize| drawn.iter().copied().cycle().take(len).collect();
-        let (left, right) = (numbers(most(|p| p.m * p.k)), numbers(most(|p| p.k * p.n)));
-        Self { left, right, result: vec![0.0; most(|p| p.m * p.n)], rounds: 0, shapes }
+        let (left, right) = (numbers(most(|p| p.m * p.k)), numbers(most(|p| (p.k + rank(p)) * p.n.max(rank(p)))));
+        let (result, mid) = (vec![0.0; most(|p| p.m * p.n)], vec![0.0; most(|p| p.m * rank(p))]);
+        Self { left, right, result, mid, rounds: 0, shapes }
     }
 
     /// Runs them all, once as often as they were seen; the time that took.
@@ -42,16 +44,32 @@ impl Products {
         self.rounds += 1;
         let mut total = 0.0;
         for Shape { product, count, seconds } in &mut self.shapes {
-            let &mut Product { m, n, k, left_transposed, right_transposed } = product;
+            let &mut Product { m, n, k, left_transposed, right_transposed, weight } = product;
             let stored = |data, rows, cols, transposed| match transposed {
                 false => MatRef::row_major(data, rows, cols),
                 true => MatRef::row_major(data, cols, rows).t(),
             };
             let (left, right) =
                 (stored(&self.left, m, k, left_transposed), stored(&self.right, k, n, right_transposed));
+            let result = &mut self.result[..m * n];
             let begun = Instant::now();
             for _ in 0..*count {
-                matmul(MatMut::row_major(&mut self.result, m, n), Accum::Replace, left, right, 1.0, Par::Rayon);
+                let Some(r) = weight else {
+                    let result = MatMut::row_major(result, m, n);
+                    matmul(result, Accum::Replace, left, right, 1.0, Par::Rayon);
+                    continue;
+                };
+                let transposed = right.t();
+                let rhs = if right_transposed { Rhs::Transposed(&transposed) } else { Rhs::Plain(&right) };
+                let branch = (r > 0).then(|| Branch {
+                    down: stored(&self.right, k, r, false),
+                    down_scale: 1.0,
+                    up: stored(&self.right, r, n, false),
+                    up_scale: 1.0,
+                    mid: &mut self.mid[..m * r],
+                });
+                let product = StoredProduct { lhs: left, rhs, branch, bias: None };
+                if n == 0 { product.into_mid() } else { product.into(result, Accum::Replace) }
             }
             let taken = begun.elapsed().as_secs_f64();
             total += taken;
@@ -66,7 +84,12 @@ impl Products {
     }
 }
 
+/// Of what runs beside a weight; 0 for nothing.
+fn rank(p: &Product) -> usize {
+    p.weight.unwrap_or(0)
+}
+
 /// Additions and multiplications of one product.
 pub fn operations(p: &Product) -> f64 {
-    2.0 * (p.m * p.n) as f64 * p.k as f64
+    2.0 * (p.m * p.n) as f64 * p.k as f64 + 2.0 * (p.m * rank(p)) as f64 * (p.k + p.n) as f64
 }

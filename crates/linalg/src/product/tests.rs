@@ -1,0 +1,167 @@
+use pulp::Arch;
+
+use super::*;
+use crate::{Mat, Rng};
+
+fn random(rows: usize, cols: usize, seed: u64) -> Mat {
+    let mut rng = Rng::new(&[seed]);
+    Mat::from_fn(rows, cols, |_, _| rng.normal())
+}
+
+fn naive(a: &Mat<f64>, b: &Mat<f64>) -> Mat<f64> {
+    Mat::from_fn(a.rows(), b.cols(), |i, j| (0..a.cols()).map(|p| a[(i, p)] * b[(p, j)]).sum())
+}
+
+fn wide(a: MatRef<'_>) -> Mat<f64> {
+    Mat::from_fn(a.rows(), a.cols(), |i, j| f64::from(a.get(i, j)))
+}
+
+/// Numbers that are stored in eights, and refuse to be read otherwise.
+struct Eights(Mat);
+
+impl Stored for Eights {
+    fn rows(&self) -> usize {
+        self.0.rows()
+    }
+    fn cols(&self) -> usize {
+        self.0.cols()
+    }
+    fn block(&self) -> usize {
+        8
+    }
+    fn read(&self, row: usize, cols: Range<usize>, out: &mut [f32]) {
+        assert!(cols.start.is_multiple_of(8) && (cols.end.is_multiple_of(8) || cols.end == self.cols()));
+        self.0.view().read(row, cols, out);
+    }
+}
+
+/// Runs a product every way there is and compares with sums in f64.
+fn check([m, k, n, r]: [usize; 4], case: usize, run: impl Fn(Product<'_>, &mut [f32], Accum)) {
+    let (transposed, left, accum) =
+        (case & 1 != 0, case & 2 != 0, if case & 4 != 0 { Accum::Add } else { Accum::Replace });
+    let [a, at] = [random(m, k, 1), random(k, m, 1)];
+    let lhs = if left { at.view().t() } else { a.view() };
+    let w = Eights(if transposed { random(n, k, 2) } else { random(k, n, 2) });
+    let dense = if transposed { w.0.view().t() } else { w.0.view() };
+    let (down, up, bias) = (random(r, k, 3), random(r, n, 4), random(1, n, 5));
+    let start = random(m, n, 6);
+    let mut got = if accum == Accum::Add { start.clone() } else { Mat::from_fn(m, n, |_, _| f32::NAN) };
+    let mut mid = Mat::from_fn(m, r, |_, _| f32::NAN);
+    let branch = Branch { down: down.view().t(), down_scale: 0.5, up: up.view(), up_scale: 3.0, mid: mid.data_mut() };
+    let rhs = if transposed { Rhs::Transposed(&w) } else { Rhs::Plain(&w) };
+    let bias = bias.data();
+    let product = Product { lhs, rhs, branch: (r > 0).then_some(branch), bias: (case & 8 != 0).then_some(bias) };
+    run(product, got.data_mut(), accum);
+    let lhs = wide(lhs);
+    let want_mid = naive(&lhs, &wide(down.view().t()));
+    let (main, side) = (naive(&lhs, &wide(dense)), naive(&want_mid, &wide(up.view())));
+    let tolerance = f64::from(f32::EPSILON) * 40.0 * (k as f64 + 4.0).sqrt() * (1.0 + r as f64).sqrt() * 4.0;
+    for i in 0..m {
+        for q in 0..r {
+            let error = (f64::from(mid[(i, q)]) - 0.5 * want_mid[(i, q)]).abs();
+            assert!(error <= tolerance, "{m}x{k}x{n} rank {r} case {case}: lhs·D off by {error} at {i},{q}");
+        }
+        for j in 0..n {
+            let mut want = main[(i, j)] + 1.5 * side[(i, j)];
+            want += if case & 4 != 0 { f64::from(start[(i, j)]) } else { 0.0 };
+            want += if case & 8 != 0 { f64::from(bias[j]) } else { 0.0 };
+            let error = (f64::from(got[(i, j)]) - want).abs();
+            let tolerance = tolerance * (k as f64 + 1.0).sqrt();
+            assert!(error <= tolerance, "{m}x{k}x{n} rank {r} case {case}: off by {error} at {i},{j}");
+        }
+    }
+}
+
+/// Tails of tiles, of panels, of blocks in depth and width; ranks below and above a panel.
+const SHAPES: [[usize; 4]; 9] = [
+    [1, 8, 8, 1],
+    [2, 1, 3, 0],
+    [7, 24, 40, 3],
+    [13, 16, 33, 16],
+    [150, 400, 96, 5],
+    [31, 1000, 24, 40],
+    [3, 392, 3600, 8],
+    [300, 8, 17, 0],
+    [5, 776, 48, 64],
+];
+
+#[test]
+fn tiles_equal_sums_in_f64() {
+    for shape in SHAPES {
+        (0..16)
+            .for_each(|case| check(shape, case, |product, dst, accum| product.by_tiles(Arch::new(), Some(dst), accum)));
+    }
+}
+
+#[test]
+fn tiles_of_plain_code_equal_sums_in_f64() {
+    for shape in SHAPES {
+        (0..16).for_each(|case| {
+            check(shape, case, |product, dst, accum| product.by_tiles(Arch::Scalar, Some(dst), accum))
+        });
+    }
+}
+
+#[test]
+fn products_of_the_library_equal_sums_in_f64() {
+    for shape in SHAPES {
+        (0..16).for_each(|case| check(shape, case, |product, dst, accum| product.by_gemm(Some(dst), accum)));
+    }
+}
+
+#[test]
+fn a_row_is_the_same_among_any_others_and_on_any_threads() {
+    let (x, w) = (random(150, 700, 1), random(90, 700, 2));
+    let run = |rows: Range<usize>| {
+        let mut y = Mat::zeros(rows.len(), 90);
+        let lhs = x.view().row_range(rows);
+        Product { lhs, rhs: Rhs::Transposed(&w.view()), branch: None, bias: None }.into(y.data_mut(), Accum::Replace);
+        y
+    };
+    let all = run(0..150);
+    assert_eq!(run(40..61).data(), &all.data()[40 * 90..61 * 90]);
+    for threads in [1, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+        assert_eq!(pool.install(|| run(0..150)).data(), all.data());
+    }
+}
+
+#[test]
+fn the_branch_alone_is_the_same() {
+    for [m, k, n, r] in SHAPES.into_iter().filter(|shape| shape[3] > 0) {
+        let (x, w) = (random(m, k, 1), Eights(random(n, k, 2)));
+        let (down, up) = (random(r, k, 3), random(r, n, 4));
+        let run = |dst: Option<&mut [f32]>| {
+            let mut mid = vec![f32::NAN; m * r];
+            let (down, up) = (down.view().t(), up.view());
+            let branch = Some(Branch { down, down_scale: 1.5, up, up_scale: 1.0, mid: &mut mid });
+            let product = Product { lhs: x.view(), rhs: Rhs::Transposed(&w), branch, bias: None };
+            match dst {
+                Some(dst) => product.into(dst, Accum::Replace),
+                None => product.into_mid(),
+            }
+            mid
+        };
+        assert_eq!(run(None), run(Some(&mut vec![0.0; m * n])), "{m}x{k}x{n} rank {r}");
+    }
+}
+
+#[test]
+fn nothing_times_something() {
+    for (m, k, n) in [(0, 4, 4), (3, 0, 4), (3, 4, 0)] {
+        let (x, w) = (random(m, k, 1), random(k, n, 2));
+        let mut y = vec![f32::NAN; m * n];
+        let bias = vec![2.0; n];
+        Product { lhs: x.view(), rhs: Rhs::Plain(&w.view()), branch: None, bias: Some(&bias) }
+            .into(&mut y, Accum::Replace);
+        assert!(y.iter().all(|&y| y == 2.0));
+    }
+}
+
+#[test]
+#[should_panic(expected = "product of 2x3 and 4x5 into 10 numbers")]
+fn wrong_shapes_are_told() {
+    let (x, w) = (random(2, 3, 1), random(4, 5, 1));
+    Product { lhs: x.view(), rhs: Rhs::Plain(&w.view()), branch: None, bias: None }
+        .into(&mut [0.0; 10], Accum::Replace);
+}

@@ -1,0 +1,287 @@
+//! The product of packed operands, a tile of the result in registers at a time, and the packing.
+//!
+//! A tile is M rows × N columns, N = V vectors. Of a depth d, a strip of the left operand is packed as d×M and a panel of
+//! the right one as d×N: the innermost loop reads both from one end to the other. 4·d·N bytes of a panel stay in the
+//! nearest cache while it meets all strips of a task; these stay in the second (Goto and van de Geijn, "Anatomy of
+//! High-Performance Matrix Multiplication", 2008).
+
+use pulp::{Arch, Simd, WithSimd};
+
+use super::Stored;
+use crate::mat::MatRef;
+
+/// Rows and columns of a tile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tile {
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+}
+
+/// Something that is compiled for the tile of an instruction set.
+pub(super) trait OnTiles {
+    type Output;
+    /// M rows, V vectors.
+    fn run<S: Simd, const M: usize, const V: usize>(self, simd: S) -> Self::Output;
+}
+
+struct Choice<W>(W);
+
+impl<W: OnTiles> WithSimd for Choice<W> {
+    type Output = W::Output;
+    /// As many running sums as registers hold beside a row of the panel and a number of the strip.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> W::Output {
+        match S::F32_LANES {
+            16 => self.0.run::<S, 12, 2>(simd),
+            8 => self.0.run::<S, 6, 2>(simd),
+            4 => self.0.run::<S, 6, 4>(simd),
+            _ => self.0.run::<S, 4, 4>(simd),
+        }
+    }
+}
+
+/// Runs `work` with the best instructions of this processor.
+pub(super) fn dispatch<W: OnTiles>(arch: Arch, work: W) -> W::Output {
+    arch.dispatch(Choice(work))
+}
+
+/// The tile that [`dispatch`] works with.
+pub(super) struct Ask;
+
+impl OnTiles for Ask {
+    type Output = Tile;
+    #[inline(always)]
+    fn run<S: Simd, const M: usize, const V: usize>(self, _: S) -> Tile {
+        Tile { rows: M, cols: V * S::F32_LANES }
+    }
+}
+
+/// Rows of the left operand as strips, those of the last filled up with its last row; `depth` columns from `first` on. A strip
+/// has room for `room` columns.
+pub(super) struct PackStrips<'a> {
+    pub(super) lhs: MatRef<'a>,
+    pub(super) first: usize,
+    pub(super) depth: usize,
+    pub(super) room: usize,
+    pub(super) out: &'a mut [f32],
+}
+
+impl OnTiles for PackStrips<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd, const M: usize, const V: usize>(self, _: S) {
+        let Self { lhs, first, depth, room, out } = self;
+        let (rows, columns) = (lhs.rows(), first..first + depth);
+        for (strip, out) in out.chunks_exact_mut(M * room).enumerate() {
+            let out = &mut out.as_chunks_mut::<M>().0[..depth];
+            let row = |i: usize| (strip * M + i).min(rows - 1);
+            if lhs.col_stride() == 1 {
+                let start = |i: usize| row(i) * lhs.row_stride();
+                let sources = std::array::from_fn(|i| &lhs.data()[start(i) + columns.start..start(i) + columns.end]);
+                interleave::<M>(sources, out);
+            } else if lhs.row_stride() == 1 && (strip + 1) * M <= rows {
+                for (out, p) in out.iter_mut().zip(columns.clone()) {
+                    out.copy_from_slice(&lhs.data()[p * lhs.col_stride() + strip * M..][..M]);
+                }
+            } else {
+                for (out, p) in out.iter_mut().zip(columns.clone()) {
+                    *out = std::array::from_fn(|i| lhs.get(row(i), p));
+                }
+            }
+        }
+    }
+}
+
+/// `out[p][i] = sources[i][p]`.
+#[inline(always)]
+fn interleave<const M: usize>(sources: [&[f32]; M], out: &mut [[f32; M]]) {
+    let whole = out.len() / 8 * 8;
+    for (at, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        let from: [&[f32; 8]; M] = sources.map(|source| source[8 * at..].first_chunk().expect("as long as `out`"));
+        for (p, out) in out.iter_mut().enumerate() {
+            *out = std::array::from_fn(|i| from[i][p]);
+        }
+    }
+    for (p, out) in out.iter_mut().enumerate().skip(whole) {
+        *out = std::array::from_fn(|i| sources[i][p]);
+    }
+}
+
+/// Numbers of `mid`, rows×rank, behind the `from` columns that strips have already.
+pub(super) struct Append<'a> {
+    pub(super) mid: &'a [f32],
+    pub(super) rank: usize,
+    pub(super) from: usize,
+    pub(super) out: &'a mut [f32],
+}
+
+impl OnTiles for Append<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd, const M: usize, const V: usize>(self, _: S) {
+        let Self { mid, rank, from, out } = self;
+        for (mid, out) in mid.chunks(M * rank).zip(out.chunks_exact_mut(M * (from + rank))) {
+            for (q, out) in out[M * from..].as_chunks_mut::<M>().0.iter_mut().enumerate() {
+                *out = std::array::from_fn(|i| mid.get(i * rank + q).copied().unwrap_or(0.0));
+            }
+        }
+    }
+}
+
+/// One panel of a matrix whose rows are the panel's columns (`rows`, at most N, the others zero), `depth` of its columns from
+/// `first` on; `scratch` holds N·depth numbers.
+pub(super) struct PackTransposed<'a> {
+    pub(super) source: &'a dyn Stored,
+    pub(super) rows: std::ops::Range<usize>,
+    pub(super) first: usize,
+    pub(super) depth: usize,
+    pub(super) scratch: &'a mut [f32],
+    pub(super) out: &'a mut [f32],
+}
+
+impl OnTiles for PackTransposed<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd, const M: usize, const V: usize>(self, _: S) {
+        let Self { source, rows, first, depth, scratch, out } = self;
+        let lanes = S::F32_LANES;
+        scratch[rows.len() * depth..].fill(0.0);
+        for (row, out) in rows.zip(scratch.chunks_exact_mut(depth)) {
+            source.read(row, first..first + depth, out);
+        }
+        // A vector's columns at a time.
+        for (v, columns) in scratch.chunks_exact(depth * lanes).enumerate() {
+            match lanes {
+                16 => scatter::<16>(columns, depth, v, V, out),
+                8 => scatter::<8>(columns, depth, v, V, out),
+                4 => scatter::<4>(columns, depth, v, V, out),
+                _ => scatter::<1>(columns, depth, v, V, out),
+            }
+        }
+    }
+}
+
+/// Vector v of each V vectors of `out`: L columns of `depth` numbers each.
+#[inline(always)]
+fn scatter<const L: usize>(columns: &[f32], depth: usize, v: usize, vectors: usize, out: &mut [f32]) {
+    let sources: [&[f32]; L] = std::array::from_fn(|i| &columns[i * depth..(i + 1) * depth]);
+    let out = out.as_chunks_mut::<L>().0;
+    let mut block = [[0.0; L]; 8];
+    for start in (0..depth).step_by(8) {
+        let len = 8.min(depth - start);
+        let parts = sources.map(|source| &source[start..start + len]);
+        interleave(parts, &mut block[..len]);
+        for (p, numbers) in block[..len].iter().enumerate() {
+            out[(start + p) * vectors + v] = *numbers;
+        }
+    }
+}
+
+/// What becomes of a tile.
+#[derive(Clone, Copy)]
+pub(super) struct Finish<'a> {
+    /// Whether it is added to what is there.
+    pub(super) add: bool,
+    /// A number for each of the columns from the first panel's on.
+    pub(super) bias: Option<&'a [f32]>,
+}
+
+/// Rows of the result (width `stride`), columns from `first` on: strips, which have room for `room` columns, times panels of
+/// depth `depth`.
+pub(super) struct Sweep<'a> {
+    pub(super) strips: &'a [f32],
+    pub(super) room: usize,
+    pub(super) panels: &'a [f32],
+    pub(super) depth: usize,
+    pub(super) out: &'a mut [f32],
+    pub(super) stride: usize,
+    pub(super) first: usize,
+    pub(super) finish: Finish<'a>,
+}
+
+impl OnTiles for Sweep<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd, const M: usize, const V: usize>(self, simd: S) {
+        let Self { strips, room, panels, depth, out, stride, first, finish } = self;
+        let (width, rows) = (V * S::F32_LANES, out.len() / stride);
+        for (j, panel) in panels.chunks_exact(width * depth).enumerate() {
+            let column = first + j * width;
+            let wide = width.min(stride - column);
+            let bias = finish.bias.map(|bias| &bias[j * width..j * width + wide]);
+            for (i, strip) in strips.chunks_exact(M * room).enumerate() {
+                let row = |r: usize| (i * M + r) * stride + column;
+                let height = M.min(rows - i * M);
+                (0..height).for_each(|r| prefetch(&out[row(r)]));
+                let sums = tile::<S, M, V>(simd, &strip.as_chunks().0[..depth], panel);
+                for (r, sums) in sums.iter().enumerate().take(height) {
+                    write(simd, sums, &mut out[row(r)..row(r) + wide], finish.add, bias);
+                }
+            }
+        }
+    }
+}
+
+/// strip (d×M)ᵀ · panel (d×N).
+#[inline(always)]
+fn tile<S: Simd, const M: usize, const V: usize>(simd: S, strip: &[[f32; M]], panel: &[f32]) -> [[S::f32s; V]; M] {
+    let mut sums = [[simd.splat_f32s(0.0); V]; M];
+    let panel = S::as_simd_f32s(panel).0.as_chunks::<V>().0;
+    let step = |sums: &mut [[S::f32s; V]; M], strip: &[f32; M], panel: &[S::f32s; V]| {
+        for i in 0..M {
+            let x = simd.splat_f32s(strip[i]);
+            for v in 0..V {
+                sums[i][v] = simd.mul_add_e_f32s(x, panel[v], sums[i][v]);
+            }
+        }
+    };
+    let (strips, strip) = strip.as_chunks::<4>();
+    let (panels, panel) = panel.as_chunks::<4>();
+    for (strip, panel) in strips.iter().zip(panels) {
+        step(&mut sums, &strip[0], &panel[0]);
+        step(&mut sums, &strip[1], &panel[1]);
+        step(&mut sums, &strip[2], &panel[2]);
+        step(&mut sums, &strip[3], &panel[3]);
+    }
+    for (strip, panel) in strip.iter().zip(panel) {
+        step(&mut sums, strip, panel);
+    }
+    sums
+}
+
+/// A row of a tile into `out`, which may be narrower.
+#[inline(always)]
+fn write<S: Simd, const V: usize>(simd: S, sums: &[S::f32s; V], out: &mut [f32], add: bool, bias: Option<&[f32]>) {
+    if out.len() == V * S::F32_LANES {
+        let out = S::as_mut_simd_f32s(out).0;
+        let bias = bias.map(|bias| S::as_simd_f32s(bias).0);
+        for v in 0..V {
+            let mut sum = sums[v];
+            if add {
+                sum = simd.add_f32s(sum, out[v]);
+            }
+            if let Some(bias) = bias {
+                sum = simd.add_f32s(sum, bias[v]);
+            }
+            out[v] = sum;
+        }
+        return;
+    }
+    let sums: &[f32] = bytemuck::cast_slice(sums);
+    for (at, (out, &sum)) in out.iter_mut().zip(sums).enumerate() {
+        *out = sum + if add { *out } else { 0.0 } + bias.map_or(0.0, |bias| bias[at]);
+    }
+}
+
+/// Tells the processor that `x` is wanted soon.
+#[inline(always)]
+fn prefetch(x: &f32) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, whatever the address; SSE is part of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(x).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = x;
+}
