@@ -1,6 +1,8 @@
-//! Matrix products: one safe function over the `gemm` crate, which picks AVX-512, AVX2 or NEON kernels at run time.
+//! Matrix products: one safe function over the `gemm` crate, which picks AVX-512, AVX2 or NEON kernels at run time, and over
+//! our own tiles where they are faster.
 
 use crate::mat::{MatMut, MatRef};
+use crate::product::dense;
 
 /// Who computes a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,10 +28,25 @@ pub trait Real: Copy + 'static {
     const ZERO: Self;
     /// The number one.
     const ONE: Self;
+    /// `dst` = or += alpha·lhs·rhs by tiles of our own, if that is faster; whether it was done.
+    #[doc(hidden)]
+    fn by_tiles(
+        _dst: &mut MatMut<'_, Self>,
+        _accum: Accum,
+        _lhs: MatRef<'_, Self>,
+        _rhs: MatRef<'_, Self>,
+        _alpha: Self,
+        _par: Par,
+    ) -> bool {
+        false
+    }
 }
 impl Real for f32 {
     const ZERO: f32 = 0.0;
     const ONE: f32 = 1.0;
+    fn by_tiles(dst: &mut MatMut<'_>, accum: Accum, lhs: MatRef<'_>, rhs: MatRef<'_>, alpha: f32, par: Par) -> bool {
+        dense(dst, accum, lhs, rhs, alpha, par)
+    }
 }
 impl Real for f64 {
     const ZERO: f64 = 0.0;
@@ -60,6 +77,21 @@ pub fn matmul<T: Real>(
         rhs.rows(),
         rhs.cols(),
     );
+    if !T::by_tiles(&mut dst, accum, lhs, rhs, alpha, par) {
+        library(dst, accum, lhs, rhs, alpha, par);
+    }
+}
+
+/// The same by the library, for shapes that fit.
+pub(crate) fn library<T: Real>(
+    mut dst: MatMut<'_, T>,
+    accum: Accum,
+    lhs: MatRef<'_, T>,
+    rhs: MatRef<'_, T>,
+    alpha: T,
+    par: Par,
+) {
+    let (m, n, k) = (dst.rows(), dst.cols(), lhs.cols());
     if m == 0 || n == 0 {
         return;
     }
@@ -75,7 +107,7 @@ pub fn matmul<T: Real>(
     };
     let (dst_rs, dst_cs) = (dst.row_stride() as isize, dst.col_stride() as isize);
     // SAFETY: the views checked at construction that every (row, column) they address lies in their slices and that no
-    // two elements of `dst` share a place; the shapes were compared above; with `Replace`, `dst` is only written.
+    // two elements of `dst` share a place; the shapes fit, as callers have compared; with `Replace`, `dst` is only written.
     unsafe {
         gemm::gemm(
             m,

@@ -18,8 +18,8 @@ use crate::tuning::Tuning;
 /// Scratch of a decomposition, of kernels and of the products' packing, a thread (fitted: `docs/memory.md`).
 const SCRATCH_A_THREAD: usize = 4_000_000;
 
-/// A panel of a weight, widened to f32 (`autograd`'s `kernels/matmul.rs`).
-const PANEL: usize = 4 << 20;
+/// A block of a weight, widened to f32 and packed (`linalg`'s `product`).
+const PANEL: usize = 5 << 20;
 
 /// A model that can be planned with.
 #[derive(Debug)]

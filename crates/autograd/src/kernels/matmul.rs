@@ -42,6 +42,12 @@ impl Stored for Weight {
             Weight::Frozen(frozen) => frozen.widen_part(row, cols, out),
         }
     }
+    fn in_place(&self) -> Option<MatRef<'_>> {
+        match self {
+            Weight::Trained(p) => Some(p.value().view()),
+            Weight::Frozen(frozen) => frozen.as_f32().map(|all| MatRef::row_major(all, self.rows(), self.cols())),
+        }
+    }
 }
 
 /// Calls `f` with rows of W in turn, in f32, in memory that it may write over.

@@ -12,7 +12,7 @@
 //! fifths of the other crates' that were tried, and nine tenths of PyTorch's (oneDNN), and none of them takes stored forms or
 //! branches. On other processors, where that was not measured, the same is made of `gemm`'s products.
 //!
-//! Memory: [`BLOCK`] numbers of the calling thread and some [`ROWS`]·[`DEPTH`] of each thread, kept.
+//! Memory: some [`BLOCK`] + r·[`DEPTH`] numbers of the calling thread and [`ROWS`]·([`DEPTH`] + r) of each thread, kept.
 
 mod tiles;
 
@@ -23,9 +23,9 @@ use rayon::prelude::*;
 
 use self::tiles::{Append, Ask, Finish, PackStrips, PackTransposed, Sweep, Tile, dispatch};
 use crate::buffers::with_buffer;
-use crate::gemm::{Accum, Par, matmul};
+use crate::gemm::{Accum, Par, library};
 use crate::mat::{MatMut, MatRef};
-use crate::pool::on_pool;
+use crate::pool::{for_each, on_pool, threads};
 
 /// A matrix that is read as f32, part of a row at a time.
 pub trait Stored: Sync {
@@ -39,6 +39,10 @@ pub trait Stored: Sync {
     }
     /// Numbers `cols` of row `row`, as many as `out` holds.
     fn read(&self, row: usize, cols: Range<usize>, out: &mut [f32]);
+    /// All of it, if it is stored as f32.
+    fn in_place(&self) -> Option<MatRef<'_>> {
+        None
+    }
 }
 
 impl Stored for MatRef<'_> {
@@ -53,6 +57,9 @@ impl Stored for MatRef<'_> {
             Some(numbers) => out.copy_from_slice(&numbers[cols]),
             None => out.iter_mut().zip(cols).for_each(|(x, j)| *x = self.get(row, j)),
         }
+    }
+    fn in_place(&self) -> Option<MatRef<'_>> {
+        Some(*self)
     }
 }
 
@@ -101,21 +108,28 @@ pub struct Product<'a> {
     pub bias: Option<&'a [f32]>,
 }
 
-/// Columns of lhs that are packed at a time: a panel of them and a strip fit the nearest cache.
-const DEPTH: usize = 384;
+/// Columns of lhs that are packed at a time: a strip of them stays in the nearest cache, and a panel in the second, while it
+/// meets the strips of a task. (Of 256 to 768 with 72 to 240 rows the fastest, by 5 to 15 %.)
+const DEPTH: usize = 768;
 /// Rows of lhs that a thread packs at a time: with [`DEPTH`] columns they fit the second cache.
-const ROWS: usize = 144;
+const ROWS: usize = 72;
 /// Numbers of W that are packed at a time: 5 MB, less than two cores' share of the last cache.
 const BLOCK: usize = 5 << 18;
+/// A product with a side below this is the library's: packing would take as long as computing.
+const THIN: usize = 16;
 /// Columns of W, stored k×n, that a task packs.
-const GROUP: usize = 256;
+const GROUP: usize = 64;
+/// Below this many multiply-adds a product is not worth waking other threads.
+const SERIAL_BELOW: usize = 1 << 19;
 
 impl Product<'_> {
-    /// `dst` = or += the product; `dst` is m×n, row-major.
+    /// `dst` (m×n, row-major) = or += the product.
     ///
     /// # Panics
     /// If shapes do not fit.
     pub fn into(self, dst: &mut [f32], accum: Accum) {
+        let (m, n) = (self.lhs.rows(), self.rhs.shape().1);
+        assert!(dst.len() == m * n, "product of {m} rows and {n} columns into {} numbers", dst.len());
         self.run(Arch::new(), Some(dst), accum);
     }
 
@@ -128,22 +142,24 @@ impl Product<'_> {
     }
 
     fn run(self, arch: Arch, dst: Option<&mut [f32]>, accum: Accum) {
-        let [m, k, n, r] = self.shape(dst.as_deref());
-        // The turn of other processors comes with a machine to measure them on.
-        let measured = cfg!(target_arch = "x86_64") && dispatch(arch, Ask).cols == 16;
-        if measured && m * k * n > 0 && r <= DEPTH {
-            self.by_tiles(arch, dst, accum);
+        let [m, k, n, r] = self.shape();
+        if m == 0 {
+            // An expert that nobody chose: its weights need not be read.
+            return;
+        }
+        if is_measured(arch) && k * n > 0 && r <= DEPTH {
+            let dst = dst.map(|dst| MatMut::row_major(dst, m, n));
+            self.by_tiles(arch, Par::Rayon, dst, accum, 1.0);
         } else {
             self.by_gemm(dst, accum);
         }
     }
 
     /// m, k, n and r, checked.
-    fn shape(&self, dst: Option<&[f32]>) -> [usize; 4] {
+    fn shape(&self) -> [usize; 4] {
         let (m, k) = (self.lhs.rows(), self.lhs.cols());
         let (depth, n) = self.rhs.shape();
-        let room = dst.map_or(m * n, <[f32]>::len);
-        assert!(k == depth && room == m * n, "product of {m}x{k} and {depth}x{n} into {room} numbers");
+        assert!(k == depth, "product of {m}x{k} and {depth}x{n}");
         assert!(self.bias.is_none_or(|bias| bias.len() == n), "a bias for {n} columns");
         let Some(branch) = &self.branch else { return [m, k, n, 0] };
         let (down, up, r) = (branch.down, branch.up, branch.up.rows());
@@ -152,10 +168,12 @@ impl Product<'_> {
         [m, k, n, r]
     }
 
-    fn by_tiles(mut self, arch: Arch, dst: Option<&mut [f32]>, accum: Accum) {
-        let [m, k, n, r] = self.shape(dst.as_deref());
+    /// Into a `dst` with col_stride 1.
+    pub(crate) fn by_tiles(mut self, arch: Arch, par: Par, dst: Option<MatMut<'_>>, accum: Accum, scale: f32) {
+        let [m, k, n, r] = self.shape();
         // Nothing is wanted of W: no columns.
-        let (dst, wanted) = dst.map_or((&mut [][..], 0), |dst| (dst, n));
+        let wanted = if dst.is_some() { n } else { 0 };
+        let mut dst = dst.unwrap_or_else(|| MatMut::row_major(&mut [], m, 0));
         let tile = dispatch(arch, Ask);
         let block = match self.rhs {
             Rhs::Plain(w) | Rhs::Transposed(w) => w.block(),
@@ -164,21 +182,26 @@ impl Product<'_> {
             Rhs::Plain(_) => (4, block.max(tile.cols)),
             Rhs::Transposed(_) => (block.max(4), tile.cols),
         };
+        let par = if m * n * k < SERIAL_BELOW { Par::Serial } else { par };
         let depth = balanced(k, DEPTH, deep).min(k);
         let width = balanced(n, (BLOCK / (depth + r)).max(across), across);
-        let rows = balanced(m, ROWS.min(m.div_ceil(2 * rayon::current_num_threads())), tile.rows);
+        let rows = balanced(m, ROWS.min(m.div_ceil(2 * threads(par))), tile.rows);
         let side = r.next_multiple_of(tile.cols) * depth;
         with_buffer(width.min(wanted).next_multiple_of(tile.cols) * (depth + r) + side, |packed| {
-            on_pool(Par::Rayon, || {
+            on_pool(par, || {
                 let (side, packed) = packed.split_at_mut(side);
                 for columns in parts(wanted.max(1), width) {
                     let columns = columns.start..columns.end.min(wanted);
                     for span in parts(k, depth) {
-                        let pass = Pass { arch, tile, columns: columns.clone(), span, k, r };
-                        let packed = &mut packed[..pass.width().next_multiple_of(tile.cols) * pass.depth()];
+                        let pass = Pass { arch, tile, par, columns: columns.clone(), span, rows, k, r, scale };
+                        let packed = &mut packed[..columns.len().next_multiple_of(tile.cols) * pass.depth()];
                         self.pack(&pass, packed);
-                        let side = self.pack_down(&pass, side);
-                        self.sweep(&pass, (packed, side), rows, dst, accum);
+                        if columns.start == 0 {
+                            let side = self.pack_down(&pass, side);
+                            self.sweep(&pass, packed, side, &mut dst, accum);
+                        } else {
+                            self.sweep(&pass, packed, &[], &mut dst, accum);
+                        }
                     }
                 }
             });
@@ -188,19 +211,21 @@ impl Product<'_> {
     /// W's block of a pass, and U below it in the last one, as panels.
     fn pack(&self, pass: &Pass, packed: &mut [f32]) {
         let (tile, depth, own) = (pass.tile, pass.depth(), pass.span.len());
+        let columns_of = |j: usize| {
+            let start = pass.columns.start + j * tile.cols;
+            start..(start + tile.cols).min(pass.columns.end)
+        };
         match self.rhs {
-            Rhs::Transposed(w) => packed.par_chunks_exact_mut(tile.cols * depth).enumerate().for_each(|(j, out)| {
-                let start = pass.columns.start + j * tile.cols;
-                let rows = start..(start + tile.cols).min(pass.columns.end);
+            Rhs::Transposed(w) => for_each(pass.par, packed.chunks_exact_mut(tile.cols * depth).collect(), |j, out| {
                 let out = &mut out[..tile.cols * own];
                 with_buffer(out.len(), |scratch| {
-                    let first = pass.span.start;
+                    let (rows, first) = (columns_of(j), pass.span.start);
                     dispatch(pass.arch, PackTransposed { source: w, rows, first, depth: own, scratch, out });
                 });
             }),
             Rhs::Plain(w) => {
-                let group = GROUP.max(w.block());
-                packed.par_chunks_mut(group * depth).enumerate().for_each(|(g, out)| {
+                let group = GROUP.max(w.block()).max(tile.cols);
+                for_each(pass.par, packed.chunks_mut(group * depth).collect(), |g, out| {
                     let start = pass.columns.start + g * group;
                     let columns = start..(start + group).min(pass.columns.end);
                     with_buffer(columns.len(), |row| {
@@ -214,70 +239,106 @@ impl Product<'_> {
                 });
             }
         }
-        let Some(branch) = self.branch.as_ref().filter(|_| pass.is_last()) else { return };
-        for (j, panel) in packed.chunks_exact_mut(tile.cols * depth).enumerate() {
-            let start = pass.columns.start + j * tile.cols;
-            for (q, out) in panel[tile.cols * own..].chunks_exact_mut(tile.cols).enumerate() {
-                out.fill(0.0);
-                let columns = start..(start + tile.cols).min(pass.columns.end);
-                out.iter_mut().zip(columns).for_each(|(x, j)| *x = branch.up_scale * branch.up.get(q, j));
-            }
-        }
+        let Some(branch) = self.branch.as_ref().filter(|_| depth > own) else { return };
+        for_each(pass.par, packed.chunks_exact_mut(tile.cols * depth).collect(), |j, panel| {
+            let up = branch.up.col_range(columns_of(j));
+            pack_dense(up, branch.up_scale, tile.cols, &mut panel[tile.cols * own..]);
+        });
     }
 
-    /// D's rows of a pass as panels, if lhs·D is not complete.
+    /// D's rows of a pass as panels.
     fn pack_down<'s>(&self, pass: &Pass, side: &'s mut [f32]) -> &'s [f32] {
-        let Some(branch) = self.branch.as_ref().filter(|_| pass.columns.start == 0) else { return &[] };
+        let Some(branch) = &self.branch else { return &[] };
         let (own, cols) = (pass.span.len(), pass.tile.cols);
         let side = &mut side[..pass.r.next_multiple_of(cols) * own];
-        for (j, panel) in side.chunks_exact_mut(cols * own).enumerate() {
+        for_each(pass.par, side.chunks_exact_mut(cols * own).collect(), |j, panel| {
             let columns = j * cols..((j + 1) * cols).min(pass.r);
-            for (out, p) in panel.chunks_exact_mut(cols).zip(pass.span.clone()) {
-                out.fill(0.0);
-                out.iter_mut().zip(columns.clone()).for_each(|(x, q)| *x = branch.down_scale * branch.down.get(p, q));
-            }
-        }
+            let down = branch.down.row_range(pass.span.clone()).col_range(columns);
+            pack_dense(down, branch.down_scale, cols, panel);
+        });
         side
     }
 
-    /// The rows of lhs against the packed panels, `rows` of them a task.
-    fn sweep(&mut self, pass: &Pass, panels: (&[f32], &[f32]), rows: usize, dst: &mut [f32], accum: Accum) {
-        let (lhs, [m, n, r]) = (self.lhs, [self.lhs.rows(), self.rhs.shape().1, pass.r]);
-        let first_span = pass.span.start == 0;
-        let bias = self.bias.filter(|_| first_span).map(|bias| &bias[pass.columns.clone()]);
-        let finish = Finish { add: !first_span || accum == Accum::Add, bias };
-        let mut outs = dst.chunks_mut(rows * n);
-        let mut mids = self.branch.as_mut().map(|branch| branch.mid.chunks_mut(rows * r.max(1)));
-        let tasks: Vec<_> = parts(m, rows)
-            .map(|_| (outs.next().unwrap_or_default(), mids.as_mut().and_then(Iterator::next).unwrap_or_default()))
-            .collect();
-        tasks.into_par_iter().enumerate().with_max_len(1).for_each(|(t, (out, mid))| {
-            let lhs = lhs.row_range(t * rows..((t + 1) * rows).min(m));
-            let (arch, own, depth) = (pass.arch, pass.span.len(), pass.depth());
-            with_buffer(lhs.rows().next_multiple_of(pass.tile.rows) * depth, |strips| {
+    /// All rows of lhs against the packed panels. With `side`, D's panels, lhs·D goes on too; it is complete after the last pass
+    /// that has them.
+    fn sweep(&mut self, pass: &Pass, panels: &[f32], side: &[f32], dst: &mut MatMut<'_>, accum: Accum) {
+        let (lhs, m, stride) = (self.lhs, self.lhs.rows(), if dst.rows() > 1 { dst.row_stride() } else { dst.cols() });
+        let first = pass.span.start == 0;
+        let (own, depth, tile, scale) = (pass.span.len(), pass.depth(), pass.tile, pass.scale);
+        let pack = |rows: &Range<usize>, f: &mut dyn FnMut(&mut [f32])| {
+            with_buffer(rows.len().next_multiple_of(tile.rows) * depth, |strips| {
+                let lhs = lhs.row_range(rows.clone());
                 let (first, room) = (pass.span.start, depth);
-                dispatch(arch, PackStrips { lhs, first, depth: own, room, out: &mut *strips });
-                if !panels.1.is_empty() {
-                    let (panels, finish) = (panels.1, Finish { add: !first_span, bias: None });
-                    let out = &mut *mid;
-                    dispatch(arch, Sweep { strips, room, panels, depth: own, out, stride: r, first: 0, finish });
-                }
-                if depth > own {
-                    dispatch(arch, Append { mid, rank: r, from: own, out: strips });
-                }
-                let (panels, first) = (panels.0, pass.columns.start);
-                // Without columns there are no panels.
-                dispatch(arch, Sweep { strips, room, panels, depth, out, stride: n, first, finish });
+                dispatch(pass.arch, PackStrips { lhs, first, depth: own, room, out: strips });
+                f(strips);
             });
+        };
+        let onto_mid = |strips: &[f32], mid: &mut [f32]| {
+            let mut out: Vec<&mut [f32]> = mid.chunks_exact_mut(pass.r).collect();
+            let finish = Finish { add: !first, scale: 1.0, bias: None };
+            dispatch(pass.arch, Sweep { strips, room: depth, panels: side, depth: own, out: &mut out, finish });
+        };
+        let bias = self.bias.filter(|_| first).map(|bias| &bias[pass.columns.clone()]);
+        let onto_dst =
+            |strips: &mut [f32], mid: &[f32], panels: &[f32], out: &mut [&mut [f32]], bias: Option<&[f32]>| {
+                if depth > own {
+                    dispatch(pass.arch, Append { mid, rank: pass.r, from: own, out: &mut *strips });
+                }
+                let finish = Finish { add: !first || accum == Accum::Add, scale, bias };
+                dispatch(pass.arch, Sweep { strips, room: depth, panels, depth, out, finish });
+            };
+        let blocks: Vec<Range<usize>> = parts(m, pass.rows).collect();
+        let mid = self.branch.as_mut().map(|branch| &mut *branch.mid).unwrap_or_default();
+        let mut outs = dst.data_mut().chunks_mut(stride.max(1)).map(|row| &mut row[pass.columns.clone()]);
+        // A block of rows a task; of few rows a block of columns too, for which lhs·D is made before.
+        let across = threads(pass.par).div_ceil(blocks.len());
+        if across == 1 {
+            let mut mids = mid.chunks_mut(pass.rows * pass.r.max(1));
+            let next = |rows: Range<usize>| {
+                let out: Vec<&mut [f32]> = outs.by_ref().take(rows.len()).collect();
+                (rows, mids.next().unwrap_or_default(), out)
+            };
+            for_each(pass.par, blocks.into_iter().map(next).collect(), |_, (rows, mid, mut out)| {
+                pack(&rows, &mut |strips| {
+                    if !side.is_empty() {
+                        onto_mid(strips, mid);
+                    }
+                    onto_dst(strips, mid, panels, &mut out, bias);
+                });
+            });
+            return;
+        }
+        if !side.is_empty() {
+            let tasks = blocks.iter().zip(mid.chunks_mut(pass.rows * pass.r)).collect();
+            for_each(pass.par, tasks, |_, (rows, mid)| pack(rows, &mut |strips| onto_mid(strips, mid)));
+        }
+        if pass.columns.is_empty() {
+            return;
+        }
+        let wide = pass.columns.len().div_ceil(across).next_multiple_of(tile.cols);
+        let mut tasks = Vec::new();
+        for rows in blocks {
+            let mut by_columns: Vec<Vec<&mut [f32]>> = parts(pass.columns.len(), wide).map(|_| Vec::new()).collect();
+            for out in outs.by_ref().take(rows.len()) {
+                by_columns.iter_mut().zip(out.chunks_mut(wide)).for_each(|(part, out)| part.push(out));
+            }
+            tasks.extend(by_columns.into_iter().enumerate().map(|(part, out)| (rows.clone(), part, out)));
+        }
+        let mid = &*mid;
+        for_each(pass.par, tasks, |_, (rows, part, mut out)| {
+            let columns = part * wide..((part + 1) * wide).min(pass.columns.len());
+            let panels = &panels[columns.start * depth..columns.end.next_multiple_of(tile.cols) * depth];
+            let mid = &mid[rows.start * pass.r..rows.end * pass.r];
+            pack(&rows, &mut |strips| onto_dst(strips, mid, panels, &mut out, bias.map(|bias| &bias[columns.clone()])));
         });
     }
 
     /// The same of separate products, W widened some rows at a time.
     fn by_gemm(self, dst: Option<&mut [f32]>, accum: Accum) {
-        let [m, k, n, r] = self.shape(dst.as_deref());
+        let [m, k, n, r] = self.shape();
         let mid = self.branch.map(|branch| {
             let mut mid = MatMut::row_major(branch.mid, m, r);
-            matmul(mid.rows_mut(0..m), Accum::Replace, self.lhs, branch.down, branch.down_scale, Par::Rayon);
+            library(mid.rows_mut(0..m), Accum::Replace, self.lhs, branch.down, branch.down_scale, Par::Rayon);
             (mid, branch.up, branch.up_scale)
         });
         let Some(dst) = dst else { return };
@@ -289,15 +350,15 @@ impl Product<'_> {
             Rhs::Transposed(w) => for_panels(w, |rows, panel| {
                 let start = if m == 0 { 0 } else { rows.start };
                 let dst = MatMut::with_strides(&mut dst[start..], m, rows.len(), n, 1);
-                matmul(dst, accum, self.lhs, panel.t(), 1.0, Par::Rayon);
+                library(dst, accum, self.lhs, panel.t(), 1.0, Par::Rayon);
             }),
             Rhs::Plain(w) => for_panels(w, |rows, panel| {
-                matmul(MatMut::row_major(dst, m, n), accum, self.lhs.col_range(rows), panel, 1.0, Par::Rayon);
+                library(MatMut::row_major(dst, m, n), accum, self.lhs.col_range(rows), panel, 1.0, Par::Rayon);
                 accum = Accum::Add;
             }),
         }
         if let Some((mid, up, scale)) = mid {
-            matmul(MatMut::row_major(dst, m, n), Accum::Add, mid.as_ref(), up, scale, Par::Rayon);
+            library(MatMut::row_major(dst, m, n), Accum::Add, mid.as_ref(), up, scale, Par::Rayon);
         }
         if let Some(bias) = self.bias.filter(|bias| !bias.is_empty()) {
             dst.par_chunks_mut(n).for_each(|row| row.iter_mut().zip(bias).for_each(|(x, b)| *x += b));
@@ -309,23 +370,49 @@ impl Product<'_> {
 struct Pass {
     arch: Arch,
     tile: Tile,
+    par: Par,
     columns: Range<usize>,
     span: Range<usize>,
+    /// Of lhs, a task.
+    rows: usize,
     k: usize,
     r: usize,
+    /// By which what is added to the result is multiplied.
+    scale: f32,
 }
 
 impl Pass {
-    fn is_last(&self) -> bool {
-        self.span.end == self.k
-    }
-    fn width(&self) -> usize {
-        self.columns.len()
-    }
     /// With U's rows, which follow the last of W's.
     fn depth(&self) -> usize {
-        self.span.len() + if self.is_last() { self.r } else { 0 }
+        self.span.len() + if self.span.end == self.k { self.r } else { 0 }
     }
+}
+
+/// Whether tiles were found to be faster than the library here; the turn of other processors comes with a machine to measure on.
+fn is_measured(arch: Arch) -> bool {
+    cfg!(target_arch = "x86_64") && dispatch(arch, Ask).lanes == 8
+}
+
+/// `dst` = or += alpha·lhs·rhs, if that is faster than the library's; whether it was done.
+pub(crate) fn dense(
+    dst: &mut MatMut<'_>,
+    accum: Accum,
+    lhs: MatRef<'_>,
+    rhs: MatRef<'_>,
+    alpha: f32,
+    par: Par,
+) -> bool {
+    let (arch, m, k, n) = (Arch::new(), lhs.rows(), lhs.cols(), rhs.cols());
+    let thin = m.min(n).min(k) < THIN || dst.col_stride() != 1;
+    if thin || !is_measured(arch) {
+        return false;
+    }
+    let transposed = rhs.t();
+    let rhs = if rhs.row_stride() == 1 { Rhs::Transposed(&transposed) } else { Rhs::Plain(&rhs) };
+    let stride = dst.row_stride();
+    let dst = MatMut::with_strides(dst.data_mut(), m, n, stride, 1);
+    Product { lhs, rhs, branch: None, bias: None }.by_tiles(arch, par, Some(dst), accum, alpha);
+    true
 }
 
 /// Equal parts of `n`, at most about `most`, in multiples of `unit`.
@@ -338,6 +425,14 @@ fn parts(n: usize, step: usize) -> impl Iterator<Item = Range<usize>> {
     (0..n).step_by(step).map(move |start| start..(start + step).min(n))
 }
 
+/// The rows of `from`, scaled, `cols` numbers each, zeros where there are none.
+fn pack_dense(from: MatRef<'_>, scale: f32, cols: usize, out: &mut [f32]) {
+    for (p, out) in out.chunks_exact_mut(cols).enumerate() {
+        out[from.cols()..].fill(0.0);
+        out.iter_mut().enumerate().take(from.cols()).for_each(|(j, x)| *x = scale * from.get(p, j));
+    }
+}
+
 /// `numbers`, and zeros where there are none.
 fn put(out: &mut [f32], numbers: &[f32]) {
     out[..numbers.len()].copy_from_slice(numbers);
@@ -347,6 +442,9 @@ fn put(out: &mut [f32], numbers: &[f32]) {
 /// Calls `f` with some rows of W at a time, widened by all threads.
 fn for_panels(w: &dyn Stored, mut f: impl FnMut(Range<usize>, MatRef<'_>)) {
     let (rows, cols) = (w.rows(), w.cols());
+    if let Some(all) = w.in_place() {
+        return f(0..rows, all);
+    }
     let step = (BLOCK / cols.max(1)).max(1).next_multiple_of(64).min(rows.max(1));
     with_buffer(step * cols, |panel| {
         for range in parts(rows, step) {

@@ -10,11 +10,12 @@ use pulp::{Arch, Simd, WithSimd};
 use super::Stored;
 use crate::mat::MatRef;
 
-/// Rows and columns of a tile.
+/// Rows and columns of a tile, and numbers in a vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tile {
     pub(super) rows: usize,
     pub(super) cols: usize,
+    pub(super) lanes: usize,
 }
 
 /// Something that is compiled for the tile of an instruction set.
@@ -52,7 +53,7 @@ impl OnTiles for Ask {
     type Output = Tile;
     #[inline(always)]
     fn run<S: Simd, const M: usize, const V: usize>(self, _: S) -> Tile {
-        Tile { rows: M, cols: V * S::F32_LANES }
+        Tile { rows: M, cols: V * S::F32_LANES, lanes: S::F32_LANES }
     }
 }
 
@@ -180,42 +181,41 @@ fn scatter<const L: usize>(columns: &[f32], depth: usize, v: usize, vectors: usi
 /// What becomes of a tile.
 #[derive(Clone, Copy)]
 pub(super) struct Finish<'a> {
+    /// By which it is multiplied.
+    pub(super) scale: f32,
     /// Whether it is added to what is there.
     pub(super) add: bool,
-    /// A number for each of the columns from the first panel's on.
+    /// A number for each column.
     pub(super) bias: Option<&'a [f32]>,
 }
 
-/// Rows of the result (width `stride`), columns from `first` on: strips, which have room for `room` columns, times panels of
-/// depth `depth`.
-pub(super) struct Sweep<'a> {
+/// Strips, which have room for `room` columns, times panels of depth `depth`, into the rows of `out`, whose first numbers are
+/// those of the first panel.
+pub(super) struct Sweep<'a, 'o> {
     pub(super) strips: &'a [f32],
     pub(super) room: usize,
     pub(super) panels: &'a [f32],
     pub(super) depth: usize,
-    pub(super) out: &'a mut [f32],
-    pub(super) stride: usize,
-    pub(super) first: usize,
+    pub(super) out: &'a mut [&'o mut [f32]],
     pub(super) finish: Finish<'a>,
 }
 
-impl OnTiles for Sweep<'_> {
+impl OnTiles for Sweep<'_, '_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd, const M: usize, const V: usize>(self, simd: S) {
-        let Self { strips, room, panels, depth, out, stride, first, finish } = self;
-        let (width, rows) = (V * S::F32_LANES, out.len() / stride);
+        let Self { strips, room, panels, depth, out, finish } = self;
+        let width = V * S::F32_LANES;
         for (j, panel) in panels.chunks_exact(width * depth).enumerate() {
-            let column = first + j * width;
-            let wide = width.min(stride - column);
-            let bias = finish.bias.map(|bias| &bias[j * width..j * width + wide]);
-            for (i, strip) in strips.chunks_exact(M * room).enumerate() {
-                let row = |r: usize| (i * M + r) * stride + column;
-                let height = M.min(rows - i * M);
-                (0..height).for_each(|r| prefetch(&out[row(r)]));
+            for (out, strip) in out.chunks_mut(M).zip(strips.chunks_exact(M * room)) {
+                for out in &*out {
+                    prefetch(&out[j * width]);
+                }
                 let sums = tile::<S, M, V>(simd, &strip.as_chunks().0[..depth], panel);
-                for (r, sums) in sums.iter().enumerate().take(height) {
-                    write(simd, sums, &mut out[row(r)..row(r) + wide], finish.add, bias);
+                for (out, sums) in out.iter_mut().zip(&sums) {
+                    let columns = j * width..((j + 1) * width).min(out.len());
+                    let bias = finish.bias.map(|bias| &bias[columns.clone()]);
+                    write(simd, sums, &mut out[columns], Finish { bias, ..finish });
                 }
             }
         }
@@ -251,12 +251,13 @@ fn tile<S: Simd, const M: usize, const V: usize>(simd: S, strip: &[[f32; M]], pa
 
 /// A row of a tile into `out`, which may be narrower.
 #[inline(always)]
-fn write<S: Simd, const V: usize>(simd: S, sums: &[S::f32s; V], out: &mut [f32], add: bool, bias: Option<&[f32]>) {
+fn write<S: Simd, const V: usize>(simd: S, sums: &[S::f32s; V], out: &mut [f32], finish: Finish<'_>) {
+    let Finish { scale, add, bias } = finish;
     if out.len() == V * S::F32_LANES {
-        let out = S::as_mut_simd_f32s(out).0;
+        let (out, scale) = (S::as_mut_simd_f32s(out).0, simd.splat_f32s(scale));
         let bias = bias.map(|bias| S::as_simd_f32s(bias).0);
         for v in 0..V {
-            let mut sum = sums[v];
+            let mut sum = simd.mul_f32s(sums[v], scale);
             if add {
                 sum = simd.add_f32s(sum, out[v]);
             }
@@ -269,7 +270,7 @@ fn write<S: Simd, const V: usize>(simd: S, sums: &[S::f32s; V], out: &mut [f32],
     }
     let sums: &[f32] = bytemuck::cast_slice(sums);
     for (at, (out, &sum)) in out.iter_mut().zip(sums).enumerate() {
-        *out = sum + if add { *out } else { 0.0 } + bias.map_or(0.0, |bias| bias[at]);
+        *out = sum * scale + if add { *out } else { 0.0 } + bias.map_or(0.0, |bias| bias[at]);
     }
 }
 
