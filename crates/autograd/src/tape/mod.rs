@@ -216,11 +216,6 @@ impl<'m> Tape<'m> {
         self.value(tensor, needs_grad)
     }
 
-    /// A value that no op made and that no gradient reaches: pixels.
-    pub fn constant(&self, tensor: Tensor) -> Var {
-        self.value(tensor, false)
-    }
-
     /// The random stream of something in the current layer, named by `tag`; the same when a segment runs again.
     pub(crate) fn stream(&self, tag: u64) -> Rng {
         let layer = self.layer.map_or(0, |l| l as u64 + 1);

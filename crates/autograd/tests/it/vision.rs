@@ -158,7 +158,7 @@ fn pixels_are_kept_for_a_trained_projection_only() -> Result {
         let case = Case { name, op: Op::Linear { layer, mask: None }, inputs: vec![x.clone()], terms: m + pixels };
         let Op::Linear { layer, .. } = &case.op else { unreachable!("a linear layer") };
         let mut tape = Tape::new(&memory, everywhere(form("rqb:2")), KEY);
-        let input = tape.constant(x.tensor(&memory));
+        let input = tape.input(x.tensor(&memory), false);
         assert!(!input.needs_grad());
         let y = linear(&mut tape, &input, layer, Site::Pixels)?;
         drop(input);
@@ -338,7 +338,7 @@ fn nothing_trained_records_nothing() -> Result {
     let x = still.input(input.tensor(&memory), true);
     assert!(!scale_columns(&mut still, x, &factors)?.needs_grad());
     let mut tape = Tape::new(&memory, Policy::exact(), KEY);
-    let x = tape.constant(input.tensor(&memory));
+    let x = tape.input(input.tensor(&memory), false);
     assert!(!pool(&mut tape, &x, &sequences(&[2, 4]), Pool::First)?.needs_grad());
     assert!(!gather_rows(&mut tape, &x, &taken(6).into(), 1)?.needs_grad());
     assert!(!place_patches(&mut tape, x.clone(), &[], None, 2)?.needs_grad());

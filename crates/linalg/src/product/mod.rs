@@ -14,6 +14,7 @@
 //!
 //! Memory: some [`BLOCK`] + r·[`DEPTH`] numbers of the calling thread and [`ROWS`]·([`DEPTH`] + r) of each thread, kept.
 
+mod pass;
 mod tiles;
 
 use std::ops::Range;
@@ -21,11 +22,12 @@ use std::ops::Range;
 use pulp::Arch;
 use rayon::prelude::*;
 
-use self::tiles::{Append, Ask, Finish, PackStrips, PackTransposed, Sweep, Tile, dispatch};
+use self::pass::Pass;
+use self::tiles::{Ask, dispatch};
 use crate::buffers::with_buffer;
 use crate::gemm::{Accum, Par, library};
 use crate::mat::{MatMut, MatRef};
-use crate::pool::{for_each, on_pool, threads};
+use crate::pool::{on_pool, threads};
 
 /// A matrix that is read as f32, part of a row at a time.
 pub trait Stored: Sync {
@@ -117,8 +119,6 @@ const ROWS: usize = 72;
 const BLOCK: usize = 5 << 18;
 /// A product with a side below this is the library's: packing would take as long as computing.
 const THIN: usize = 16;
-/// Columns of W, stored k×n, that a task packs.
-const GROUP: usize = 64;
 /// Below this many multiply-adds a product is not worth waking other threads.
 const SERIAL_BELOW: usize = 1 << 19;
 
@@ -195,141 +195,13 @@ impl Product<'_> {
                     for span in parts(k, depth) {
                         let pass = Pass { arch, tile, par, columns: columns.clone(), span, rows, k, r, scale };
                         let packed = &mut packed[..columns.len().next_multiple_of(tile.cols) * pass.depth()];
-                        self.pack(&pass, packed);
-                        if columns.start == 0 {
-                            let side = self.pack_down(&pass, side);
-                            self.sweep(&pass, packed, side, &mut dst, accum);
-                        } else {
-                            self.sweep(&pass, packed, &[], &mut dst, accum);
-                        }
+                        pass.pack(&self, packed);
+                        // lhs·D is complete after the first columns.
+                        let side = if columns.start == 0 { pass.pack_down(&self, side) } else { &[] };
+                        pass.sweep(&mut self, (packed, side), &mut dst, accum);
                     }
                 }
             });
-        });
-    }
-
-    /// W's block of a pass, and U below it in the last one, as panels.
-    fn pack(&self, pass: &Pass, packed: &mut [f32]) {
-        let (tile, depth, own) = (pass.tile, pass.depth(), pass.span.len());
-        let columns_of = |j: usize| {
-            let start = pass.columns.start + j * tile.cols;
-            start..(start + tile.cols).min(pass.columns.end)
-        };
-        match self.rhs {
-            Rhs::Transposed(w) => for_each(pass.par, packed.chunks_exact_mut(tile.cols * depth).collect(), |j, out| {
-                let out = &mut out[..tile.cols * own];
-                with_buffer(out.len(), |scratch| {
-                    let (rows, first) = (columns_of(j), pass.span.start);
-                    dispatch(pass.arch, PackTransposed { source: w, rows, first, depth: own, scratch, out });
-                });
-            }),
-            Rhs::Plain(w) => {
-                let group = GROUP.max(w.block()).max(tile.cols);
-                for_each(pass.par, packed.chunks_mut(group * depth).collect(), |g, out| {
-                    let start = pass.columns.start + g * group;
-                    let columns = start..(start + group).min(pass.columns.end);
-                    with_buffer(columns.len(), |row| {
-                        for (p, from) in pass.span.clone().enumerate() {
-                            w.read(from, columns.clone(), row);
-                            for (panel, numbers) in out.chunks_exact_mut(tile.cols * depth).zip(row.chunks(tile.cols)) {
-                                put(&mut panel[p * tile.cols..(p + 1) * tile.cols], numbers);
-                            }
-                        }
-                    });
-                });
-            }
-        }
-        let Some(branch) = self.branch.as_ref().filter(|_| depth > own) else { return };
-        for_each(pass.par, packed.chunks_exact_mut(tile.cols * depth).collect(), |j, panel| {
-            let up = branch.up.col_range(columns_of(j));
-            pack_dense(up, branch.up_scale, tile.cols, &mut panel[tile.cols * own..]);
-        });
-    }
-
-    /// D's rows of a pass as panels.
-    fn pack_down<'s>(&self, pass: &Pass, side: &'s mut [f32]) -> &'s [f32] {
-        let Some(branch) = &self.branch else { return &[] };
-        let (own, cols) = (pass.span.len(), pass.tile.cols);
-        let side = &mut side[..pass.r.next_multiple_of(cols) * own];
-        for_each(pass.par, side.chunks_exact_mut(cols * own).collect(), |j, panel| {
-            let columns = j * cols..((j + 1) * cols).min(pass.r);
-            let down = branch.down.row_range(pass.span.clone()).col_range(columns);
-            pack_dense(down, branch.down_scale, cols, panel);
-        });
-        side
-    }
-
-    /// All rows of lhs against the packed panels. With `side`, D's panels, lhs·D goes on too; it is complete after the last pass
-    /// that has them.
-    fn sweep(&mut self, pass: &Pass, panels: &[f32], side: &[f32], dst: &mut MatMut<'_>, accum: Accum) {
-        let (lhs, m, stride) = (self.lhs, self.lhs.rows(), if dst.rows() > 1 { dst.row_stride() } else { dst.cols() });
-        let first = pass.span.start == 0;
-        let (own, depth, tile, scale) = (pass.span.len(), pass.depth(), pass.tile, pass.scale);
-        let pack = |rows: &Range<usize>, f: &mut dyn FnMut(&mut [f32])| {
-            with_buffer(rows.len().next_multiple_of(tile.rows) * depth, |strips| {
-                let lhs = lhs.row_range(rows.clone());
-                let (first, room) = (pass.span.start, depth);
-                dispatch(pass.arch, PackStrips { lhs, first, depth: own, room, out: strips });
-                f(strips);
-            });
-        };
-        let onto_mid = |strips: &[f32], mid: &mut [f32]| {
-            let mut out: Vec<&mut [f32]> = mid.chunks_exact_mut(pass.r).collect();
-            let finish = Finish { add: !first, scale: 1.0, bias: None };
-            dispatch(pass.arch, Sweep { strips, room: depth, panels: side, depth: own, out: &mut out, finish });
-        };
-        let bias = self.bias.filter(|_| first).map(|bias| &bias[pass.columns.clone()]);
-        let onto_dst =
-            |strips: &mut [f32], mid: &[f32], panels: &[f32], out: &mut [&mut [f32]], bias: Option<&[f32]>| {
-                if depth > own {
-                    dispatch(pass.arch, Append { mid, rank: pass.r, from: own, out: &mut *strips });
-                }
-                let finish = Finish { add: !first || accum == Accum::Add, scale, bias };
-                dispatch(pass.arch, Sweep { strips, room: depth, panels, depth, out, finish });
-            };
-        let blocks: Vec<Range<usize>> = parts(m, pass.rows).collect();
-        let mid = self.branch.as_mut().map(|branch| &mut *branch.mid).unwrap_or_default();
-        let mut outs = dst.data_mut().chunks_mut(stride.max(1)).map(|row| &mut row[pass.columns.clone()]);
-        // A block of rows a task; of few rows a block of columns too, for which lhs·D is made before.
-        let across = threads(pass.par).div_ceil(blocks.len());
-        if across == 1 {
-            let mut mids = mid.chunks_mut(pass.rows * pass.r.max(1));
-            let next = |rows: Range<usize>| {
-                let out: Vec<&mut [f32]> = outs.by_ref().take(rows.len()).collect();
-                (rows, mids.next().unwrap_or_default(), out)
-            };
-            for_each(pass.par, blocks.into_iter().map(next).collect(), |_, (rows, mid, mut out)| {
-                pack(&rows, &mut |strips| {
-                    if !side.is_empty() {
-                        onto_mid(strips, mid);
-                    }
-                    onto_dst(strips, mid, panels, &mut out, bias);
-                });
-            });
-            return;
-        }
-        if !side.is_empty() {
-            let tasks = blocks.iter().zip(mid.chunks_mut(pass.rows * pass.r)).collect();
-            for_each(pass.par, tasks, |_, (rows, mid)| pack(rows, &mut |strips| onto_mid(strips, mid)));
-        }
-        if pass.columns.is_empty() {
-            return;
-        }
-        let wide = pass.columns.len().div_ceil(across).next_multiple_of(tile.cols);
-        let mut tasks = Vec::new();
-        for rows in blocks {
-            let mut by_columns: Vec<Vec<&mut [f32]>> = parts(pass.columns.len(), wide).map(|_| Vec::new()).collect();
-            for out in outs.by_ref().take(rows.len()) {
-                by_columns.iter_mut().zip(out.chunks_mut(wide)).for_each(|(part, out)| part.push(out));
-            }
-            tasks.extend(by_columns.into_iter().enumerate().map(|(part, out)| (rows.clone(), part, out)));
-        }
-        let mid = &*mid;
-        for_each(pass.par, tasks, |_, (rows, part, mut out)| {
-            let columns = part * wide..((part + 1) * wide).min(pass.columns.len());
-            let panels = &panels[columns.start * depth..columns.end.next_multiple_of(tile.cols) * depth];
-            let mid = &mid[rows.start * pass.r..rows.end * pass.r];
-            pack(&rows, &mut |strips| onto_dst(strips, mid, panels, &mut out, bias.map(|bias| &bias[columns.clone()])));
         });
     }
 
@@ -363,28 +235,6 @@ impl Product<'_> {
         if let Some(bias) = self.bias.filter(|bias| !bias.is_empty()) {
             dst.par_chunks_mut(n).for_each(|row| row.iter_mut().zip(bias).for_each(|(x, b)| *x += b));
         }
-    }
-}
-
-/// Some columns of W, some of its depth.
-struct Pass {
-    arch: Arch,
-    tile: Tile,
-    par: Par,
-    columns: Range<usize>,
-    span: Range<usize>,
-    /// Of lhs, a task.
-    rows: usize,
-    k: usize,
-    r: usize,
-    /// By which what is added to the result is multiplied.
-    scale: f32,
-}
-
-impl Pass {
-    /// With U's rows, which follow the last of W's.
-    fn depth(&self) -> usize {
-        self.span.len() + if self.span.end == self.k { self.r } else { 0 }
     }
 }
 
@@ -423,20 +273,6 @@ fn balanced(n: usize, most: usize, unit: usize) -> usize {
 /// `0..n` in parts of `step`.
 fn parts(n: usize, step: usize) -> impl Iterator<Item = Range<usize>> {
     (0..n).step_by(step).map(move |start| start..(start + step).min(n))
-}
-
-/// The rows of `from`, scaled, `cols` numbers each, zeros where there are none.
-fn pack_dense(from: MatRef<'_>, scale: f32, cols: usize, out: &mut [f32]) {
-    for (p, out) in out.chunks_exact_mut(cols).enumerate() {
-        out[from.cols()..].fill(0.0);
-        out.iter_mut().enumerate().take(from.cols()).for_each(|(j, x)| *x = scale * from.get(p, j));
-    }
-}
-
-/// `numbers`, and zeros where there are none.
-fn put(out: &mut [f32], numbers: &[f32]) {
-    out[..numbers.len()].copy_from_slice(numbers);
-    out[numbers.len()..].fill(0.0);
 }
 
 /// Calls `f` with some rows of W at a time, widened by all threads.

@@ -42,7 +42,8 @@ fn check([m, k, n, r]: [usize; 4], case: usize, run: impl Fn(Product<'_>, &mut [
         (case & 1 != 0, case & 2 != 0, if case & 4 != 0 { Accum::Add } else { Accum::Replace });
     let [a, at] = [random(m, k, 1), random(k, m, 1)];
     let lhs = if left { at.view().t() } else { a.view() };
-    let w = Blocks(if transposed { random(n, k, 2) } else { random(k, n, 2) }, [8, 1, 32, 256][case % 4 ^ case / 4]);
+    let w =
+        Blocks(if transposed { random(n, k, 2) } else { random(k, n, 2) }, [8, 1, 32, 256][(case % 4) ^ (case / 4)]);
     let dense = if transposed { w.0.view().t() } else { w.0.view() };
     let (down, up, bias) = (random(r, k, 3), random(r, n, 4), random(1, n, 5));
     let start = random(m, n, 6);

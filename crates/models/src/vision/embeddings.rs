@@ -50,7 +50,7 @@ impl Embeddings {
         config: &VisionConfig,
     ) -> Result<Var, Error> {
         let memory: Memory = tape.memory().clone();
-        let pixels = tape.constant(batch.patches(&memory, config));
+        let pixels = tape.input(batch.patches(&memory, config), false);
         let mut x = ops::linear(tape, &pixels, &self.projection.part, Site::Pixels)?;
         drop(pixels);
         if let Some(FirstNorm::Patches(norm)) = &self.norm {

@@ -78,7 +78,7 @@ impl<T: Task> Ready<T> {
         let tuning = config.tuning().begin(&memory, &mut model, stored, config.seed)?;
         // Mapped once more, not read once more.
         let source = T::source(&config)?;
-        let product = tuning.product(&base_name, || task.companions(&config, &source))?;
+        let product = tuning.product(&base_name, || task.companions(&source))?;
         let hollow = Memory::hollow();
         let shape = task.load(&hollow, source)?;
         let mut planner = Planner::of(shape, &hollow, &tuning, None, task.smallest())?;

@@ -28,7 +28,7 @@ pub(super) trait Task: Debug + Sized + 'static {
     fn base(source: &Self::Source) -> (&str, &Weights);
 
     /// The files that belong to the model beside its weights.
-    fn companions(&self, config: &RunConfig, source: &Self::Source) -> Result<Companions, Error>;
+    fn companions(&self, source: &Self::Source) -> Result<Companions, Error>;
 
     /// Opens the data, and fills in what of `config` depends on it. `from` is where the run goes on. With facts worth a line
     /// each.

@@ -53,7 +53,7 @@ impl Task for Text {
         (&source.name, &source.weights)
     }
 
-    fn companions(&self, _: &RunConfig, source: &ModelSource) -> Result<Companions, Error> {
+    fn companions(&self, source: &ModelSource) -> Result<Companions, Error> {
         Ok(Companions::of(source)?)
     }
 

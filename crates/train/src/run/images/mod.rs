@@ -85,7 +85,7 @@ impl Task for Images {
         (&source.name, &source.weights)
     }
 
-    fn companions(&self, _: &RunConfig, source: &VisionSource) -> Result<Companions, Error> {
+    fn companions(&self, source: &VisionSource) -> Result<Companions, Error> {
         Ok(Companions::of_images(source)?)
     }
 
