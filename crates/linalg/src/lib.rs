@@ -18,7 +18,7 @@
 //! | [`gallery`] | matrices named by what is hard about them, to measure methods on |
 //! | [`orthonormal_basis_scratch_bytes`], [`qb_scratch_bytes`] | how much memory that takes besides the result |
 //! | [`Product`] | a dense matrix times one in a stored form, with a path of low rank beside it: what a frozen weight with a LoRA pair takes |
-//! | [`MatRef`], [`MatMut`], [`Mat`], [`matmul`] | strided views, an owned row-major matrix, products over the `gemm` crate |
+//! | [`MatRef`], [`MatMut`], [`Mat`], [`matmul`] | strided views, an owned row-major matrix, products by tiles of our own or by the `gemm` crate |
 //!
 //! Letters: m rows, n columns, k rank, l vectors of a sketch. Everything is deterministic: the same seed gives the same
 //! factors to the last bit, whatever the number of threads. Input is f32 and must be finite ([`Error::NonFinite`] names

@@ -2,8 +2,9 @@
 //! counts (`tests/scratch.rs`: never exceeded; for large shapes the usual bound is at most twice what is taken).
 //!
 //! Two bounds each, since the memory depends on the input: few matrices have columns that one pass cannot resolve. Not
-//! counted are the buffers that the `gemm` crate packs the operands of a product into: 1 MiB or the size of a core's L2 cache
-//! a thread, kept, and while a product runs a panel of each operand, some 4 KiB per row or column of the result.
+//! counted are the buffers that the operands of a product are packed into: of our own tiles 5 MB of the calling thread and
+//! 220 KB of each, kept (`product`); of the `gemm` crate 1 MiB or the size of a core's L2 cache a thread, kept, and while a
+//! product runs a panel of each operand, some 4 KiB per row or column of the result.
 
 use crate::error::Error;
 use crate::panels::{gram_scratch, inner_scratch, times_scratch};
