@@ -8,8 +8,8 @@
 //! them. lhs·D is some more columns of W; once it is complete for the rows at hand, it is packed behind them as r more
 //! columns of lhs, as U is below W. Sums are in the order of the depth, whatever the number of threads or of rows.
 //!
-//! Our own, against the rule that a library goes first: on AVX2 it takes three quarters of the time of the `gemm` crate, four
-//! fifths of the other crates' that were tried, and nine tenths of PyTorch's (oneDNN), and none of them takes stored forms or
+//! Our own, against the rule that a library goes first: on AVX2 it takes three quarters of the time of the `gemm` crate and nine
+//! tenths of PyTorch's (oneDNN); the other crates that were tried lie between (docs/memory.md), and none takes stored forms or
 //! branches. On other processors, where that was not measured, the same is made of `gemm`'s products.
 //!
 //! Memory: some [`BLOCK`] + r·[`DEPTH`] numbers of the calling thread and [`ROWS`]·([`DEPTH`] + r) of each thread, kept.
@@ -111,7 +111,7 @@ pub struct Product<'a> {
 }
 
 /// Columns of lhs that are packed at a time: a strip of them stays in the nearest cache, and a panel in the second, while it
-/// meets the strips of a task. (Of 256 to 768 with 72 to 240 rows the fastest, by 5 to 15 %.)
+/// meets the strips of a task. (The fastest at most shapes, of 256 to 768 with 72 to 240 rows.)
 const DEPTH: usize = 768;
 /// Rows of lhs that a thread packs at a time: with [`DEPTH`] columns they fit the second cache.
 const ROWS: usize = 72;
@@ -220,8 +220,7 @@ impl Product<'_> {
         let mut accum = accum;
         match self.rhs {
             Rhs::Transposed(w) => for_panels(w, |rows, panel| {
-                let start = if m == 0 { 0 } else { rows.start };
-                let dst = MatMut::with_strides(&mut dst[start..], m, rows.len(), n, 1);
+                let dst = MatMut::with_strides(&mut dst[rows.start..], m, rows.len(), n, 1);
                 library(dst, accum, self.lhs, panel.t(), 1.0, Par::Rayon);
             }),
             Rhs::Plain(w) => for_panels(w, |rows, panel| {

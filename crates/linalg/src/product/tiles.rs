@@ -98,7 +98,7 @@ impl OnTiles for PackStrips<'_> {
 fn interleave<const M: usize>(sources: [&[f32]; M], out: &mut [[f32; M]]) {
     let whole = out.len() / 8 * 8;
     for (at, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-        let from: [&[f32; 8]; M] = sources.map(|source| source[8 * at..].first_chunk().expect("as long as `out`"));
+        let from: [&[f32; 8]; M] = sources.map(|source| &source.as_chunks().0[at]);
         for (p, out) in out.iter_mut().enumerate() {
             *out = std::array::from_fn(|i| from[i][p]);
         }
