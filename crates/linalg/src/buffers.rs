@@ -2,23 +2,27 @@
 
 use std::cell::RefCell;
 
-/// Numbers in a cache line: buffers begin at one, so that no vector of them lies across two.
-const LINE: usize = 16;
+use bytemuck::{Pod, Zeroable};
+
+/// A cache line: buffers begin at one, so that no vector of them lies across two.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
 
 thread_local! {
-    static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+    static FREE: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Calls `f` with `len` numbers of this thread's memory whose content is unspecified. Calls may nest.
 pub fn with_buffer<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut buffer = FREE.with(|free| free.borrow_mut().pop()).unwrap_or_default();
-    if buffer.len() < len + LINE {
+    let lines = len.div_ceil(16);
+    if buffer.len() < lines {
         // Not `resize`, which would copy what nobody reads.
         buffer = Vec::new();
-        buffer.resize(len + LINE, 0.0);
+        buffer.resize(lines, Line::zeroed());
     }
-    let start = buffer.as_ptr().align_offset(4 * LINE).min(LINE);
-    let result = f(&mut buffer[start..start + len]);
+    let result = f(&mut bytemuck::cast_slice_mut(&mut buffer)[..len]);
     FREE.with(|free| free.borrow_mut().push(buffer));
     result
 }
@@ -33,7 +37,7 @@ mod tests {
             outer.fill(1.0);
             with_buffer(1000, |inner| {
                 inner.fill(2.0);
-                assert_eq!(inner.as_ptr().align_offset(4 * LINE), 0);
+                assert_eq!((inner.len(), inner.as_ptr().align_offset(64)), (1000, 0));
             });
             assert!(outer.iter().all(|&x| x == 1.0));
         });

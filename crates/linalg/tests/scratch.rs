@@ -1,5 +1,6 @@
 //! What `*_scratch_bytes` promise, held against an allocator that counts: never exceeded, and at most twice what was taken
-//! for large shapes. Memory that the `gemm` crate packs operands into is told apart by its alignment and counted by itself.
+//! for large shapes. Memory that products pack operands into (ours and the `gemm` crate's; kept by each thread, so that how much is new
+//! depends on which thread takes which task) is told apart by its alignment and counted by itself.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -10,13 +11,13 @@ use loract_linalg::{
 };
 use rayon::ThreadPool;
 
-/// Bytes in use and the most there were: ours, and those of the `gemm` crate.
+/// Bytes in use and the most there were: of everything else, and of what products pack into.
 static USED: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
 static PEAK: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
 
 struct Counting;
 
-/// `gemm` aligns what it packs into to two cache lines; nothing of ours is.
+/// What products pack into begins at a cache line; nothing else does.
 fn whose(layout: Layout) -> usize {
     usize::from(layout.align() >= 64)
 }
@@ -39,7 +40,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Most bytes that `f` had in use at a time, the result among them: ours, and those of the `gemm` crate.
+/// Most bytes that `f` had in use at a time, the result among them: of everything else, and of what products pack into.
 fn peak<R>(f: impl Fn() -> R) -> (R, [usize; 2]) {
     // Threads and what they keep.
     drop(f());
@@ -107,7 +108,7 @@ fn scratch_is_bounded_and_the_bounds_are_near() -> Result<(), Error> {
     }
     println!("{:<110}{:>12}{:>12}{:>7}", "bytes besides the result", "taken", "promised", "ratio");
     table.lines.iter().for_each(|line| println!("{line}"));
-    println!("packed by the gemm crate, at most: {}", table.packed);
+    println!("packed by products, at most: {}", table.packed);
     Ok(())
 }
 
