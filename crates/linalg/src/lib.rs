@@ -18,6 +18,7 @@
 //! | [`gallery`] | matrices named by what is hard about them, to measure methods on |
 //! | [`orthonormal_basis_scratch_bytes`], [`qb_scratch_bytes`] | how much memory that takes besides the result |
 //! | [`Product`] | a dense matrix times one in a stored form, with a path of low rank beside it: what a frozen weight with a LoRA pair takes |
+//! | [`tiles`] | what products are made of: packed operands, and a tile of the result in registers |
 //! | [`MatRef`], [`MatMut`], [`Mat`], [`matmul`] | strided views, an owned row-major matrix, products by tiles of our own or by the `gemm` crate |
 //!
 //! Letters: m rows, n columns, k rank, l vectors of a sketch. Everything is deterministic: the same seed gives the same
@@ -63,6 +64,7 @@ mod scratch;
 mod simd;
 pub mod sketch;
 pub mod svd;
+pub mod tiles;
 mod tridiagonal;
 mod work;
 
@@ -70,7 +72,7 @@ mod work;
 #[doc(hidden)]
 pub use pulp;
 
-pub use buffers::with_buffer;
+pub use buffers::{with_buffer, with_buffers};
 pub use error::Error;
 pub use gemm::{Accum, Par, Real, matmul};
 pub use low_rank::{LowRank, Storage};

@@ -15,7 +15,6 @@
 //! Memory: some [`BLOCK`] + r·[`DEPTH`] numbers of the calling thread and [`ROWS`]·([`DEPTH`] + r) of each thread, kept.
 
 mod pass;
-mod tiles;
 
 use std::ops::Range;
 
@@ -23,11 +22,11 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use self::pass::Pass;
-use self::tiles::{Ask, dispatch};
 use crate::buffers::with_buffer;
 use crate::gemm::{Accum, Par, library};
 use crate::mat::{MatMut, MatRef};
 use crate::pool::{on_pool, threads};
+use crate::tiles::Tile;
 
 /// A matrix that is read as f32, part of a row at a time.
 pub trait Stored: Sync {
@@ -174,7 +173,7 @@ impl Product<'_> {
         // Nothing is wanted of W: no columns.
         let wanted = if dst.is_some() { n } else { 0 };
         let mut dst = dst.unwrap_or_else(|| MatMut::row_major(&mut [], m, 0));
-        let tile = dispatch(arch, Ask);
+        let tile = Tile::of(arch);
         let block = match self.rhs {
             Rhs::Plain(w) | Rhs::Transposed(w) => w.block(),
         };
@@ -239,7 +238,7 @@ impl Product<'_> {
 
 /// Whether tiles were found to be faster than the library here; the turn of other processors comes with a machine to measure on.
 fn is_measured(arch: Arch) -> bool {
-    cfg!(target_arch = "x86_64") && dispatch(arch, Ask).lanes == 8
+    cfg!(target_arch = "x86_64") && Tile::of(arch).lanes == 8
 }
 
 /// `dst` = or += alpha·lhs·rhs, if that is faster than the library's; whether it was done.

@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use pulp::Arch;
 
-use super::tiles::{Append, Finish, PackStrips, PackTransposed, Sweep, Tile, dispatch};
 use super::{Product, Rhs, parts};
 use crate::buffers::with_buffer;
 use crate::gemm::{Accum, Par};
 use crate::mat::{MatMut, MatRef};
 use crate::pool::{for_each, threads};
+use crate::tiles::{Append, Finish, PackStrips, PackTransposed, Sweep, Tile, dispatch, pack_panel};
 
 /// Columns of W, stored k×n, that a task packs.
 const GROUP: usize = 64;
@@ -69,7 +69,7 @@ impl Pass {
         let Some(branch) = product.branch.as_ref().filter(|_| depth > own) else { return };
         for_each(self.par, packed.chunks_exact_mut(tile.cols * depth).collect(), |j, panel| {
             let up = branch.up.col_range(columns_of(j));
-            pack_dense(up, branch.up_scale, tile.cols, &mut panel[tile.cols * own..]);
+            pack_panel(up, branch.up_scale, tile.cols, &mut panel[tile.cols * own..]);
         });
     }
 
@@ -81,7 +81,7 @@ impl Pass {
         for_each(self.par, side.chunks_exact_mut(cols * own).collect(), |j, panel| {
             let columns = j * cols..((j + 1) * cols).min(self.r);
             let down = branch.down.row_range(self.span.clone()).col_range(columns);
-            pack_dense(down, branch.down_scale, cols, panel);
+            pack_panel(down, branch.down_scale, cols, panel);
         });
         side
     }
@@ -183,14 +183,6 @@ impl Task<'_> {
         let panels = &self.panels[columns.start * depth..columns.end.next_multiple_of(tile.cols) * depth];
         let finish = Finish { bias: self.finish.bias.map(|bias| &bias[columns]), ..self.finish };
         dispatch(*arch, Sweep { strips, room: depth, panels, depth, out, finish });
-    }
-}
-
-/// The rows of `from`, scaled, `cols` numbers each, zeros where there are none.
-fn pack_dense(from: MatRef<'_>, scale: f32, cols: usize, out: &mut [f32]) {
-    for (p, out) in out.chunks_exact_mut(cols).enumerate() {
-        out[from.cols()..].fill(0.0);
-        out.iter_mut().enumerate().take(from.cols()).for_each(|(j, x)| *x = scale * from.get(p, j));
     }
 }
 

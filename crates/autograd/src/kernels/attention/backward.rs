@@ -3,15 +3,16 @@
 
 use std::ops::Range;
 
-use loract_linalg::{Accum, MatMut, MatRef, Par, matmul, with_buffer};
+use loract_linalg::tiles::{Finish, OnTiles, PackStrips, Tile, add_square, dispatch, pack_panel, tile, write};
+use loract_linalg::with_buffers;
+use pulp::{Arch, Simd};
 use rayon::prelude::*;
 
-use super::blocks;
 use super::layout::Layout;
-use super::windows::keep_region;
+use super::panel::{Panel, exponentials, inverse_sums, put_lanes};
+use super::{LEAST, in_parts};
 use crate::kernels::elementwise::rows_per_task;
 use crate::kernels::parts::split;
-use crate::kernels::simd;
 
 /// What backward reads.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +65,17 @@ pub(crate) fn rows_at_once(layout: &Layout<'_>) -> usize {
 
 /// Gradients of q, k and v, and of the bias of windows. `by_head` is three scratch areas of [`rows_at_once`]·H·D numbers.
 pub(crate) fn backward(layout: &Layout<'_>, inputs: Inputs<'_>, by_head: [&mut [f32]; 3], out: Outputs<'_>) {
+    backward_on(Arch::new(), layout, inputs, by_head, out);
+}
+
+/// The same with given instructions.
+pub(super) fn backward_on(
+    arch: Arch,
+    layout: &Layout<'_>,
+    inputs: Inputs<'_>,
+    by_head: [&mut [f32]; 3],
+    out: Outputs<'_>,
+) {
     let Outputs { dq, dk, dv, d_bias } = out;
     d_bias.fill(0.0);
     let [hq, hk, hv] = by_head;
@@ -72,7 +84,7 @@ pub(crate) fn backward(layout: &Layout<'_>, inputs: Inputs<'_>, by_head: [&mut [
         let rows = rows_of(group);
         let numbers = rows.len() * layout.q_cols();
         let [hq, hk, hv] = [&mut *hq, &mut *hk, &mut *hv].map(|by_head| &mut by_head[..numbers]);
-        heads_apart(layout, inputs, group, Outputs { dq: &mut *hq, dk: &mut *hk, dv: &mut *hv, d_bias });
+        heads_apart(arch, layout, inputs, group, Outputs { dq: &mut *hq, dk: &mut *hk, dv: &mut *hv, d_bias });
         gather(layout, hq, &mut dq[rows.start * layout.q_cols()..rows.end * layout.q_cols()], layout.heads, 1);
         let of_kv = rows.start * layout.kv_cols()..rows.end * layout.kv_cols();
         gather(layout, hk, &mut dk[of_kv.clone()], layout.kv_heads, shared);
@@ -81,7 +93,7 @@ pub(crate) fn backward(layout: &Layout<'_>, inputs: Inputs<'_>, by_head: [&mut [
 }
 
 /// Gradients of some sequences, each head by itself: (head, row, D).
-fn heads_apart(layout: &Layout<'_>, inputs: Inputs<'_>, group: &[Range<usize>], out: Outputs<'_>) {
+fn heads_apart(arch: Arch, layout: &Layout<'_>, inputs: Inputs<'_>, group: &[Range<usize>], out: Outputs<'_>) {
     // Where gradients of a head's windows add up, they do so in order: one task.
     let at_once = if out.d_bias.is_empty() { 1 } else { group.len() };
     let of_head = |head| group.chunks(at_once).map(move |sequences| (head, sequences));
@@ -97,7 +109,7 @@ fn heads_apart(layout: &Layout<'_>, inputs: Inputs<'_>, group: &[Range<usize>], 
             let part = start..start + sequence.len() * layout.head_dim;
             start = part.end;
             let [dq, dk, dv] = [&mut *dq, &mut *dk, &mut *dv].map(|all| &mut all[part.clone()]);
-            backward_head(layout, inputs, sequence, *head, Outputs { dq, dk, dv, d_bias: &mut *d_bias });
+            backward_head(arch, layout, inputs, sequence, *head, Outputs { dq, dk, dv, d_bias: &mut *d_bias });
         }
     });
 }
@@ -124,83 +136,184 @@ fn gather(layout: &Layout<'_>, by_head: &[f32], out: &mut [f32], heads: usize, g
 }
 
 /// Gradients of one head of a sequence, D numbers a row.
-fn backward_head(layout: &Layout<'_>, inputs: Inputs<'_>, sequence: &Range<usize>, head: usize, out: Outputs<'_>) {
-    let Outputs { dq, dk, dv, d_bias } = out;
-    let d = layout.head_dim;
-    let kv_head = head / (layout.heads / layout.kv_heads);
-    dk.fill(0.0);
-    dv.fill(0.0);
-    // The gradient of a bias is that of the scores, which scale·q·k has in common with it.
-    let (slope, factor) = if d_bias.is_empty() { (layout.scale, 1.0) } else { (1.0, layout.scale) };
-    for rows in blocks(layout, sequence.clone()) {
-        let keys = layout.keys(sequence, &rows);
-        let (height, width) = (rows.len(), keys.len());
-        let q = layout.head(inputs.q, rows.clone(), layout.q_cols(), head);
-        let d_out = layout.head(inputs.d_out, rows.clone(), layout.q_cols(), head);
-        let k = layout.head(inputs.k, keys.clone(), layout.kv_cols(), kv_head);
-        let v = layout.head(inputs.v, keys.clone(), layout.kv_cols(), kv_head);
-        let local = (keys.start - sequence.start) * d..(keys.end - sequence.start) * d;
-        let local_q = (rows.start - sequence.start) * d..(rows.end - sequence.start) * d;
-        let slopes = if layout.softcap.is_some() { width } else { 0 };
-        with_buffer(2 * height * width + slopes, |buffer| {
-            let (p, rest) = buffer.split_at_mut(height * width);
-            let (dp, slopes) = rest.split_at_mut(height * width);
-            matmul(MatMut::row_major(p, height, width), Accum::Replace, q, k.t(), layout.scale, Par::Serial);
-            matmul(MatMut::row_major(dp, height, width), Accum::Replace, d_out, v.t(), 1.0, Par::Serial);
-            let mut regions = None;
-            if let Some(windows) = &layout.windows {
-                windows.add_bias(head, &rows, &keys, p);
-                regions = windows.mixed(&keys);
+fn backward_head(
+    arch: Arch,
+    layout: &Layout<'_>,
+    inputs: Inputs<'_>,
+    sequence: &Range<usize>,
+    head: usize,
+    out: Outputs<'_>,
+) {
+    let (tile, d, len) = (Tile::of(arch), layout.head_dim, sequence.len());
+    let (deep, wide, high) = (len.next_multiple_of(tile.rows), d.next_multiple_of(tile.rows), rows_a_block(tile.cols));
+    let (scores, panels) = (high * deep, high * d.next_multiple_of(tile.cols));
+    let slopes = if layout.softcap.is_some() { deep * tile.cols } else { 0 };
+    let (strips, panel, dq) = (deep * d, d * tile.cols, wide * tile.cols);
+    let lens = [strips, strips, wide * len, scores, scores, slopes, panels, panels, panel, panel, dq];
+    with_buffers(lens, |buffers| {
+        let [k_strips, v_strips, kt_strips, p, ds, slopes, q_panels, d_out_panels, scratch, panel, dq_panel] = buffers;
+        let buffers =
+            Buffers { k_strips, v_strips, kt_strips, p, ds, slopes, q_panels, d_out_panels, scratch, panel, dq_panel };
+        dispatch(arch, Head { layout, inputs, sequence, head, buffers, out });
+    });
+}
+
+/// Query rows, whole panels of N, whose P and dS are kept until they add up in dK and dV.
+fn rows_a_block(lanes: usize) -> usize {
+    LEAST.next_multiple_of(lanes)
+}
+
+struct Head<'a> {
+    layout: &'a Layout<'a>,
+    inputs: Inputs<'a>,
+    sequence: &'a Range<usize>,
+    head: usize,
+    buffers: Buffers<'a>,
+    out: Outputs<'a>,
+}
+
+struct Buffers<'a> {
+    /// K, V and Kᵀ as strips.
+    k_strips: &'a mut [f32],
+    v_strips: &'a mut [f32],
+    kt_strips: &'a mut [f32],
+    /// P and dS of the panels of a block.
+    p: &'a mut [f32],
+    ds: &'a mut [f32],
+    slopes: &'a mut [f32],
+    /// Q and dO of a block as right operands, rows×N each.
+    q_panels: &'a mut [f32],
+    d_out_panels: &'a mut [f32],
+    scratch: &'a mut [f32],
+    /// Qᵀ or dOᵀ of a panel.
+    panel: &'a mut [f32],
+    dq_panel: &'a mut [f32],
+}
+
+impl OnTiles for Head<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd, const M: usize, const V: usize>(mut self, simd: S) {
+        let (layout, len) = (self.layout, self.sequence.len());
+        let (d, shared) = (layout.head_dim, layout.heads / layout.kv_heads);
+        let of = |x| layout.head(x, self.sequence.clone(), layout.kv_cols(), self.head / shared);
+        let (k, v) = (of(self.inputs.k), of(self.inputs.v));
+        let Buffers { k_strips, v_strips, kt_strips, .. } = &mut self.buffers;
+        PackStrips { lhs: k, first: 0, depth: d, room: d, out: k_strips }.run::<S, M, V>(simd);
+        PackStrips { lhs: v, first: 0, depth: d, room: d, out: v_strips }.run::<S, M, V>(simd);
+        PackStrips { lhs: k.t(), first: 0, depth: len, room: len, out: kt_strips }.run::<S, M, V>(simd);
+        self.out.dk.fill(0.0);
+        self.out.dv.fill(0.0);
+        let lanes = V * S::F32_LANES;
+        for rows in in_parts(self.sequence.clone(), rows_a_block(lanes), lanes) {
+            for (at, rows) in in_parts(rows.clone(), lanes, lanes).enumerate() {
+                let panel = Panel::new(layout, self.sequence, self.head, rows, M);
+                self.panel::<S, M, V>(simd, &panel, at);
             }
-            for (i, (p, dp)) in p.chunks_exact_mut(width).zip(dp.chunks_exact_mut(width)).enumerate() {
-                let seen = layout.seen(rows.start + i, &keys);
-                for outside in [0..seen.start, seen.end..width] {
-                    p[outside.clone()].fill(0.0);
-                    dp[outside].fill(0.0);
-                }
-                let regions = regions.map(|regions| (&regions[seen.clone()], regions[rows.start + i - keys.start]));
-                let (p, dp) = (&mut p[seen.clone()], &mut dp[seen]);
-                let capped = slopes.len().min(p.len());
-                let slopes = &mut slopes[..capped];
-                if let Some(cap) = layout.softcap {
-                    cap_scores(p, slopes, cap);
-                }
-                if let Some((regions, own)) = regions {
-                    keep_region(p, regions, own);
-                }
-                softmax_backward(p, dp, slopes, slope);
-            }
-            if let (Some(windows), false) = (&layout.windows, d_bias.is_empty()) {
-                windows.add_gradient(&rows, &keys, dp, d_bias);
-            }
-            let (p, ds) = (MatRef::row_major(p, height, width), MatRef::row_major(dp, height, width));
-            matmul(MatMut::row_major(&mut dv[local.clone()], width, d), Accum::Add, p.t(), d_out, 1.0, Par::Serial);
-            matmul(MatMut::row_major(&mut dk[local], width, d), Accum::Add, ds.t(), q, factor, Par::Serial);
-            matmul(MatMut::row_major(&mut dq[local_q], height, d), Accum::Replace, ds, k, factor, Par::Serial);
-        });
+            self.add_up::<S, M, V>(simd, rows);
+        }
     }
 }
 
-simd::vectorised! {
-    /// A row of scores becomes P; `dp`, a row of dP, becomes that of the scores' gradient, scale·P·(dP − Σ P·dP), times the
-    /// slopes, if there are any.
-    fn softmax_backward<'a>(p: &'a mut [f32], dp: &'a mut [f32], slopes: &'a [f32], scale: f32) -> () {
-        let max = simd::max(p);
-        p.iter_mut().for_each(|x| *x = simd::exp(*x - max));
-        let factor = 1.0 / simd::sum(p, |x| x);
-        p.iter_mut().for_each(|p| *p *= factor);
-        let total = simd::sum2(p, dp, |p, dp| p * dp);
-        dp.iter_mut().zip(p.iter()).for_each(|(dp, &p)| *dp = p * (*dp - total) * scale);
-        dp.iter_mut().zip(slopes).for_each(|(dp, &slope)| *dp *= slope);
+impl Head<'_> {
+    /// P, dS and dQ of a panel, the `at`th of its block.
+    #[inline(always)]
+    fn panel<S: Simd, const M: usize, const V: usize>(&mut self, simd: S, panel: &Panel<'_>, at: usize) {
+        let Self { layout, inputs, sequence, buffers, out, .. } = self;
+        let (d, lanes, seen) = (layout.head_dim, V * S::F32_LANES, panel.local());
+        let place = place(at, sequence.len().next_multiple_of(M), lanes);
+        let (p, ds) = (&mut buffers.p[place.clone()], &mut buffers.ds[place]);
+        let (strips, filled) = (seen.start * d, seen.len().next_multiple_of(M) * lanes);
+        panel.pack::<S, M, V>(simd, inputs.q, buffers.scratch, buffers.panel);
+        panel.against::<S, M, V>(simd, &buffers.k_strips[strips..], buffers.panel, layout.scale, p);
+        panel.pack::<S, M, V>(simd, inputs.d_out, buffers.scratch, buffers.panel);
+        panel.against::<S, M, V>(simd, &buffers.v_strips[strips..], buffers.panel, 1.0, ds);
+        // What fills up the last strip is no key.
+        p[seen.len() * lanes..filled].fill(0.0);
+        ds[seen.len() * lanes..filled].fill(0.0);
+        let (p, ds) = (&mut p[..seen.len() * lanes], &mut ds[..seen.len() * lanes]);
+        let slopes = buffers.slopes.len().min(p.len());
+        let slopes = &mut buffers.slopes[..slopes];
+        panel.adjust(p, slopes);
+        exponentials::<S, V>(simd, p);
+        softmax_backward::<S, V>(simd, p, ds, slopes);
+        if let (Some(windows), false) = (&layout.windows, out.d_bias.is_empty()) {
+            let first = [panel.rows.start - sequence.start, seen.start];
+            windows.add_gradient(first, panel.rows.len(), ds, lanes, out.d_bias);
+        }
+        let columns = S::as_mut_simd_f32s(buffers.dq_panel).0.as_chunks_mut::<V>().0.as_chunks_mut::<M>().0;
+        for (columns, strip) in columns.iter_mut().zip(buffers.kt_strips.chunks_exact(M * sequence.len())) {
+            *columns = tile::<S, M, V>(simd, &strip.as_chunks().0[seen.clone()], ds);
+        }
+        let factors = [simd.splat_f32s(layout.scale); V];
+        let dq = &mut out.dq[(panel.rows.start - sequence.start) * d..];
+        put_lanes(buffers.dq_panel, bytemuck::cast_slice(&factors), dq, d, panel.rows.len(), d);
     }
 
-    /// Scores s become cap·tanh(s/cap), and `slopes` its slope there, 1 − tanh².
-    fn cap_scores<'a>(p: &'a mut [f32], slopes: &'a mut [f32], cap: f32) -> () {
-        let inverse = 1.0 / cap;
-        for (p, slope) in p.iter_mut().zip(slopes.iter_mut()) {
-            let t = simd::tanh(*p * inverse);
-            *p = cap * t;
-            *slope = (1.0 - t) * (1.0 + t);
+    /// dK and dV of a block's P and dS.
+    #[inline(always)]
+    fn add_up<S: Simd, const M: usize, const V: usize>(&mut self, simd: S, rows: Range<usize>) {
+        let Self { layout, inputs, sequence, head, buffers, out } = self;
+        let (d, lanes, high) = (layout.head_dim, V * S::F32_LANES, rows.len().next_multiple_of(V * S::F32_LANES));
+        let deep = sequence.len().next_multiple_of(M);
+        for (x, panels) in [(inputs.q, &mut *buffers.q_panels), (inputs.d_out, &mut *buffers.d_out_panels)] {
+            let x = layout.head(x, rows.clone(), layout.q_cols(), *head);
+            for (at, panel) in panels.chunks_exact_mut(high * lanes).take(d.div_ceil(lanes)).enumerate() {
+                let columns = at * lanes..((at + 1) * lanes).min(d);
+                pack_panel(x.col_range(columns), 1.0, lanes, &mut panel[..rows.len() * lanes]);
+                panel[rows.len() * lanes..].fill(0.0);
+            }
+        }
+        let last = Panel::new(layout, sequence, *head, rows.clone(), M).local();
+        for strip in last.step_by(M) {
+            let products = [
+                (&*buffers.p, &*buffers.d_out_panels, &mut *out.dv, 1.0),
+                (&*buffers.ds, &*buffers.q_panels, &mut *out.dk, layout.scale),
+            ];
+            for (scores, panels, out, scale) in products {
+                let keys = strip * d..(strip + M).min(sequence.len()) * d;
+                for (column, panel) in panels.chunks_exact(high * lanes).take(d.div_ceil(lanes)).enumerate() {
+                    let mut sums = [[simd.splat_f32s(0.0); V]; M];
+                    for (at, rows) in in_parts(rows.clone(), lanes, lanes).enumerate() {
+                        let seen = Panel::new(layout, sequence, *head, rows, M).local();
+                        if seen.contains(&strip) {
+                            let from = at * deep * lanes + (strip - seen.start) * lanes;
+                            let (scores, panel) = (&scores[from..from + M * lanes], &panel[at * lanes * lanes..]);
+                            sums = add_square::<S, M, V>(simd, sums, scores, panel);
+                        }
+                    }
+                    let columns = column * lanes..((column + 1) * lanes).min(d);
+                    for (out, sums) in out[keys.clone()].chunks_exact_mut(d).zip(&sums) {
+                        write(simd, sums, &mut out[columns.clone()], Finish { scale, add: true, bias: None });
+                    }
+                }
+            }
         }
     }
+}
+
+/// Where the scores of panel `at` of a block lie.
+fn place(at: usize, deep: usize, lanes: usize) -> Range<usize> {
+    at * deep * lanes..(at + 1) * deep * lanes
+}
+
+/// From exp(scores − largest) and dP, a lane each row: P and P·(dP − Σ P·dP), times the slopes, if there are any.
+#[inline(always)]
+fn softmax_backward<S: Simd, const V: usize>(simd: S, p: &mut [f32], dp: &mut [f32], slopes: &[f32]) {
+    let factors = inverse_sums::<S, V>(simd, p);
+    let p = S::as_mut_simd_f32s(p).0.as_chunks_mut::<V>().0;
+    let lines = S::as_mut_simd_f32s(dp).0.as_chunks_mut::<V>().0;
+    let mut totals = [simd.splat_f32s(0.0); V];
+    for (p, dp) in p.iter_mut().zip(&*lines) {
+        for v in 0..V {
+            p[v] = simd.mul_f32s(p[v], factors[v]);
+            totals[v] = simd.mul_add_e_f32s(p[v], dp[v], totals[v]);
+        }
+    }
+    for (dp, p) in lines.iter_mut().zip(&*p) {
+        for v in 0..V {
+            dp[v] = simd.mul_f32s(p[v], simd.sub_f32s(dp[v], totals[v]));
+        }
+    }
+    dp.iter_mut().zip(slopes).for_each(|(dp, &slope)| *dp *= slope);
 }

@@ -59,10 +59,8 @@ impl Layout<'_> {
         let first = |window| (rows.start + 1).saturating_sub(window).max(sequence.start);
         window.map_or(sequence.start, first)..rows.end
     }
-    /// Keys that query `row` may see, counted from `keys.start`.
-    pub(super) fn seen(&self, row: usize, keys: &Range<usize>) -> Range<usize> {
-        let Mask::Causal { window } = self.mask else { return 0..keys.len() };
-        let first = window.map_or(0, |w| (row + 1).saturating_sub(w).saturating_sub(keys.start));
-        first..row + 1 - keys.start
+    /// Keys of its sequence that query `row` may see.
+    pub(super) fn seen(&self, row: usize, sequence: &Range<usize>) -> Range<usize> {
+        self.keys(sequence, &(row..row + 1))
     }
 }

@@ -1,27 +1,41 @@
-//! The product of packed operands, a tile of the result in registers at a time, and the packing.
+//! What fast products are made of: the product of packed operands, a tile of the result in registers at a time, and the packing.
+//! [`crate::Product`] is made of it, and what cannot be one product, such as attention.
 //!
 //! A tile is M rows × N columns, N = V vectors. Of a depth d, a strip of the left operand is packed as d×M and a panel of
 //! the right one as d×N: the innermost loop reads both from one end to the other. 4·d·N bytes of a panel stay in the
 //! nearest cache while it meets all strips of a task; these stay in the second (Goto and van de Geijn, "Anatomy of
 //! High-Performance Matrix Multiplication", 2008).
 
+use std::ops::Range;
+
 use pulp::{Arch, Simd, WithSimd};
 
-use super::Stored;
 use crate::mat::MatRef;
+use crate::product::Stored;
 
 /// Rows and columns of a tile, and numbers in a vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tile {
-    pub(super) rows: usize,
-    pub(super) cols: usize,
-    pub(super) lanes: usize,
+pub struct Tile {
+    /// M.
+    pub rows: usize,
+    /// N.
+    pub cols: usize,
+    /// N/V.
+    pub lanes: usize,
+}
+
+impl Tile {
+    /// That of this processor.
+    pub fn of(arch: Arch) -> Self {
+        dispatch(arch, Ask)
+    }
 }
 
 /// Something that is compiled for the tile of an instruction set.
-pub(super) trait OnTiles {
+pub trait OnTiles {
+    /// What it gives.
     type Output;
-    /// M rows, V vectors.
+    /// M rows, V vectors. Always to be inlined (`#[inline(always)]`), as all that it calls, or it is compiled for the least processor.
     fn run<S: Simd, const M: usize, const V: usize>(self, simd: S) -> Self::Output;
 }
 
@@ -42,12 +56,11 @@ impl<W: OnTiles> WithSimd for Choice<W> {
 }
 
 /// Runs `work` with the best instructions of this processor.
-pub(super) fn dispatch<W: OnTiles>(arch: Arch, work: W) -> W::Output {
+pub fn dispatch<W: OnTiles>(arch: Arch, work: W) -> W::Output {
     arch.dispatch(Choice(work))
 }
 
-/// The tile that [`dispatch`] works with.
-pub(super) struct Ask;
+struct Ask;
 
 impl OnTiles for Ask {
     type Output = Tile;
@@ -59,12 +72,17 @@ impl OnTiles for Ask {
 
 /// Rows of the left operand as strips, those of the last filled up with its last row; `depth` columns from `first` on. A strip
 /// has room for `room` columns.
-pub(super) struct PackStrips<'a> {
-    pub(super) lhs: MatRef<'a>,
-    pub(super) first: usize,
-    pub(super) depth: usize,
-    pub(super) room: usize,
-    pub(super) out: &'a mut [f32],
+pub struct PackStrips<'a> {
+    /// Rows × at least `first + depth` columns.
+    pub lhs: MatRef<'a>,
+    /// The first column.
+    pub first: usize,
+    /// How many.
+    pub depth: usize,
+    /// For how many a strip has room.
+    pub room: usize,
+    /// M·room numbers a strip.
+    pub out: &'a mut [f32],
 }
 
 impl OnTiles for PackStrips<'_> {
@@ -109,11 +127,15 @@ fn interleave<const M: usize>(sources: [&[f32]; M], out: &mut [[f32; M]]) {
 }
 
 /// Numbers of `mid`, rows×rank, behind the `from` columns that strips have already.
-pub(super) struct Append<'a> {
-    pub(super) mid: &'a [f32],
-    pub(super) rank: usize,
-    pub(super) from: usize,
-    pub(super) out: &'a mut [f32],
+pub struct Append<'a> {
+    /// rows×rank.
+    pub mid: &'a [f32],
+    /// Columns.
+    pub rank: usize,
+    /// Columns of strips before them.
+    pub from: usize,
+    /// M·(from + rank) numbers a strip.
+    pub out: &'a mut [f32],
 }
 
 impl OnTiles for Append<'_> {
@@ -131,13 +153,19 @@ impl OnTiles for Append<'_> {
 
 /// One panel of a matrix whose rows are the panel's columns (`rows`, at most N, the others zero), `depth` of its columns from
 /// `first` on; `scratch` holds N·depth numbers.
-pub(super) struct PackTransposed<'a> {
-    pub(super) source: &'a dyn Stored,
-    pub(super) rows: std::ops::Range<usize>,
-    pub(super) first: usize,
-    pub(super) depth: usize,
-    pub(super) scratch: &'a mut [f32],
-    pub(super) out: &'a mut [f32],
+pub struct PackTransposed<'a> {
+    /// At least `rows.end` × (`first` + `depth`).
+    pub source: &'a dyn Stored,
+    /// Those that become columns.
+    pub rows: Range<usize>,
+    /// The first column.
+    pub first: usize,
+    /// How many.
+    pub depth: usize,
+    /// N·depth numbers.
+    pub scratch: &'a mut [f32],
+    /// The panel, depth×N.
+    pub out: &'a mut [f32],
 }
 
 impl OnTiles for PackTransposed<'_> {
@@ -178,26 +206,43 @@ fn scatter<const L: usize>(columns: &[f32], depth: usize, v: usize, vectors: usi
     }
 }
 
+/// A panel of `from`, scaled: its rows, `cols` numbers each, zeros where there are none.
+pub fn pack_panel(from: MatRef<'_>, scale: f32, cols: usize, out: &mut [f32]) {
+    for (p, out) in out.chunks_exact_mut(cols).enumerate() {
+        out[from.cols()..].fill(0.0);
+        match from.row(p) {
+            Some(row) => out.iter_mut().zip(row).for_each(|(x, y)| *x = scale * y),
+            None => out.iter_mut().enumerate().take(from.cols()).for_each(|(j, x)| *x = scale * from.get(p, j)),
+        }
+    }
+}
+
 /// What becomes of a tile.
 #[derive(Clone, Copy)]
-pub(super) struct Finish<'a> {
+pub struct Finish<'a> {
     /// By which it is multiplied.
-    pub(super) scale: f32,
+    pub scale: f32,
     /// Whether it is added to what is there.
-    pub(super) add: bool,
+    pub add: bool,
     /// A number for each column.
-    pub(super) bias: Option<&'a [f32]>,
+    pub bias: Option<&'a [f32]>,
 }
 
 /// Strips, which have room for `room` columns, times panels of depth `depth`, into the rows of `out`, whose first numbers are
 /// those of the first panel.
-pub(super) struct Sweep<'a, 'o> {
-    pub(super) strips: &'a [f32],
-    pub(super) room: usize,
-    pub(super) panels: &'a [f32],
-    pub(super) depth: usize,
-    pub(super) out: &'a mut [&'o mut [f32]],
-    pub(super) finish: Finish<'a>,
+pub struct Sweep<'a, 'o> {
+    /// M·room numbers each.
+    pub strips: &'a [f32],
+    /// Columns of a strip.
+    pub room: usize,
+    /// N·depth numbers each.
+    pub panels: &'a [f32],
+    /// Columns of a strip that are multiplied.
+    pub depth: usize,
+    /// Rows of the result.
+    pub out: &'a mut [&'o mut [f32]],
+    /// What becomes of a tile.
+    pub finish: Finish<'a>,
 }
 
 impl OnTiles for Sweep<'_, '_> {
@@ -224,7 +269,7 @@ impl OnTiles for Sweep<'_, '_> {
 
 /// strip (d×M)ᵀ · panel (d×N).
 #[inline(always)]
-fn tile<S: Simd, const M: usize, const V: usize>(simd: S, strip: &[[f32; M]], panel: &[f32]) -> [[S::f32s; V]; M] {
+pub fn tile<S: Simd, const M: usize, const V: usize>(simd: S, strip: &[[f32; M]], panel: &[f32]) -> [[S::f32s; V]; M] {
     let mut sums = [[simd.splat_f32s(0.0); V]; M];
     let panel = S::as_simd_f32s(panel).0.as_chunks::<V>().0;
     let step = |sums: &mut [[S::f32s; V]; M], strip: &[f32; M], panel: &[S::f32s; V]| {
@@ -249,9 +294,34 @@ fn tile<S: Simd, const M: usize, const V: usize>(simd: S, strip: &[[f32; M]], pa
     sums
 }
 
+/// sums + rows·panel, where rows is M×N, row-major, such as rows of another product's panel, and panel N×N.
+#[inline(always)]
+pub fn add_square<S: Simd, const M: usize, const V: usize>(
+    simd: S,
+    mut sums: [[S::f32s; V]; M],
+    rows: &[f32],
+    panel: &[f32],
+) -> [[S::f32s; V]; M] {
+    let width = V * S::F32_LANES;
+    let rows: [&[f32]; M] = std::array::from_fn(|i| &rows[i * width..(i + 1) * width]);
+    let panel = S::as_simd_f32s(&panel[..width * width]).0.as_chunks::<V>().0;
+    for (at, panel) in panel.as_chunks::<4>().0.iter().enumerate() {
+        let rows: [&[f32; 4]; M] = rows.map(|row| &row.as_chunks().0[at]);
+        for (p, panel) in panel.iter().enumerate() {
+            for i in 0..M {
+                let x = simd.splat_f32s(rows[i][p]);
+                for v in 0..V {
+                    sums[i][v] = simd.mul_add_e_f32s(x, panel[v], sums[i][v]);
+                }
+            }
+        }
+    }
+    sums
+}
+
 /// A row of a tile into `out`, which may be narrower.
 #[inline(always)]
-fn write<S: Simd, const V: usize>(simd: S, sums: &[S::f32s; V], out: &mut [f32], finish: Finish<'_>) {
+pub fn write<S: Simd, const V: usize>(simd: S, sums: &[S::f32s; V], out: &mut [f32], finish: Finish<'_>) {
     let Finish { scale, add, bias } = finish;
     if out.len() == V * S::F32_LANES {
         let (out, scale) = (S::as_mut_simd_f32s(out).0, simd.splat_f32s(scale));
