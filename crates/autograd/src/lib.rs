@@ -35,7 +35,7 @@ pub use frozen::{Bytes, DType, Frozen, to_bf16_bytes};
 pub use kernels::optimise;
 pub use ledger::{Category, Claim, Ledger, Peak, Phase};
 /// The decompositions that saving is made of, for those above who measure them.
-pub use loract_linalg::Rng;
+pub use loract_linalg::{Precision, Rng};
 pub use param::{Grads, Param, ParamId, Values, Weight};
 pub use profile::{Part, Product, Profile};
 pub use saved::{

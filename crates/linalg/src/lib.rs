@@ -81,7 +81,7 @@ pub use nystrom::{Draw, NystromInfo, NystromParams, nystrom};
 pub use orth::orthonormal_basis;
 pub use owned::Mat;
 pub use params::{QbParams, Side, Stop};
-pub use product::{Branch, Product, Rhs, Stored};
+pub use product::{Branch, Precision, Product, Rhs, Stored};
 pub use qb::{QbInfo, Warm, qb, qb_warm, rqb};
 pub use qr::{Qr, thin_qr};
 pub use residual::Residual;

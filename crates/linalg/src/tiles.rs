@@ -6,6 +6,8 @@
 //! nearest cache while it meets all strips of a task; these stay in the second (Goto and van de Geijn, "Anatomy of
 //! High-Performance Matrix Multiplication", 2008).
 
+pub(crate) mod bf16;
+
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
@@ -249,6 +251,20 @@ impl OnTiles for Sweep<'_, '_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd, const M: usize, const V: usize>(self, simd: S) {
+        let depth = self.depth;
+        self.with::<S, M, V>(simd, depth, |strip, panel| tile::<S, M, V>(simd, strip, panel));
+    }
+}
+
+impl Sweep<'_, '_> {
+    /// With a product `tile` of the first `used` rows of a strip (used×M) and a panel (used×N).
+    #[inline(always)]
+    fn with<S: Simd, const M: usize, const V: usize>(
+        self,
+        simd: S,
+        used: usize,
+        tile: impl Fn(&[[f32; M]], &[f32]) -> [[S::f32s; V]; M],
+    ) {
         let Self { strips, room, panels, depth, out, finish } = self;
         let width = V * S::F32_LANES;
         for (j, panel) in panels.chunks_exact(width * depth).enumerate() {
@@ -256,7 +272,7 @@ impl OnTiles for Sweep<'_, '_> {
                 for out in &*out {
                     prefetch(&out[j * width]);
                 }
-                let sums = tile::<S, M, V>(simd, &strip.as_chunks().0[..depth], panel);
+                let sums = tile(&strip.as_chunks().0[..used], &panel[..used * width]);
                 for (out, sums) in out.iter_mut().zip(&sums) {
                     let columns = j * width..((j + 1) * width).min(out.len());
                     let bias = finish.bias.map(|bias| &bias[columns.clone()]);

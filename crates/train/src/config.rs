@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use loract_autograd::{Compress, Factored, Form, Policy, Rank, Recompute, Site, WarmStart};
+use loract_autograd::{Compress, Factored, Form, Policy, Precision, Rank, Recompute, Site, WarmStart};
 use loract_models::{DecoderConfig, FactorA, LoraConfig, Magnitude, Scaling};
 use serde::{Serialize, Serializer};
 
@@ -13,6 +13,28 @@ use crate::image_settings::ImageSettings;
 use crate::schedule::ScheduleKind;
 use crate::tuning::{FineTuneType, Tuning};
 use crate::words::{Named, as_name};
+
+/// Whether products with weights round their operands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MixedPrecision {
+    /// All is f32.
+    #[default]
+    No,
+    /// To bf16, by an instruction of the processor.
+    Bf16,
+    /// The same numbers on any processor, at the speed of f32.
+    Bf16Emulated,
+}
+
+impl MixedPrecision {
+    /// Of the products.
+    pub fn precision(self) -> Precision {
+        match self {
+            MixedPrecision::No => Precision::F32,
+            MixedPrecision::Bf16 | MixedPrecision::Bf16Emulated => Precision::Bf16,
+        }
+    }
+}
 
 /// The settings of `loract train`. Keys of `config.toml` are the flags without dashes, with `_` for `-`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -104,6 +126,9 @@ pub struct RunConfig {
     /// What decompositions start from.
     #[serde(serialize_with = "as_name")]
     pub warm_start: WarmStart,
+    /// Whether products with weights round their operands to bf16.
+    #[serde(serialize_with = "as_name")]
+    pub mixed_precision: MixedPrecision,
     /// Threads that compress while forward goes on; 0 = compress at once.
     pub compress_workers: usize,
     /// Compare the gradient with the exact one every this many steps; 0 = never.
@@ -122,7 +147,12 @@ fn as_site_forms<S: Serializer>(forms: &BTreeMap<Site, Form>, serializer: S) -> 
 impl RunConfig {
     /// What is kept for backward.
     pub fn policy(&self) -> Policy {
-        Policy { forms: self.sites.clone(), recompute: self.recompute, warm_start: self.warm_start }
+        Policy {
+            forms: self.sites.clone(),
+            recompute: self.recompute,
+            warm_start: self.warm_start,
+            precision: self.mixed_precision.precision(),
+        }
     }
 
     /// When a micro-batch is full.

@@ -28,7 +28,7 @@ mod words;
 pub use adamw::AdamW;
 pub use checkpoint::Change;
 pub use classes::open_classifier;
-pub use config::RunConfig;
+pub use config::{MixedPrecision, RunConfig};
 pub use error::Error;
 pub use evaluate::evaluate;
 pub use evaluate_images::{ImageScores, evaluate_images, image_logits};

@@ -3,6 +3,7 @@
 use loract_autograd::{Recompute, WarmStart};
 use serde::Serializer;
 
+use crate::config::MixedPrecision;
 use crate::schedule::ScheduleKind;
 use crate::tuning::FineTuneType;
 
@@ -24,6 +25,11 @@ impl Named for Recompute {
 impl Named for WarmStart {
     const NAMES: &'static [(&'static str, Self)] =
         &[("none", WarmStart::None), ("reuse", WarmStart::Reuse), ("refresh", WarmStart::Refresh)];
+}
+
+impl Named for MixedPrecision {
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("no", MixedPrecision::No), ("bf16", MixedPrecision::Bf16), ("bf16-emulated", MixedPrecision::Bf16Emulated)];
 }
 
 impl Named for ScheduleKind {

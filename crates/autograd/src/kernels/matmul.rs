@@ -4,7 +4,9 @@
 
 use std::ops::Range;
 
-use loract_linalg::{Accum, Branch, MatMut, MatRef, Par, Product as StoredProduct, Rhs, Stored, matmul, with_buffer};
+use loract_linalg::{
+    Accum, Branch, MatMut, MatRef, Par, Precision, Product as StoredProduct, Rhs, Stored, matmul, with_buffer,
+};
 use rayon::prelude::*;
 
 use super::simd::vectorised;
@@ -69,19 +71,21 @@ pub(crate) fn for_rows(w: &Weight, memory: &Memory, mut f: impl FnMut(Range<usiz
     }
 }
 
-/// y (m×out) = x (m×in) · Wᵀ [+ (x·D)·U] [+ b]. Of a y that nobody reads x·D alone.
+/// y (m×out) = x (m×in) · Wᵀ [+ (x·D)·U] [+ b]. Of a y that nobody reads x·D alone. One row is multiplied in f32.
 pub(crate) fn times_transposed(
     x: MatRef<'_>,
     w: &Weight,
+    precision: Precision,
     branch: Option<Branch<'_>>,
     bias: Option<&[f32]>,
     y: Option<&mut [f32]>,
 ) {
     let n = if y.is_some() { w.rows() } else { 0 };
-    let _span = profile::product(Product { m: x.rows(), n, k: w.cols(), ..Product::of_weight(&branch, true) });
+    let shape = Product { m: x.rows(), n, k: w.cols(), ..Product::of_weight(precision, &branch, true) };
+    let _span = profile::product(shape);
     let row = if x.rows() == 1 { x.row(0).filter(|row| !row.is_empty()) } else { None };
     let Some(row) = row else {
-        let product = StoredProduct { lhs: x, rhs: Rhs::Transposed(w), branch, bias };
+        let product = StoredProduct { lhs: x, rhs: Rhs::Transposed(w), branch, bias, precision };
         return match y {
             Some(y) => product.into(y, Accum::Replace),
             None => product.into_mid(),
@@ -131,10 +135,17 @@ vectorised! {
 }
 
 /// dx (m×in) = or += dy (m×out) · W [+ (dy·D)·U].
-pub(crate) fn times(dy: MatRef<'_>, w: &Weight, branch: Option<Branch<'_>>, dx: &mut [f32], accum: Accum) {
-    let shape = Product { m: dy.rows(), n: w.cols(), k: w.rows(), ..Product::of_weight(&branch, false) };
+pub(crate) fn times(
+    dy: MatRef<'_>,
+    w: &Weight,
+    precision: Precision,
+    branch: Option<Branch<'_>>,
+    dx: &mut [f32],
+    accum: Accum,
+) {
+    let shape = Product { m: dy.rows(), n: w.cols(), k: w.rows(), ..Product::of_weight(precision, &branch, false) };
     let _span = profile::product(shape);
-    StoredProduct { lhs: dy, rhs: Rhs::Plain(w), branch, bias: None }.into(dx, accum);
+    StoredProduct { lhs: dy, rhs: Rhs::Plain(w), branch, bias: None, precision }.into(dx, accum);
 }
 
 /// dst = or += alpha · lhs·rhs, on all threads.
@@ -146,6 +157,7 @@ pub(crate) fn product(dst: MatMut<'_>, accum: Accum, lhs: MatRef<'_>, rhs: MatRe
         left_transposed: lhs.col_stride() != 1,
         right_transposed: rhs.col_stride() != 1,
         weight: None,
+        precision: Precision::F32,
     });
     matmul(dst, accum, lhs, rhs, alpha, Par::Rayon);
 }

@@ -94,7 +94,7 @@ pub fn cross_entropy<'m>(tape: &mut Tape<'m>, x: Var, head: Head<'m>, targets: &
         let logits = &mut logits.slice_mut()[..range.len() * vocabulary];
         let chunk = &mut picked.slice_mut()[range.start * cols..range.end * cols];
         let view = MatRef::row_major(chunk, range.len(), cols);
-        products::times_transposed(view, head.weight, None, None, Some(&mut *logits));
+        products::times_transposed(view, head.weight, tape.precision(), None, None, Some(&mut *logits));
         let tokens = &targets.tokens[range.clone()];
         for (loss, hit) in kernel::losses(logits, vocabulary, head.finish(), tokens, entered.record) {
             nll.push(loss);
@@ -109,7 +109,7 @@ pub fn cross_entropy<'m>(tape: &mut Tape<'m>, x: Var, head: Head<'m>, targets: &
         }
         if wants_dx {
             // The chunk of inputs has served; its gradient takes its place.
-            products::times(d_logits, head.weight, None, chunk, Accum::Replace);
+            products::times(d_logits, head.weight, tape.precision(), None, chunk, Accum::Replace);
         }
     }
     drop(logits);

@@ -149,7 +149,7 @@ fn dense(tape: &Tape<'_>, x: &Tensor, layer: &Linear, stream: Rng) -> (Tensor, O
     if memory.is_hollow() {
         return (y.unwrap_or_else(|| memory.absent(m, outputs)), xa);
     }
-    let output = y.as_mut().map(Tensor::slice_mut);
+    let (output, precision) = (y.as_mut().map(Tensor::slice_mut), tape.precision());
     match (layer.lora.as_ref().zip(xa.as_mut()), &dropped) {
         (Some((lora, xa)), None) => {
             let branch = Branch {
@@ -159,11 +159,11 @@ fn dense(tape: &Tape<'_>, x: &Tensor, layer: &Linear, stream: Rng) -> (Tensor, O
                 up_scale: lora.scale,
                 mid: xa.slice_mut(),
             };
-            products::times_transposed(x.view(), &layer.weight, Some(branch), layer.early_bias(), output);
+            products::times_transposed(x.view(), &layer.weight, precision, Some(branch), layer.early_bias(), output);
         }
         (lora, dropped) => {
             if output.is_some() {
-                products::times_transposed(x.view(), &layer.weight, None, layer.early_bias(), output);
+                products::times_transposed(x.view(), &layer.weight, precision, None, layer.early_bias(), output);
             }
             if let (Some((lora, xa)), Some(dropped)) = (lora, dropped) {
                 let (a, b) = (lora.a.value().view(), lora.b.value().view());
@@ -183,7 +183,7 @@ fn factored(tape: &Tape<'_>, x: &Factors, layer: &Linear) -> (Tensor, Option<Ten
     let (memory, m, outputs) = (tape.memory(), x.u.rows(), layer.weight.rows());
     let mut inner = memory.stale(x.v.rows(), outputs, Category::Transient);
     if !memory.is_hollow() {
-        products::times_transposed(x.v.view(), &layer.weight, None, None, Some(inner.slice_mut()));
+        products::times_transposed(x.v.view(), &layer.weight, tape.precision(), None, None, Some(inner.slice_mut()));
     }
     let xa = layer.lora.as_ref().map(|lora| {
         let (a, b) = (lora.a.value(), lora.b.value());
@@ -259,7 +259,7 @@ impl Backward for Node<'_> {
                     up_scale: 1.0,
                     mid: g.slice_mut(),
                 });
-                products::times(dy.view(), &layer.weight, beside, dx.slice_mut(), accum);
+                products::times(dy.view(), &layer.weight, pass.precision, beside, dx.slice_mut(), accum);
             }
             dx
         });

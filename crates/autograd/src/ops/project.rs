@@ -27,7 +27,7 @@ pub fn project(tape: &mut Tape<'_>, x: &Var, rows: Range<usize>, head: Head<'_>)
     if !memory.is_hollow() {
         let cols = x.tensor().cols();
         let part = MatRef::row_major(&x.tensor().data()[rows.start * cols..rows.end * cols], rows.len(), cols);
-        products::times_transposed(part, head.weight, None, None, Some(logits.slice_mut()));
+        products::times_transposed(part, head.weight, tape.precision(), None, None, Some(logits.slice_mut()));
         kernel::finish(logits.slice_mut(), head.weight.rows(), head.finish());
     }
     Ok(tape.value(logits, false))

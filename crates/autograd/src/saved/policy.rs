@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use loract_linalg::Precision;
+
 use super::{Compress, FactorType, Factored, Form, Quant, Rank, SavedKind, Site, WarmStart};
 
 /// Which segments run forward again in backward instead of keeping what is inside them.
@@ -27,6 +29,8 @@ pub struct Policy {
     pub recompute: Recompute,
     /// What decompositions start from.
     pub warm_start: WarmStart,
+    /// Of products with weights.
+    pub precision: Precision,
 }
 
 impl Policy {
@@ -102,9 +106,9 @@ impl Policy {
         if useless { Planned::Exact } else { planned }
     }
 
-    /// The policy inside a recomputed segment: it is short-lived, so everything is exact.
-    pub(crate) fn inside_segment() -> Self {
-        Self::exact()
+    /// The policy inside a recomputed segment: it is short-lived, so everything is kept exactly.
+    pub(crate) fn inside_segment(precision: Precision) -> Self {
+        Self { precision, ..Self::exact() }
     }
 }
 

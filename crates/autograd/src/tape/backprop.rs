@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use loract_linalg::Accum;
+use loract_linalg::{Accum, Precision};
 
 use super::VarId;
 use crate::error::Error;
@@ -38,6 +38,8 @@ impl InputGrads {
 pub(crate) struct Backprop<'a> {
     /// Where tensors come from.
     pub memory: Memory,
+    /// Of products with weights.
+    pub precision: Precision,
     pub(super) values: HashMap<VarId, Tensor>,
     /// Gradients of parameters.
     pub params: &'a mut Grads,
@@ -54,8 +56,8 @@ struct Waiting {
 
 impl<'a> Backprop<'a> {
     /// Nothing has a gradient yet.
-    pub(super) fn new(memory: &Memory, params: &'a mut Grads) -> Self {
-        Self { memory: memory.clone(), values: HashMap::new(), params, waiting: Vec::new() }
+    pub(super) fn new(memory: &Memory, precision: Precision, params: &'a mut Grads) -> Self {
+        Self { memory: memory.clone(), precision, values: HashMap::new(), params, waiting: Vec::new() }
     }
 
     /// Adds gᵀ·x to the gradient of `param` (r×n), for g m×r and x m×n. Products with the same x are made together, so

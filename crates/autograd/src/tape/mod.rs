@@ -20,7 +20,7 @@ pub use segment::Segment;
 pub(crate) use var::Factors;
 pub use var::{Var, VarId};
 
-use loract_linalg::Rng;
+use loract_linalg::{Precision, Rng};
 
 use crate::cache::KvCache;
 use crate::error::{Error, same};
@@ -139,6 +139,11 @@ impl<'m> Tape<'m> {
     /// Where tensors come from.
     pub fn memory(&self) -> &Memory {
         &self.memory
+    }
+
+    /// Of products with weights.
+    pub(crate) fn precision(&self) -> Precision {
+        self.policy.precision
     }
 
     /// Names the layer that the next ops belong to (for errors and random streams).
@@ -262,7 +267,7 @@ impl<'m> Tape<'m> {
         self.settle()?;
         let ledger = self.memory.ledger().clone();
         let before = ledger.set_phase(Phase::Backward);
-        let mut pass = Backprop::new(&self.memory, grads);
+        let mut pass = Backprop::new(&self.memory, self.policy.precision, grads);
         pass.values.insert(output, seed);
         // Nothing more is saved here that could share what is kept, and what is known of it need not live on.
         self.known.clear();

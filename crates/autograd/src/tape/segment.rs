@@ -61,7 +61,7 @@ impl Backward for SegmentNode<'_> {
         let ledger = pass.memory.ledger().clone();
         let before = ledger.set_phase(Phase::Recompute);
         let SegmentNode { saved, input, segment, layer, key, site, factored, decisions } = *self;
-        let mut tape = Tape::with_mode(&pass.memory, Policy::inside_segment(), key, Mode::Record);
+        let mut tape = Tape::with_mode(&pass.memory, Policy::inside_segment(pass.precision), key, Mode::Record);
         tape.set_layer(layer);
         tape.rerun = Some(site);
         tape.decisions = decisions;

@@ -2,8 +2,8 @@
 
 use loract_autograd::ops::{Activation, Linear, Norm, add, dropout, gated, linear, norm};
 use loract_autograd::{
-    Category, Compress, Frozen, Grads, Memory, Param, Phase, Policy, Rank, Recompute, SavedKind, Site, Tape, Values,
-    Var, Weight,
+    Category, Compress, Frozen, Grads, Memory, Param, Phase, Policy, Precision, Rank, Recompute, SavedKind, Site, Tape,
+    Values, Var, Weight,
 };
 
 use crate::harness::{KEY, Matrix, Result, assert_close, compressed, lora, param, random, recomputing, rms, wide};
@@ -166,6 +166,25 @@ fn compressed_inputs_of_full_rank_give_the_exact_gradients() -> Result {
             let tolerance = 30.0 * F as f64 * f64::from(f32::EPSILON);
             assert_close(&format!("{recompute:?} {compress:?}"), &got.gradients, &want, tolerance);
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn operands_are_rounded_in_a_segment_as_outside() -> Result {
+    let memory = Memory::new();
+    let blocks = blocks(&memory, 3)?;
+    let of = |precision, recompute| run(&blocks, &memory, true, Policy { precision, recompute, ..Policy::exact() });
+    let (plain, rounded) = (of(Precision::F32, Recompute::None)?, of(Precision::Bf16, Recompute::None)?);
+    for recompute in [Recompute::Layer, Recompute::Sublayer] {
+        let again = of(Precision::Bf16, recompute)?;
+        assert_eq!((&again.output, &again.gradients), (&rounded.output, &rounded.gradients), "{recompute:?}");
+    }
+    // 8 bits of each operand, in three layers and back.
+    for (plain, rounded) in plain.gradients.iter().zip(&rounded.gradients).chain([(&plain.output, &rounded.output)]) {
+        let length = |x: &mut dyn Iterator<Item = f32>| x.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+        let apart = length(&mut plain.iter().zip(rounded).map(|(x, y)| x - y)) / length(&mut plain.iter().copied());
+        assert!(apart > 1e-5 && apart < 0.03, "{apart}");
     }
     Ok(())
 }

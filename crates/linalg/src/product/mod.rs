@@ -12,6 +12,8 @@
 //! tenths of PyTorch's (oneDNN); the other crates that were tried lie between (docs/memory.md), and none takes stored forms or
 //! branches. On other processors, where that was not measured, the same is made of `gemm`'s products.
 //!
+//! In [`Precision::Bf16`] the packed operands are rounded where they lie, just before they are multiplied.
+//!
 //! Memory: some [`BLOCK`] + r·[`DEPTH`] numbers of the calling thread and [`ROWS`]·([`DEPTH`] + r) of each thread, kept.
 
 mod pass;
@@ -21,12 +23,13 @@ use std::ops::Range;
 use pulp::Arch;
 use rayon::prelude::*;
 
-use self::pass::Pass;
+use self::pass::{Arithmetic, Pass};
 use crate::buffers::with_buffer;
 use crate::gemm::{Accum, Par, library};
 use crate::mat::{MatMut, MatRef};
 use crate::pool::{on_pool, threads};
 use crate::tiles::Tile;
+use crate::tiles::bf16::Bf16;
 
 /// A matrix that is read as f32, part of a row at a time.
 pub trait Stored: Sync {
@@ -97,6 +100,23 @@ pub struct Branch<'a> {
     pub mid: &'a mut [f32],
 }
 
+/// What the operands of a product are rounded to; sums are in f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Precision {
+    /// Nothing.
+    #[default]
+    F32,
+    /// bf16. By the processor's instruction for it if [`Precision::is_fast`], else at the speed of f32.
+    Bf16,
+}
+
+impl Precision {
+    /// Whether this processor has an instruction for it.
+    pub fn is_fast(self) -> bool {
+        self == Precision::F32 || Bf16::new().is_some()
+    }
+}
+
 /// A product with a stored matrix.
 pub struct Product<'a> {
     /// m×k.
@@ -107,6 +127,8 @@ pub struct Product<'a> {
     pub branch: Option<Branch<'a>>,
     /// Added to each row of the result: n numbers.
     pub bias: Option<&'a [f32]>,
+    /// Of lhs·W and (lhs·D)·U; lhs·D, a thin product, is in f32. So is all of it with a rank above 768.
+    pub precision: Precision,
 }
 
 /// Columns of lhs that are packed at a time: a strip of them stays in the nearest cache, and a panel in the second, while it
@@ -146,7 +168,7 @@ impl Product<'_> {
             // An expert that nobody chose: its weights need not be read.
             return;
         }
-        if is_measured(arch) && k * n > 0 && r <= DEPTH {
+        if (is_measured(arch) || self.precision == Precision::Bf16) && k * n > 0 && r <= DEPTH {
             let dst = dst.map(|dst| MatMut::row_major(dst, m, n));
             self.by_tiles(arch, Par::Rayon, dst, accum, 1.0);
         } else {
@@ -181,6 +203,7 @@ impl Product<'_> {
             Rhs::Plain(_) => (4, block.max(tile.cols)),
             Rhs::Transposed(_) => (block.max(4), tile.cols),
         };
+        let arithmetic = Arithmetic::of(self.precision, tile);
         let par = if m * n * k < SERIAL_BELOW { Par::Serial } else { par };
         let depth = balanced(k, DEPTH, deep).min(k);
         let width = balanced(n, (BLOCK / (depth + r)).max(across), across);
@@ -192,7 +215,8 @@ impl Product<'_> {
                 for columns in parts(wanted.max(1), width) {
                     let columns = columns.start..columns.end.min(wanted);
                     for span in parts(k, depth) {
-                        let pass = Pass { arch, tile, par, columns: columns.clone(), span, rows, k, r, scale };
+                        let pass =
+                            Pass { arch, arithmetic, tile, par, columns: columns.clone(), span, rows, k, r, scale };
                         let packed = &mut packed[..columns.len().next_multiple_of(tile.cols) * pass.depth()];
                         pass.pack(&self, packed);
                         // lhs·D is complete after the first columns.
@@ -259,7 +283,13 @@ pub(crate) fn dense(
     let rhs = if rhs.row_stride() == 1 { Rhs::Transposed(&transposed) } else { Rhs::Plain(&rhs) };
     let stride = dst.row_stride();
     let dst = MatMut::with_strides(dst.data_mut(), m, n, stride, 1);
-    Product { lhs, rhs, branch: None, bias: None }.by_tiles(arch, par, Some(dst), accum, alpha);
+    Product { lhs, rhs, branch: None, bias: None, precision: Precision::F32 }.by_tiles(
+        arch,
+        par,
+        Some(dst),
+        accum,
+        alpha,
+    );
     true
 }
 

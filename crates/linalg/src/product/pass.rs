@@ -4,19 +4,58 @@ use std::ops::Range;
 
 use pulp::Arch;
 
-use super::{Product, Rhs, parts};
+use super::{Precision, Product, Rhs, parts};
 use crate::buffers::with_buffer;
 use crate::gemm::{Accum, Par};
 use crate::mat::{MatMut, MatRef};
 use crate::pool::{for_each, threads};
+use crate::tiles::bf16::{self, Bf16};
 use crate::tiles::{Append, Finish, PackStrips, PackTransposed, Sweep, Tile, dispatch, pack_panel};
 
 /// Columns of W, stored k×n, that a task packs.
 const GROUP: usize = 64;
 
+/// How packed operands are multiplied.
+#[derive(Clone, Copy)]
+pub(super) enum Arithmetic {
+    /// As they are.
+    F32,
+    /// Rounded to bf16, as f32.
+    Rounded,
+    /// Rounded to bf16, in pairs.
+    Pairs(Bf16),
+}
+
+impl Arithmetic {
+    pub(super) fn of(precision: Precision, tile: Tile) -> Self {
+        match (precision, Bf16::new()) {
+            (Precision::F32, _) => Arithmetic::F32,
+            (Precision::Bf16, Some(pairs)) if pairs.tile() == tile => Arithmetic::Pairs(pairs),
+            (Precision::Bf16, _) => Arithmetic::Rounded,
+        }
+    }
+
+    /// Makes of a packed strip or panel, `width` numbers a row, what [`Self::sweep`] reads.
+    fn prepare(self, packed: &mut [f32], width: usize) {
+        match self {
+            Arithmetic::F32 => {}
+            Arithmetic::Rounded => bf16::round(packed),
+            Arithmetic::Pairs(_) => bf16::pair(packed, width),
+        }
+    }
+
+    fn sweep(self, arch: Arch, sweep: Sweep<'_, '_>) {
+        match self {
+            Arithmetic::F32 | Arithmetic::Rounded => dispatch(arch, sweep),
+            Arithmetic::Pairs(pairs) => pairs.sweep(sweep),
+        }
+    }
+}
+
 /// Some columns of W, some of its depth.
 pub(super) struct Pass {
     pub(super) arch: Arch,
+    pub(super) arithmetic: Arithmetic,
     pub(super) tile: Tile,
     pub(super) par: Par,
     pub(super) columns: Range<usize>,
@@ -66,10 +105,16 @@ impl Pass {
                 });
             }
         }
-        let Some(branch) = product.branch.as_ref().filter(|_| depth > own) else { return };
+        let branch = product.branch.as_ref().filter(|_| depth > own);
+        if branch.is_none() && matches!(self.arithmetic, Arithmetic::F32) {
+            return;
+        }
         for_each(self.par, packed.chunks_exact_mut(tile.cols * depth).collect(), |j, panel| {
-            let up = branch.up.col_range(columns_of(j));
-            pack_panel(up, branch.up_scale, tile.cols, &mut panel[tile.cols * own..]);
+            if let Some(branch) = branch {
+                let up = branch.up.col_range(columns_of(j));
+                pack_panel(up, branch.up_scale, tile.cols, &mut panel[tile.cols * own..]);
+            }
+            self.arithmetic.prepare(panel, tile.cols);
         });
     }
 
@@ -180,9 +225,10 @@ impl Task<'_> {
         if depth > span.len() {
             dispatch(*arch, Append { mid, rank: *r, from: span.len(), out: &mut *strips });
         }
+        strips.chunks_exact_mut(tile.rows * depth).for_each(|strip| self.pass.arithmetic.prepare(strip, tile.rows));
         let panels = &self.panels[columns.start * depth..columns.end.next_multiple_of(tile.cols) * depth];
         let finish = Finish { bias: self.finish.bias.map(|bias| &bias[columns]), ..self.finish };
-        dispatch(*arch, Sweep { strips, room: depth, panels, depth, out, finish });
+        self.pass.arithmetic.sweep(*arch, Sweep { strips, room: depth, panels, depth, out, finish });
     }
 }
 

@@ -67,6 +67,7 @@ impl TrainArgs {
             residual_bits,
             sites,
             warm_start,
+            mixed_precision,
             compress_workers,
             audit_every
         ))

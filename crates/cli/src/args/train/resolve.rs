@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use loract_models::ALL_LINEAR;
-use loract_train::{Error, FineTuneType, ImageSettings, RunConfig};
+use loract_train::{Error, FineTuneType, ImageSettings, MixedPrecision, RunConfig};
 
 use super::TrainArgs;
 use crate::args::images::ImageArgs;
@@ -40,6 +40,15 @@ impl TrainArgs {
         let images = ImageSettings { flip: self.flip, random_crop: self.random_crop, ..images };
         let (data, model) = (needed("data", self.data)?, needed("model", self.model)?);
         let (data, eval_data) = files_of(&model, data, self.eval_data)?;
+        let mut mixed_precision: MixedPrecision =
+            named("mixed-precision", self.mixed_precision.as_deref())?.unwrap_or_default();
+        if mixed_precision == MixedPrecision::Bf16 && !mixed_precision.precision().is_fast() {
+            crate::output::message(
+                "note: --mixed-precision bf16 needs a processor with AVX512-BF16; this one has none: all is f32 \
+                 (bf16-emulated gives the numbers of bf16 here, no faster than f32)",
+            );
+            mixed_precision = MixedPrecision::No;
+        }
         let config = RunConfig {
             model,
             data,
@@ -78,6 +87,7 @@ impl TrainArgs {
             recompute: policy.recompute,
             sites: policy.forms,
             warm_start: policy.warm_start,
+            mixed_precision,
             compress_workers: self.compress_workers.unwrap_or(0),
             audit_every: self.audit_every.unwrap_or(0),
             tensorboard: self.tensorboard,

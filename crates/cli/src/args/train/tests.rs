@@ -3,7 +3,8 @@
 use std::fs;
 
 use clap::Parser;
-use loract_train::{Error, RunConfig};
+use loract_autograd::Precision;
+use loract_train::{Error, MixedPrecision, RunConfig};
 
 use super::TrainArgs;
 use crate::args::{Cli, Command, setting};
@@ -45,6 +46,7 @@ fn wrong_settings_are_named() {
         (&["--fine-tune-type", "full", "--dora"], "belongs to LoRA"),
         (&["--fine-tune-type", "head", "--modules-to-save", "norm"], "modules-to-save: belongs to LoRA"),
         (&["--chat-date", "25.11.2026"], "chat-date: `25.11.2026` is no date; expected one from 1970-01-01"),
+        (&["--mixed-precision", "fp16"], "`fp16` is none of no, bf16, bf16-emulated"),
         (&["--train-on", "none"], "`none` is none of assistant, last, all"),
     ] {
         let got = train(flags).err().map(|e| e.to_string()).unwrap_or_default();
@@ -53,8 +55,26 @@ fn wrong_settings_are_named() {
 }
 
 #[test]
+fn bf16_is_f32_where_no_instruction_is_for_it() -> Result<(), Error> {
+    let of = |word| train(&["--mixed-precision", word]).map(|config| config.mixed_precision);
+    let fast = Precision::Bf16.is_fast();
+    assert_eq!(of("bf16")?, if fast { MixedPrecision::Bf16 } else { MixedPrecision::No });
+    assert_eq!(of("bf16-emulated")?.precision(), Precision::Bf16);
+    assert_eq!(train(&[])?.policy().precision, Precision::F32);
+    Ok(())
+}
+
+#[test]
 fn what_a_run_writes_as_its_configuration_runs_again() -> Result<(), Box<dyn std::error::Error>> {
-    let mut config = train(&["--activations", "loract-sublayer", "--rank", "1/4", "--no-shuffle", "--steps", "3"])?;
+    let mut config = train(&[
+        "--activations",
+        "loract-sublayer",
+        "--rank",
+        "1/4",
+        "--no-shuffle",
+        "--mixed-precision",
+        "bf16-emulated",
+    ])?;
     config.seq_len = Some(64);
     let again: TrainArgs = toml::from_str(&toml::to_string(&config)?)?;
     assert_eq!(again.resolve(2)?, config);

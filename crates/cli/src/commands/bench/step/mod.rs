@@ -1,15 +1,16 @@
 //! `loract bench step`: settings in turn on one model and one micro-batch; what their time goes into; and how far each
 //! is from the limit, the matrix products of `exact` alone.
 //!
-//! Answers are checked: forward is exact in every setting and nothing is learnt, so all losses are the same number.
+//! Answers are checked: forward is exact in every setting and nothing is learnt, so all losses of a precision are the same number.
 
 mod products;
 mod report;
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use loract_autograd::{Memory, Policy, Profile, WarmStart};
+use loract_autograd::{Memory, Policy, Precision, Profile, WarmStart};
 use loract_models::{Batch, Classifier, Decoder, Model, ModelSource, TokenBatch, VisionSource, read_config};
 use loract_train::data::{Dataset, Reader};
 use loract_train::{Activations, Error, RunConfig, Schedule, ScheduleKind, Trainer, Tuning, classifier_before_data};
@@ -73,11 +74,16 @@ pub fn run(args: StepArgs) -> Result<()> {
     let typed = config.model.clone();
     config.model = hub::local(&typed)?;
     settle_data(&typed, &mut config)?;
+    let policy = Policy { precision: Precision::F32, ..config.policy() };
     let mut contestants = vec![Contestant::new("exact", Policy::exact())];
     match presets {
-        None if config.policy() == Policy::exact() => {}
-        None => contestants.push(Contestant::new("as given", config.policy())),
+        None if policy == Policy::exact() => {}
+        None => contestants.push(Contestant::new("as given", policy)),
         Some(presets) => contestants.extend(presets),
+    }
+    let precision = config.mixed_precision.precision();
+    if precision != Precision::F32 {
+        contestants = contestants.into_iter().flat_map(|contestant| contestant.with(precision)).collect();
     }
     let findings = match VisionSource::is_at(&config.model) {
         true => measure(open_classifier(&config, random)?, contestants, &config, threads, rounds)?,
@@ -109,7 +115,8 @@ fn measure<M: Model>(
     let Opened { mut trainer, batches, model, lora_rank } = opened;
     let tokens: usize = batches.iter().map(Batch::rows).sum();
     output::message(&format!("{model}: {} rows, {tokens} tokens, {rounds} rounds after a warm-up", config.batch_size));
-    let mut loss = None;
+    // Equal for all of a precision.
+    let mut losses = BTreeMap::new();
     let mut products: Option<Products> = None;
     let mut limit = Vec::new();
     for round in 0..=rounds {
@@ -118,7 +125,7 @@ fn measure<M: Model>(
             let begun = Instant::now();
             let (report, profile) = Profile::of(|| trainer.step(&batches));
             let (report, seconds) = (report?, begun.elapsed().as_secs_f64());
-            let before = *loss.get_or_insert(report.loss);
+            let before = *losses.entry(contestant.policy.precision).or_insert(report.loss);
             ensure!(report.loss == before, "{}: loss {}, expected {before} as before", contestant.name, report.loss);
             // The first round warms up caches and reused memory.
             if round > 0 {
@@ -163,6 +170,12 @@ fn refuse_what_is_not_measured(config: &RunConfig) -> Result<(), Error> {
 impl Contestant {
     fn new(name: &str, policy: Policy) -> Self {
         Self { name: name.to_owned(), policy, rounds: Vec::new(), saved_bytes: 0, peak_activation_bytes: 0 }
+    }
+
+    /// This, and the same in another precision.
+    fn with(self, precision: Precision) -> [Self; 2] {
+        let other = Self::new(&format!("{} bf16", self.name), Policy { precision, ..self.policy.clone() });
+        [self, other]
     }
 
     /// The round whose time is the median.

@@ -44,7 +44,7 @@ impl Products {
         self.rounds += 1;
         let mut total = 0.0;
         for Shape { product, count, seconds } in &mut self.shapes {
-            let &mut Product { m, n, k, left_transposed, right_transposed, weight } = product;
+            let &mut Product { m, n, k, left_transposed, right_transposed, weight, precision } = product;
             let stored = |data, rows, cols, transposed| match transposed {
                 false => MatRef::row_major(data, rows, cols),
                 true => MatRef::row_major(data, cols, rows).t(),
@@ -68,7 +68,7 @@ impl Products {
                     up_scale: 1.0,
                     mid: &mut self.mid[..m * r],
                 });
-                let product = StoredProduct { lhs: left, rhs, branch, bias: None };
+                let product = StoredProduct { lhs: left, rhs, branch, bias: None, precision };
                 if n == 0 { product.into_mid() } else { product.into(result, Accum::Replace) }
             }
             let taken = begun.elapsed().as_secs_f64();
