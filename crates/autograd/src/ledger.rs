@@ -89,6 +89,8 @@ pub struct Peak {
     pub op: &'static str,
     /// Bytes by category at that moment; empty categories left out.
     pub by_category: BTreeMap<Category, usize>,
+    /// Bytes that a thread kept for itself in one kernel, the most since then; they are in no category.
+    pub thread_scratch: usize,
 }
 
 #[derive(Debug, Default)]
@@ -182,8 +184,14 @@ impl Ledger {
     /// Begins a new peak at what is live now.
     pub fn reset_peak(&self) {
         let mut book = self.book();
-        book.peak =
-            Peak { activation_bytes: book.activations, phase: book.phase, op: book.op, by_category: book.live.clone() };
+        let (activation_bytes, by_category) = (book.activations, book.live.clone());
+        book.peak = Peak { activation_bytes, phase: book.phase, op: book.op, by_category, thread_scratch: 0 };
+    }
+
+    /// Tells of a kernel that keeps so many bytes a thread.
+    pub(crate) fn uses_scratch(&self, bytes: usize) {
+        let mut book = self.book();
+        book.peak.thread_scratch = book.peak.thread_scratch.max(bytes);
     }
 
     /// From now on notes what is live, until [`Ledger::end_timeline`]; what was noted before is forgotten.

@@ -34,7 +34,7 @@ pub use error::Error;
 pub use frozen::{Bytes, DType, Frozen, to_bf16_bytes};
 pub use kernels::optimise;
 pub use ledger::{Category, Claim, Ledger, Peak, Phase};
-/// The decompositions that saving is made of, for those above who measure them.
+/// Parts of `loract-linalg` that users of this crate need too.
 pub use loract_linalg::{Precision, Rng};
 pub use param::{Grads, Param, ParamId, Values, Weight};
 pub use profile::{Part, Product, Profile};

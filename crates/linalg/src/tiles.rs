@@ -129,15 +129,15 @@ fn interleave<const M: usize>(sources: [&[f32]; M], out: &mut [[f32; M]]) {
 }
 
 /// Numbers of `mid`, rows×rank, behind the `from` columns that strips have already.
-pub struct Append<'a> {
+pub(crate) struct Append<'a> {
     /// rows×rank.
-    pub mid: &'a [f32],
+    pub(crate) mid: &'a [f32],
     /// Columns.
-    pub rank: usize,
+    pub(crate) rank: usize,
     /// Columns of strips before them.
-    pub from: usize,
+    pub(crate) from: usize,
     /// M·(from + rank) numbers a strip.
-    pub out: &'a mut [f32],
+    pub(crate) out: &'a mut [f32],
 }
 
 impl OnTiles for Append<'_> {
@@ -232,19 +232,19 @@ pub struct Finish<'a> {
 
 /// Strips, which have room for `room` columns, times panels of depth `depth`, into the rows of `out`, whose first numbers are
 /// those of the first panel.
-pub struct Sweep<'a, 'o> {
+pub(crate) struct Sweep<'a, 'o> {
     /// M·room numbers each.
-    pub strips: &'a [f32],
+    pub(crate) strips: &'a [f32],
     /// Columns of a strip.
-    pub room: usize,
+    pub(crate) room: usize,
     /// N·depth numbers each.
-    pub panels: &'a [f32],
+    pub(crate) panels: &'a [f32],
     /// Columns of a strip that are multiplied.
-    pub depth: usize,
+    pub(crate) depth: usize,
     /// Rows of the result.
-    pub out: &'a mut [&'o mut [f32]],
+    pub(crate) out: &'a mut [&'o mut [f32]],
     /// What becomes of a tile.
-    pub finish: Finish<'a>,
+    pub(crate) finish: Finish<'a>,
 }
 
 impl OnTiles for Sweep<'_, '_> {

@@ -22,11 +22,15 @@ pub enum MixedPrecision {
     No,
     /// To bf16, by an instruction of the processor.
     Bf16,
-    /// The same numbers on any processor, at the speed of f32.
+    /// The same up to the order of sums; on processors without it at the speed of f32.
     Bf16Emulated,
 }
 
 impl MixedPrecision {
+    fn is_no(&self) -> bool {
+        *self == MixedPrecision::No
+    }
+
     /// Of the products.
     pub fn precision(self) -> Precision {
         match self {
@@ -126,8 +130,8 @@ pub struct RunConfig {
     /// What decompositions start from.
     #[serde(serialize_with = "as_name")]
     pub warm_start: WarmStart,
-    /// Whether products with weights round their operands to bf16.
-    #[serde(serialize_with = "as_name")]
+    /// Whether products with weights round their operands to bf16; absent = no.
+    #[serde(skip_serializing_if = "MixedPrecision::is_no", serialize_with = "as_name")]
     pub mixed_precision: MixedPrecision,
     /// Threads that compress while forward goes on; 0 = compress at once.
     pub compress_workers: usize,

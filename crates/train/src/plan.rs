@@ -15,7 +15,7 @@ use crate::schedule::{Schedule, ScheduleKind};
 use crate::trainer::Trainer;
 use crate::tuning::Tuning;
 
-/// Scratch of a decomposition, of kernels and of the products' packing, a thread (fitted: `docs/memory.md`).
+/// Scratch of a decomposition, of kernels but attention's and of the products' packing, a thread (fitted: `docs/memory.md`).
 const SCRATCH_A_THREAD: usize = 4_000_000;
 
 /// A block of a weight, widened to f32 and packed (`linalg`'s `product`).
@@ -111,7 +111,8 @@ impl Plan {
     /// trained parameters with gradients and optimiser state, the peak of activations, and scratch of `threads` threads.
     pub fn process_bytes(&self, baseline: usize, threads: usize) -> usize {
         let resident: usize = self.memory.resident.values().sum();
-        baseline + resident + self.memory.peak.activation_bytes + PANEL + threads * SCRATCH_A_THREAD
+        let peak = &self.memory.peak;
+        baseline + resident + peak.activation_bytes + PANEL + threads * (SCRATCH_A_THREAD + peak.thread_scratch)
     }
 
     /// Trained parameters, their gradients, the optimiser's state, and the bases that decompositions start from.

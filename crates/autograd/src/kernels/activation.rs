@@ -1,9 +1,10 @@
 //! Activation functions, alone (h = f(x)) and with a gate (h = f(gate)·up), and their gradients.
 
-use loract_linalg::with_buffer;
+use loract_linalg::{with_buffer, with_buffers};
 use rayon::prelude::*;
 
 use super::elementwise::{GRAIN, rows_per_task};
+use super::parts::split;
 use super::simd;
 use crate::saved::Tiles;
 
@@ -133,11 +134,30 @@ fn slopes<C: Curve>(x: &[f32], d: &mut [f32]) {
 }
 
 #[inline(always)]
+fn slopes_and_values<C: Curve>(x: &[f32], d: &mut [f32], h: &mut [f32]) {
+    for ((d, h), &x) in d.iter_mut().zip(h).zip(x) {
+        let (value, slope) = C::with_slope(x);
+        *d *= slope;
+        *h = value;
+    }
+}
+
+#[inline(always)]
 fn gated_slopes<C: Curve>(gate: &[f32], up: &[f32], dgate: &mut [f32], dup: &mut [f32]) {
     for (((dgate, dup), &g), &u) in dgate.iter_mut().zip(dup).zip(gate).zip(up) {
         let (dh, (value, slope)) = (*dup, C::with_slope(g));
         *dgate = dh * u * slope;
         *dup = dh * value;
+    }
+}
+
+#[inline(always)]
+fn gated_slopes_and_values<C: Curve>(gate: &[f32], up: &[f32], dgate: &mut [f32], dup: &mut [f32], h: &mut [f32]) {
+    for ((((dgate, dup), h), &g), &u) in dgate.iter_mut().zip(dup).zip(h).zip(gate).zip(up) {
+        let (dh, (value, slope)) = (*dup, C::with_slope(g));
+        *dgate = dh * u * slope;
+        *dup = dh * value;
+        *h = value * u;
     }
 }
 
@@ -155,15 +175,21 @@ simd::vectorised! {
     }
 
     /// [`backward`] of some elements.
-    fn backward_here<'a>(activation: Activation, x: &'a [f32], d: &'a mut [f32]) -> () {
-        for_curve!(activation, slopes(x, d));
+    fn backward_here<'a>(activation: Activation, x: &'a [f32], d: &'a mut [f32], h: &'a mut [f32]) -> () {
+        match h {
+            [] => for_curve!(activation, slopes(x, d)),
+            h => for_curve!(activation, slopes_and_values(x, d, h)),
+        }
     }
 
     /// [`gated_backward`] of some elements.
     fn gated_backward_here<'a>(
-        activation: Activation, gate: &'a [f32], up: &'a [f32], dgate: &'a mut [f32], dup: &'a mut [f32],
+        activation: Activation, gate: &'a [f32], up: &'a [f32], dgate: &'a mut [f32], dup: &'a mut [f32], h: &'a mut [f32],
     ) -> () {
-        for_curve!(activation, gated_slopes(gate, up, dgate, dup));
+        match h {
+            [] => for_curve!(activation, gated_slopes(gate, up, dgate, dup)),
+            h => for_curve!(activation, gated_slopes_and_values(gate, up, dgate, dup, h)),
+        }
     }
 }
 
@@ -179,36 +205,42 @@ pub(crate) fn gated_forward(activation: Activation, gate: &[f32], up: &[f32], h:
     });
 }
 
-/// dx = dh·f′(x), m×n. `d` holds dh when called, and is overwritten.
-pub(crate) fn backward(activation: Activation, x: &Tiles<'_>, cols: usize, d: &mut [f32]) {
-    let tile = rows_per_task(cols).max(16);
-    d.par_chunks_mut(tile * cols).enumerate().for_each(|(at, d)| {
+/// dx = dh·f′(x) of rows from `first` on. `d` holds dh when called, and is overwritten; `h` becomes f(x), or is empty.
+pub(crate) fn backward(activation: Activation, x: &Tiles<'_>, first: usize, d: &mut [f32], h: &mut [f32]) {
+    let (cols, tile) = (x.cols(), rows_per_task(x.cols()).max(16));
+    let values = parts_like(d.len(), tile * cols, h);
+    d.par_chunks_mut(tile * cols).zip(values).enumerate().for_each(|(at, (d, h))| {
         with_buffer(tile * cols, |buffer| {
-            let rows = at * tile..at * tile + d.len() / cols;
-            backward_here(activation, x.get(rows, buffer), d);
+            let rows = first + at * tile..first + at * tile + d.len() / cols;
+            backward_here(activation, x.get(rows, buffer), d, h);
         });
     });
 }
 
-/// dgate = dh·up·f′(gate), dup = dh·f(gate), both m×n. `dup` holds dh when called, and is overwritten.
+/// dgate = dh·up·f′(gate), dup = dh·f(gate) of rows from `first` on. `dup` holds dh when called, and is overwritten; `h` becomes
+/// f(gate)·up, or is empty.
 pub(crate) fn gated_backward(
     activation: Activation,
     [gate, up]: [&Tiles<'_>; 2],
-    cols: usize,
-    dgate: &mut [f32],
-    dup: &mut [f32],
+    first: usize,
+    [dgate, dup, h]: [&mut [f32]; 3],
 ) {
-    let tile = rows_per_task(cols).max(16);
-    dgate.par_chunks_mut(tile * cols).zip(dup.par_chunks_mut(tile * cols)).enumerate().for_each(
-        |(at, (dgate, dup))| {
-            with_buffer(2 * tile * cols, |buffer| {
-                let (first, second) = buffer.split_at_mut(tile * cols);
-                let rows = at * tile..at * tile + dup.len() / cols;
-                let (gate, up) = (gate.get(rows.clone(), first), up.get(rows, second));
-                gated_backward_here(activation, gate, up, dgate, dup);
-            });
-        },
-    );
+    let (cols, tile) = (gate.cols(), rows_per_task(gate.cols()).max(16));
+    let values = parts_like(dup.len(), tile * cols, h);
+    let parts = dgate.par_chunks_mut(tile * cols).zip(dup.par_chunks_mut(tile * cols)).zip(values);
+    parts.enumerate().for_each(|(at, ((dgate, dup), h))| {
+        with_buffers([tile * cols; 2], |[gates, ups]| {
+            let rows = first + at * tile..first + at * tile + dup.len() / cols;
+            let (gate, up) = (gate.get(rows.clone(), gates), up.get(rows, ups));
+            gated_backward_here(activation, gate, up, dgate, dup, h);
+        });
+    });
+}
+
+/// `h` in the parts of `len` numbers in chunks; as many empty ones if it is empty.
+fn parts_like(len: usize, chunk: usize, h: &mut [f32]) -> Vec<&mut [f32]> {
+    let all = if h.is_empty() { 0 } else { chunk };
+    split(h, (0..len).step_by(chunk.max(1)).map(|start| all.min(len - start)))
 }
 
 #[cfg(test)]
@@ -257,7 +289,7 @@ mod tests {
         let x: Vec<f32> = numbers().into_iter().filter(|x| x.abs() > 1e-3 && x.abs() < 30.0).collect();
         for (activation, exact) in ALL {
             let mut d = vec![1.0; x.len()];
-            backward_here(activation, &x, &mut d);
+            backward_here(activation, &x, &mut d, &mut []);
             for (&x, &d) in x.iter().zip(&d) {
                 let (x, h) = (f64::from(x), 1e-5);
                 let error = (f64::from(d) - (exact(x + h) - exact(x - h)) / (2.0 * h)).abs();
@@ -275,7 +307,7 @@ mod tests {
                 let (mut h, mut d) = ([0.0; 3], [1.0; 3]);
                 let x = [far, -far, f32::NAN];
                 forward_here(activation, &x, &mut h);
-                backward_here(activation, &x, &mut d);
+                backward_here(activation, &x, &mut d, &mut []);
                 let small = |y: f32| y.abs() <= 1e-38 * far;
                 assert!(h[0] == far && small(h[1]) && h[2].is_nan(), "{activation:?} of {x:?}: {h:?}");
                 assert!(d[0] == 1.0 && small(d[1]), "{activation:?}′ of {x:?}: {d:?}");

@@ -19,15 +19,15 @@ mod windows;
 
 use std::ops::Range;
 
-use loract_linalg::tiles::{OnTiles, PackStrips, Tile, dispatch, tile};
+use loract_linalg::tiles::{OnTiles, PackStrips, Tile, dispatch};
 use loract_linalg::{Accum, MatMut, MatRef, Par, matmul, with_buffer, with_buffers};
 use pulp::{Arch, Simd};
 use rayon::prelude::*;
 
-use self::panel::{Panel, exponentials, inverse_sums, put_lanes};
+use self::panel::{Panel, exponentials, inverse_sums, long_tile, put_lanes};
 use super::parts::split;
 use super::simd;
-pub(crate) use backward::{Inputs, Outputs, backward, rows_at_once};
+pub(crate) use backward::{Inputs, Outputs, backward, rows_at_once, scratch_bytes};
 pub(crate) use layout::Layout;
 pub use layout::Mask;
 pub(crate) use windows::{WindowScores, add_table_gradient, expand};
@@ -41,10 +41,10 @@ const LEAST: usize = 64;
 /// Tasks a thread, at least, if there are so many rows.
 const TASKS: usize = 4;
 
-/// `rows` in equal parts of whole panels of `lanes`, `most` rows at most.
+/// `rows` in parts of whole panels of `lanes`, as equal as that allows; `most` rows at most, or a panel.
 fn in_parts(rows: Range<usize>, most: usize, lanes: usize) -> impl Iterator<Item = Range<usize>> {
-    let (len, end) = (rows.len().max(1), rows.end);
-    let step = len.div_ceil(len.div_ceil(most)).next_multiple_of(lanes);
+    let (panels, most, end) = (rows.len().div_ceil(lanes).max(1), (most / lanes).max(1), rows.end);
+    let step = panels.div_ceil(panels.div_ceil(most)) * lanes;
     rows.step_by(step).map(move |start| start..(start + step).min(end))
 }
 
@@ -67,11 +67,17 @@ fn forward_on(arch: Arch, layout: &Layout<'_>, inputs: [&[f32]; 3], o: &mut [f32
     // The longest rows last in a sequence: hand them out first.
     tasks.into_par_iter().zip(outputs).rev().with_max_len(1).for_each(|((sequence, rows), o)| {
         let keys = Panel::new(layout, sequence, 0, rows.clone(), tile.rows).keys;
-        let (deep, wide) = (keys.len().next_multiple_of(tile.rows), layout.head_dim.next_multiple_of(tile.rows));
-        let panel = layout.head_dim * tile.cols;
-        let lens = [deep * layout.head_dim, wide * keys.len(), panel, panel, deep * tile.cols, wide * tile.cols];
-        with_buffers(lens, |buffers| dispatch(arch, Block { layout, sequence, rows, keys, inputs, buffers, o }));
+        with_buffers(forward_lens(layout, tile, keys.len()), |buffers| {
+            dispatch(arch, Block { layout, sequence, rows, keys, inputs, buffers, o })
+        });
     });
+}
+
+/// Numbers of each of a [`Block`]'s buffers for `keys` keys.
+fn forward_lens(layout: &Layout<'_>, tile: Tile, keys: usize) -> [usize; 6] {
+    let (d, deep) = (layout.head_dim, keys.next_multiple_of(tile.rows));
+    let (panel, wide) = (d * tile.cols, d.next_multiple_of(tile.rows));
+    [deep * d, wide * keys, panel, panel, deep * tile.cols, wide * tile.cols]
 }
 
 /// Some rows of a sequence.
@@ -113,7 +119,7 @@ impl OnTiles for Block<'_> {
                 let factors = inverse_sums::<S, V>(simd, scores);
                 let out = S::as_mut_simd_f32s(o_panel).0.as_chunks_mut::<V>().0.as_chunks_mut::<M>().0;
                 for (out, strip) in out.iter_mut().zip(v_strips.chunks_exact(M * depth)) {
-                    *out = tile::<S, M, V>(simd, &strip.as_chunks().0[seen.clone()], scores);
+                    *out = long_tile::<S, M, V>(simd, &strip.as_chunks().0[seen.clone()], scores);
                 }
                 let out = &mut o[(panel.rows.start - rows.start) * cols + head * d..];
                 put_lanes(o_panel, bytemuck::cast_slice(&factors), out, cols, panel.rows.len(), d);
@@ -165,6 +171,10 @@ mod tests {
     fn run(arch: Arch, layout: &Layout<'_>, rows: usize) -> [Vec<f32>; 5] {
         let [q_len, kv_len] = [layout.q_cols(), layout.kv_cols()].map(|cols| rows * cols);
         let [q, k, v, d_out] = [(q_len, 1), (kv_len, 2), (kv_len, 3), (q_len, 4)].map(|(len, seed)| random(len, seed));
+        // What is left in scratch must not matter.
+        let poison = || with_buffer(1 << 18, |numbers| numbers.fill(f32::NAN));
+        rayon::broadcast(|_| poison());
+        poison();
         let biases = layout.windows.map_or(0, |windows| windows.bias.len());
         let mut all = [q_len, q_len, kv_len, kv_len, biases].map(|len| vec![f32::NAN; len]);
         let [o, dq, dk, dv, d_bias] = &mut all;

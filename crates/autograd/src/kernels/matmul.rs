@@ -71,7 +71,7 @@ pub(crate) fn for_rows(w: &Weight, memory: &Memory, mut f: impl FnMut(Range<usiz
     }
 }
 
-/// y (m×out) = x (m×in) · Wᵀ [+ (x·D)·U] [+ b]. Of a y that nobody reads x·D alone. One row is multiplied in f32.
+/// y (m×out) = x (m×in) · Wᵀ [+ (x·D)·U] [+ b]. Of a y that nobody reads x·D alone.
 pub(crate) fn times_transposed(
     x: MatRef<'_>,
     w: &Weight,
@@ -81,9 +81,9 @@ pub(crate) fn times_transposed(
     y: Option<&mut [f32]>,
 ) {
     let n = if y.is_some() { w.rows() } else { 0 };
-    let shape = Product { m: x.rows(), n, k: w.cols(), ..Product::of_weight(precision, &branch, true) };
+    let shape = Product { m: x.rows(), n, k: w.cols(), ..Product::of_weight(&branch, true) };
     let _span = profile::product(shape);
-    let row = if x.rows() == 1 { x.row(0).filter(|row| !row.is_empty()) } else { None };
+    let row = if x.rows() == 1 && precision == Precision::F32 { x.row(0).filter(|row| !row.is_empty()) } else { None };
     let Some(row) = row else {
         let product = StoredProduct { lhs: x, rhs: Rhs::Transposed(w), branch, bias, precision };
         return match y {
@@ -143,7 +143,7 @@ pub(crate) fn times(
     dx: &mut [f32],
     accum: Accum,
 ) {
-    let shape = Product { m: dy.rows(), n: w.cols(), k: w.rows(), ..Product::of_weight(precision, &branch, false) };
+    let shape = Product { m: dy.rows(), n: w.cols(), k: w.rows(), ..Product::of_weight(&branch, false) };
     let _span = profile::product(shape);
     StoredProduct { lhs: dy, rhs: Rhs::Plain(w), branch, bias: None, precision }.into(dx, accum);
 }
@@ -157,7 +157,6 @@ pub(crate) fn product(dst: MatMut<'_>, accum: Accum, lhs: MatRef<'_>, rhs: MatRe
         left_transposed: lhs.col_stride() != 1,
         right_transposed: rhs.col_stride() != 1,
         weight: None,
-        precision: Precision::F32,
     });
     matmul(dst, accum, lhs, rhs, alpha, Par::Rayon);
 }

@@ -1,12 +1,14 @@
 //! h = f(gate)·up, or h = f(x) (m×F each), f being an [`Activation`]; with SiLU the first is SwiGLU, with GELU GeGLU.
 //!
 //! Saves gate and up, or x, at `act_fn`; backward reads them a tile of rows at a time. From the same h can be computed
-//! again, if nothing is to be kept of the input of the projection that follows.
+//! again, if nothing is to be kept of the input of the projection that follows: backward makes it beside its own.
+
+use std::ops::Range;
 
 use crate::error::{Error, same};
 use crate::kernels::activation::{self as kernel, Activation};
 use crate::ledger::Category;
-use crate::saved::{SavedRef, Site};
+use crate::saved::{SavedRef, Site, left_mul_made};
 use crate::tape::{Backprop, Backward, Tape, Var, VarId};
 use crate::tensor::Tensor;
 
@@ -74,12 +76,20 @@ fn share_output(tape: &mut Tape<'_>, h: &Tensor, computed: Option<SavedRef>) {
 }
 
 impl Backward for GatedNode {
+    fn adds_products(&self) -> bool {
+        true
+    }
+
     fn backward(self: Box<Self>, dy: Tensor, pass: &mut Backprop<'_>) -> Result<(), Error> {
-        let cols = dy.cols();
-        let mut dgate = pass.stale(dy.rows(), cols);
-        let mut dup = dy.into_unique(&pass.memory);
+        let memory = pass.memory.clone();
+        let mut dgate = pass.stale(dy.rows(), dy.cols());
+        let mut dup = dy.into_unique(&memory);
         let inputs = [&self.gate.tiles(), &self.up.tiles()];
-        kernel::gated_backward(self.activation, inputs, cols, dgate.slice_mut(), dup.slice_mut());
+        let h = SavedRef::activated(self.activation, &self.gate, Some(&self.up));
+        let gradients = [&mut dgate, &mut dup];
+        backward_with_products(pass, h.as_ref(), gradients, |first, [dgate, dup], h| {
+            kernel::gated_backward(self.activation, inputs, first, [dgate, dup, h]);
+        });
         pass.accumulate(self.ids[0], dgate);
         pass.accumulate(self.ids[1], dup);
         Ok(())
@@ -87,11 +97,39 @@ impl Backward for GatedNode {
 }
 
 impl Backward for Node {
+    fn adds_products(&self) -> bool {
+        true
+    }
+
     fn backward(self: Box<Self>, dy: Tensor, pass: &mut Backprop<'_>) -> Result<(), Error> {
-        let cols = dy.cols();
         let mut dx = dy.into_unique(&pass.memory);
-        kernel::backward(self.activation, &self.x.tiles(), cols, dx.slice_mut());
+        let (x, h) = (&self.x.tiles(), SavedRef::activated(self.activation, &self.x, None));
+        backward_with_products(pass, h.as_ref(), [&mut dx], |first, [dx], h| {
+            kernel::backward(self.activation, x, first, dx, h);
+        });
         pass.accumulate(self.id, dx);
         Ok(())
+    }
+}
+
+/// Makes gradients by `of`, which gets the first of some rows, these rows of them, and where h goes, or nothing. If products
+/// with this h wait, they are made from it on the way, so that it is not computed for them alone.
+fn backward_with_products<const C: usize>(
+    pass: &mut Backprop<'_>,
+    h: Option<&SavedRef>,
+    mut gradients: [&mut Tensor; C],
+    of: impl Fn(usize, [&mut [f32]; C], &mut [f32]),
+) {
+    let memory = pass.memory.clone();
+    let [rows, cols] = [gradients[0].rows(), gradients[0].cols()];
+    let waited = pass.catch_up_by(h, |g, sums, accum| {
+        let make = |range: Range<usize>, h: &mut [f32]| {
+            let part = range.start * cols..range.end * cols;
+            of(range.start, gradients.each_mut().map(|gradient| &mut gradient.slice_mut()[part.clone()]), h);
+        };
+        left_mul_made(rows, cols, make, g, sums, accum, &memory);
+    });
+    if !waited && !memory.is_hollow() {
+        of(0, gradients.map(Tensor::slice_mut), &mut []);
     }
 }

@@ -111,6 +111,8 @@ pub(super) fn attend<'m>(
     let memory = tape.memory().clone();
     let layer = tape.layer().unwrap_or(0);
     let mut o = memory.stale(rows, q.tensor().cols(), Category::Transient);
+    let scratch = kernel::scratch_bytes(&shape.layout(sequences, 0, None));
+    memory.ledger().uses_scratch(scratch);
     let (qd, kd, vd) = (q.tensor().data(), k.tensor().data(), v.tensor().data());
     if let Some(cache) = tape.cache() {
         if shape.mask == Mask::None || windows.is_some() {

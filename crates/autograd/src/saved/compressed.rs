@@ -171,6 +171,26 @@ pub(crate) fn left_mul_tiles(
     fill: impl Fn(Range<usize>, &mut [f32]) + Sync,
     d: &Tensor,
     out: &mut Tensor,
+    accum: Accum,
+    memory: &Memory,
+) {
+    let chunk = elementwise::rows_per_task(cols).max(16);
+    let make = |range: Range<usize>, numbers: &mut [f32]| {
+        numbers.par_chunks_mut(chunk * cols).enumerate().for_each(|(at, numbers)| {
+            let first = range.start + at * chunk;
+            fill(first..first + numbers.len() / cols, numbers);
+        });
+    };
+    left_mul_made(rows, cols, make, d, out, accum, memory);
+}
+
+/// The same with tiles of many rows, each made by `make`.
+pub(crate) fn left_mul_made(
+    rows: usize,
+    cols: usize,
+    mut make: impl FnMut(Range<usize>, &mut [f32]),
+    d: &Tensor,
+    out: &mut Tensor,
     mut accum: Accum,
     memory: &Memory,
 ) {
@@ -182,14 +202,10 @@ pub(crate) fn left_mul_tiles(
         // An expert that nobody chose.
         out.slice_mut().fill(0.0);
     }
-    let chunk = elementwise::rows_per_task(cols).max(16);
     for start in (0..rows).step_by(TILE) {
         let range = start..(start + TILE).min(rows);
         let numbers = &mut tile.slice_mut()[..range.len() * cols];
-        numbers.par_chunks_mut(chunk * cols).enumerate().for_each(|(at, numbers)| {
-            let first = start + at * chunk;
-            fill(first..first + numbers.len() / cols, numbers);
-        });
+        make(range.clone(), numbers);
         let x = MatRef::row_major(numbers, range.len(), cols);
         matmul(out.view_mut(), accum, d.view().row_range(range).t(), x, 1.0, Par::Rayon);
         accum = Accum::Add;

@@ -21,7 +21,7 @@ mod tiles;
 pub use background::Workers;
 pub(crate) use background::{Background, Compression, Deferred, Done};
 pub(crate) use columns::ColumnMap;
-pub(crate) use compressed::{Compressed, left_mul_tiles};
+pub(crate) use compressed::{Compressed, left_mul_made, left_mul_tiles};
 pub use factored::{Compress, FactorType, Factored, Rank};
 pub use form::Form;
 pub use history::{History, WarmStart};

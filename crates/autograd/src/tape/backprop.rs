@@ -17,7 +17,7 @@ pub(crate) trait Backward {
     /// Passes `dy`, the gradient of the op's output, on to its inputs and parameters.
     fn backward(self: Box<Self>, dy: Tensor, pass: &mut Backprop<'_>) -> Result<(), Error>;
 
-    /// Whether products that wait ([`Backprop::add_product`]) may wait on while this runs.
+    /// Whether products that wait ([`Backprop::add_product`]) may wait on while this runs, or are made by it.
     fn adds_products(&self) -> bool {
         false
     }
@@ -73,34 +73,59 @@ impl<'a> Backprop<'a> {
     /// Makes the products that wait.
     pub(super) fn catch_up(&mut self) {
         let memory = self.memory.clone();
-        let Some(first) = self.waiting.first() else { return };
-        let x = first.x.clone();
-        if let [only] = self.waiting.as_slice() {
-            if let Some(slot) = self.params.started(only.param) {
-                x.left_mul(&only.g, slot, only.accum, &memory);
-            }
+        if let Some(first) = self.waiting.first() {
+            let x = first.x.clone();
+            self.make(|g, out, accum| x.left_mul(g, out, accum, &memory));
+        }
+    }
+
+    /// Makes the products that wait, by `multiply` if they are with `x`; whether they are. `multiply` gets g (m×p), and writes gᵀ·x
+    /// (p×n) or adds it.
+    pub(crate) fn catch_up_by(
+        &mut self,
+        x: Option<&SavedRef>,
+        multiply: impl FnOnce(&Tensor, &mut Tensor, Accum),
+    ) -> bool {
+        let waited = self.waiting.first().is_some_and(|first| x.is_some_and(|x| first.x.is_same(x)));
+        if waited {
+            self.make(multiply);
         } else {
-            let widths: Vec<usize> = self.waiting.iter().map(|w| w.g.cols()).collect();
-            let mut joined = self.stale(x.rows(), widths.iter().sum());
-            let mut products = self.stale(joined.cols(), x.cols());
-            if !memory.is_hollow() {
-                let parts: Vec<_> = self.waiting.iter().map(|w| (w.g.data(), w.g.cols())).collect();
-                kernels::elementwise::join_columns(&parts, joined.slice_mut());
+            self.catch_up();
+        }
+        waited
+    }
+
+    /// Makes the products that wait, joined, by `multiply`.
+    fn make(&mut self, multiply: impl FnOnce(&Tensor, &mut Tensor, Accum)) {
+        let waiting = std::mem::take(&mut self.waiting);
+        if let [only] = waiting.as_slice() {
+            if let Some(slot) = self.params.started(only.param) {
+                multiply(&only.g, slot, only.accum);
             }
-            x.left_mul(&joined, &mut products, Accum::Replace, &memory);
-            let mut rows = 0;
-            for waiting in &self.waiting {
-                let part = rows * x.cols()..(rows + waiting.g.cols()) * x.cols();
-                rows += waiting.g.cols();
-                let Some(slot) = self.params.started(waiting.param).filter(|_| !memory.is_hollow()) else { continue };
-                match waiting.accum {
-                    Accum::Replace => slot.slice_mut().copy_from_slice(&products.data()[part]),
-                    Accum::Add => kernels::elementwise::add(slot.slice_mut(), &products.data()[part]),
-                }
+            return;
+        }
+        let cols = waiting.first().map_or(0, |first| first.x.cols());
+        let widths: usize = waiting.iter().map(|w| w.g.cols()).sum();
+        let mut joined = self.stale(waiting.first().map_or(0, |first| first.x.rows()), widths);
+        let mut products = self.stale(joined.cols(), cols);
+        if !self.memory.is_hollow() {
+            let parts: Vec<_> = waiting.iter().map(|w| (w.g.data(), w.g.cols())).collect();
+            kernels::elementwise::join_columns(&parts, joined.slice_mut());
+        }
+        multiply(&joined, &mut products, Accum::Replace);
+        let mut rows = 0;
+        for waiting in &waiting {
+            let part = rows * cols..(rows + waiting.g.cols()) * cols;
+            rows += waiting.g.cols();
+            let hollow = self.memory.is_hollow();
+            let Some(slot) = self.params.started(waiting.param).filter(|_| !hollow) else { continue };
+            match waiting.accum {
+                Accum::Replace => slot.slice_mut().copy_from_slice(&products.data()[part]),
+                Accum::Add => kernels::elementwise::add(slot.slice_mut(), &products.data()[part]),
             }
         }
-        self.waiting.clear();
     }
+
     /// A transient tensor whose numbers are unspecified.
     pub(crate) fn stale(&self, rows: usize, cols: usize) -> Tensor {
         self.memory.stale(rows, cols, Category::Transient)

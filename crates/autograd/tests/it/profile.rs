@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use loract_autograd::{Memory, Part, Policy, Precision, Product, Profile, Recompute, Site};
+use loract_autograd::{Memory, Part, Policy, Product, Profile, Recompute, Site};
 
 use crate::decoder::{Decoder, HIDDEN, Options, RANK, WIDTH};
 use crate::harness::Result;
@@ -42,9 +42,9 @@ fn parts_exclude_each_other_and_name_what_ran() -> Result {
 
 #[test]
 fn products_are_counted_by_shape() -> Result {
-    let (m, weight, precision) = (Options::default().tokens, Some(RANK), Precision::F32);
-    let gate = Product { m, n: HIDDEN, k: WIDTH, left_transposed: false, right_transposed: true, weight, precision };
-    let back = Product { m, n: WIDTH, k: HIDDEN, left_transposed: false, right_transposed: false, weight, precision };
+    let (m, weight) = (Options::default().tokens, Some(RANK));
+    let gate = Product { m, n: HIDDEN, k: WIDTH, left_transposed: false, right_transposed: true, weight };
+    let back = Product { m, n: WIDTH, k: HIDDEN, left_transposed: false, right_transposed: false, weight };
     let (exact, _) = profiled(Policy::exact())?;
     // Gate and up in each of two layers; their gradients of the input.
     assert_eq!((count(&exact, gate), count(&exact, back)), (4, 4));

@@ -1,7 +1,7 @@
 //! `loract plan`: what a step of each preset would take, side by side, and what fits into a limit.
 
 use anyhow::Result;
-use loract_autograd::{Memory, Policy};
+use loract_autograd::{Memory, Policy, Precision};
 use loract_models::{Classifier, ImageBatch, ModelSource, VisionSource};
 use loract_train::{Activations, Baseline, Plan, Planner, RunConfig, plan_images};
 use serde_json::{Value, json};
@@ -233,8 +233,10 @@ fn contestants(config: &RunConfig, own: bool) -> Vec<Contestant> {
         .into_iter()
         .map(|(name, preset)| Contestant { name: name.to_owned(), policy: preset.policy() })
         .collect();
-    if own && all.iter().all(|c| c.policy != config.policy()) {
-        all.push(Contestant { name: "as given".into(), policy: config.policy() });
+    // The precision of products is nothing that is kept.
+    let given = Policy { precision: Precision::F32, ..config.policy() };
+    if own && all.iter().all(|c| c.policy != given) {
+        all.push(Contestant { name: "as given".into(), policy: given });
     }
     all
 }

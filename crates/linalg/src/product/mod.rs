@@ -10,7 +10,7 @@
 //!
 //! Our own, against the rule that a library goes first: on AVX2 it takes three quarters of the time of the `gemm` crate and nine
 //! tenths of PyTorch's (oneDNN); the other crates that were tried lie between (docs/memory.md), and none takes stored forms or
-//! branches. On other processors, where that was not measured, the same is made of `gemm`'s products.
+//! branches. On other processors, where that was not measured, f32 is made of `gemm`'s products.
 //!
 //! In [`Precision::Bf16`] the packed operands are rounded where they lie, just before they are multiplied.
 //!

@@ -220,6 +220,9 @@ impl Task<'_> {
 
     /// The rows of `out`: strips, with `mid` behind them in the last pass, times the panels of `columns`.
     fn onto_dst(&self, strips: &mut [f32], mid: &[f32], columns: Range<usize>, out: &mut [&mut [f32]]) {
+        if columns.is_empty() {
+            return;
+        }
         let Pass { arch, tile, span, r, .. } = self.pass;
         let depth = self.pass.depth();
         if depth > span.len() {

@@ -73,6 +73,8 @@ pub(crate) fn compare(was: &Settings, now: &Settings) -> Changes {
             changes.notes.push(change.to_string());
         } else if let Some((_, consequence)) = TOLD.iter().find(|(told, _)| told == key) {
             changes.notes.push(format!("{change}: {consequence}"));
+        } else if key == "mixed_precision" && before.is_some() && after.is_some() {
+            changes.notes.push(format!("{change}: the last bits of the result may differ from an uninterrupted run's"));
         } else if key == "steps" && may_be_longer(was, before, after) {
             changes.notes.push(change.to_string());
         } else {
@@ -98,7 +100,7 @@ mod tests {
     #[test]
     fn what_must_stay_and_what_need_not() -> Result<(), Box<dyn std::error::Error>> {
         let was: Settings = serde_json::from_value(
-            json!({ "out": "a", "lr": 1e-3, "steps": 10, "schedule": "constant", "threads": 2, "seed": u64::MAX }),
+            json!({ "out": "a", "lr": 1e-3, "steps": 10, "schedule": "constant", "threads": 2, "seed": u64::MAX, "mixed_precision": "bf16" }),
         )?;
         let cases = [
             ("lr", json!(2e-3), Some("lr was 0.001, is now 0.002")),
@@ -108,6 +110,7 @@ mod tests {
             ("steps", json!(9), Some("steps was 10, is now 9")),
             ("steps", json!(11), None),
             ("threads", json!(1), None),
+            ("mixed_precision", json!("bf16-emulated"), None),
             ("out", json!("b"), None),
         ];
         for (key, value, forbidden) in cases {

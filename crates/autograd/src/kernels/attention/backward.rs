@@ -3,14 +3,14 @@
 
 use std::ops::Range;
 
-use loract_linalg::tiles::{Finish, OnTiles, PackStrips, Tile, add_square, dispatch, pack_panel, tile, write};
+use loract_linalg::tiles::{Finish, OnTiles, PackStrips, Tile, add_square, dispatch, pack_panel, write};
 use loract_linalg::with_buffers;
 use pulp::{Arch, Simd};
 use rayon::prelude::*;
 
 use super::layout::Layout;
-use super::panel::{Panel, exponentials, inverse_sums, put_lanes};
-use super::{LEAST, in_parts};
+use super::panel::{Panel, SHORT, exponentials, inverse_sums, long_tile, put_lanes};
+use super::{LEAST, forward_lens, in_parts};
 use crate::kernels::elementwise::rows_per_task;
 use crate::kernels::parts::split;
 
@@ -61,6 +61,13 @@ fn rows_of(sequences: &[Range<usize>]) -> Range<usize> {
 /// The most rows of a group.
 pub(crate) fn rows_at_once(layout: &Layout<'_>) -> usize {
     groups(layout).map(|group| rows_of(group).len()).max().unwrap_or(0)
+}
+
+/// Bytes of scratch of a thread, forward and backward.
+pub(crate) fn scratch_bytes(layout: &Layout<'_>) -> usize {
+    let longest = layout.sequences.iter().map(Range::len).max().unwrap_or(0);
+    let tile = Tile::of(Arch::new());
+    4 * (lens(layout, tile, longest).iter().sum::<usize>() + forward_lens(layout, tile, longest).iter().sum::<usize>())
 }
 
 /// Gradients of q, k and v, and of the bias of windows. `by_head` is three scratch areas of [`rows_at_once`]·H·D numbers.
@@ -144,18 +151,23 @@ fn backward_head(
     head: usize,
     out: Outputs<'_>,
 ) {
-    let (tile, d, len) = (Tile::of(arch), layout.head_dim, sequence.len());
-    let (deep, wide, high) = (len.next_multiple_of(tile.rows), d.next_multiple_of(tile.rows), rows_a_block(tile.cols));
-    let (scores, panels) = (high * deep, high * d.next_multiple_of(tile.cols));
-    let slopes = if layout.softcap.is_some() { deep * tile.cols } else { 0 };
-    let (strips, panel, dq) = (deep * d, d * tile.cols, wide * tile.cols);
-    let lens = [strips, strips, wide * len, scores, scores, slopes, panels, panels, panel, panel, dq];
+    let lens = lens(layout, Tile::of(arch), sequence.len());
     with_buffers(lens, |buffers| {
         let [k_strips, v_strips, kt_strips, p, ds, slopes, q_panels, d_out_panels, scratch, panel, dq_panel] = buffers;
         let buffers =
             Buffers { k_strips, v_strips, kt_strips, p, ds, slopes, q_panels, d_out_panels, scratch, panel, dq_panel };
         dispatch(arch, Head { layout, inputs, sequence, head, buffers, out });
     });
+}
+
+/// Numbers of each of [`Buffers`] for a sequence of `len`.
+fn lens(layout: &Layout<'_>, tile: Tile, len: usize) -> [usize; 11] {
+    let d = layout.head_dim;
+    let (deep, wide, high) = (len.next_multiple_of(tile.rows), d.next_multiple_of(tile.rows), rows_a_block(tile.cols));
+    let (scores, panels) = (high * deep, high * d.next_multiple_of(tile.cols));
+    let slopes = if layout.softcap.is_some() { deep * tile.cols } else { 0 };
+    let (strips, panel, dq) = (deep * d, d * tile.cols, wide * tile.cols);
+    [strips, strips, wide * len, scores, scores, slopes, panels, panels, panel, panel, dq]
 }
 
 /// Query rows, whole panels of N, whose P and dS are kept until they add up in dK and dV.
@@ -243,7 +255,7 @@ impl Head<'_> {
         }
         let columns = S::as_mut_simd_f32s(buffers.dq_panel).0.as_chunks_mut::<V>().0.as_chunks_mut::<M>().0;
         for (columns, strip) in columns.iter_mut().zip(buffers.kt_strips.chunks_exact(M * sequence.len())) {
-            *columns = tile::<S, M, V>(simd, &strip.as_chunks().0[seen.clone()], ds);
+            *columns = long_tile::<S, M, V>(simd, &strip.as_chunks().0[seen.clone()], ds);
         }
         let factors = [simd.splat_f32s(layout.scale); V];
         let dq = &mut out.dq[(panel.rows.start - sequence.start) * d..];
@@ -264,8 +276,9 @@ impl Head<'_> {
                 panel[rows.len() * lanes..].fill(0.0);
             }
         }
-        let last = Panel::new(layout, sequence, *head, rows.clone(), M).local();
-        for strip in last.step_by(M) {
+        let keys_of = |rows| Panel::new(layout, sequence, *head, rows, M).local();
+        let seen: Vec<Range<usize>> = in_parts(rows.clone(), lanes, lanes).map(keys_of).collect();
+        for strip in keys_of(rows).step_by(M) {
             let products = [
                 (&*buffers.p, &*buffers.d_out_panels, &mut *out.dv, 1.0),
                 (&*buffers.ds, &*buffers.q_panels, &mut *out.dk, layout.scale),
@@ -274,13 +287,10 @@ impl Head<'_> {
                 let keys = strip * d..(strip + M).min(sequence.len()) * d;
                 for (column, panel) in panels.chunks_exact(high * lanes).take(d.div_ceil(lanes)).enumerate() {
                     let mut sums = [[simd.splat_f32s(0.0); V]; M];
-                    for (at, rows) in in_parts(rows.clone(), lanes, lanes).enumerate() {
-                        let seen = Panel::new(layout, sequence, *head, rows, M).local();
-                        if seen.contains(&strip) {
-                            let from = at * deep * lanes + (strip - seen.start) * lanes;
-                            let (scores, panel) = (&scores[from..from + M * lanes], &panel[at * lanes * lanes..]);
-                            sums = add_square::<S, M, V>(simd, sums, scores, panel);
-                        }
+                    for (at, seen) in seen.iter().enumerate().filter(|(_, seen)| seen.contains(&strip)) {
+                        let from = at * deep * lanes + (strip - seen.start) * lanes;
+                        let (scores, panel) = (&scores[from..from + M * lanes], &panel[at * lanes * lanes..]);
+                        sums = add_square::<S, M, V>(simd, sums, scores, panel);
                     }
                     let columns = column * lanes..((column + 1) * lanes).min(d);
                     for (out, sums) in out[keys.clone()].chunks_exact_mut(d).zip(&sums) {
@@ -304,10 +314,16 @@ fn softmax_backward<S: Simd, const V: usize>(simd: S, p: &mut [f32], dp: &mut [f
     let p = S::as_mut_simd_f32s(p).0.as_chunks_mut::<V>().0;
     let lines = S::as_mut_simd_f32s(dp).0.as_chunks_mut::<V>().0;
     let mut totals = [simd.splat_f32s(0.0); V];
-    for (p, dp) in p.iter_mut().zip(&*lines) {
+    for (p, dp) in p.chunks_mut(SHORT).zip(lines.chunks(SHORT)) {
+        let mut part = [simd.splat_f32s(0.0); V];
+        for (p, dp) in p.iter_mut().zip(dp) {
+            for v in 0..V {
+                p[v] = simd.mul_f32s(p[v], factors[v]);
+                part[v] = simd.mul_add_e_f32s(p[v], dp[v], part[v]);
+            }
+        }
         for v in 0..V {
-            p[v] = simd.mul_f32s(p[v], factors[v]);
-            totals[v] = simd.mul_add_e_f32s(p[v], dp[v], totals[v]);
+            totals[v] = simd.add_f32s(totals[v], part[v]);
         }
     }
     for (dp, p) in lines.iter_mut().zip(&*p) {

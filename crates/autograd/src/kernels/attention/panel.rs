@@ -11,6 +11,31 @@ use pulp::Simd;
 use super::layout::Layout;
 use crate::kernels::simd;
 
+/// Terms of a running sum, where a sum of such sums is made of them: its error does not grow with the length of a sequence.
+pub(super) const SHORT: usize = 64;
+
+/// The same of a tile, whose terms are products.
+const LONG: usize = 768;
+
+/// [`tile`] of any depth.
+#[inline(always)]
+pub(super) fn long_tile<S: Simd, const M: usize, const V: usize>(
+    simd: S,
+    strip: &[[f32; M]],
+    panel: &[f32],
+) -> [[S::f32s; V]; M] {
+    let mut sums = [[simd.splat_f32s(0.0); V]; M];
+    for (strip, panel) in strip.chunks(LONG).zip(panel.chunks(LONG * V * S::F32_LANES)) {
+        let part = tile::<S, M, V>(simd, strip, panel);
+        for i in 0..M {
+            for v in 0..V {
+                sums[i][v] = simd.add_f32s(sums[i][v], part[i][v]);
+            }
+        }
+    }
+    sums
+}
+
 /// Some rows of a head of a sequence.
 pub(super) struct Panel<'a> {
     pub(super) layout: &'a Layout<'a>,
@@ -93,7 +118,8 @@ impl<'a> Panel<'a> {
         self.hide(scores, lanes);
     }
 
-    /// Scores of keys that a row does not see become −∞. Lanes without a row see what the last row does.
+    /// Scores of keys that a row does not see become −∞. Lanes without a row see what the last does, or more.
+    #[inline(always)]
     fn hide(&self, scores: &mut [f32], lanes: usize) {
         let seen = |row| self.layout.seen(row, self.sequence);
         let row = |lane: usize| (self.rows.start + lane).min(self.rows.end - 1);
@@ -105,9 +131,11 @@ impl<'a> Panel<'a> {
                 lanes.for_each(|(_, score)| *score = f32::NEG_INFINITY);
             }
             if let Some(regions) = regions {
-                let of = |row: usize| regions[row - self.sequence.start];
-                let lanes = scores.iter_mut().enumerate().filter(|(lane, _)| of(row(*lane)) != of(key));
-                lanes.for_each(|(_, score)| *score = f32::NEG_INFINITY);
+                let first = self.rows.start - self.sequence.start;
+                let (rows, own) = (&regions[first..first + self.rows.len()], regions[key - self.sequence.start]);
+                for (score, &region) in scores.iter_mut().zip(rows) {
+                    *score = if region == own { *score } else { f32::NEG_INFINITY };
+                }
             }
         }
     }
@@ -135,9 +163,15 @@ pub(super) fn exponentials<S: Simd, const V: usize>(simd: S, scores: &mut [f32])
 #[inline(always)]
 pub(super) fn inverse_sums<S: Simd, const V: usize>(simd: S, exponentials: &[f32]) -> [S::f32s; V] {
     let mut sums = [simd.splat_f32s(0.0); V];
-    for line in S::as_simd_f32s(exponentials).0.as_chunks::<V>().0 {
+    for lines in S::as_simd_f32s(exponentials).0.as_chunks::<V>().0.chunks(SHORT) {
+        let mut part = [simd.splat_f32s(0.0); V];
+        for line in lines {
+            for v in 0..V {
+                part[v] = simd.add_f32s(part[v], line[v]);
+            }
+        }
         for v in 0..V {
-            sums[v] = simd.add_f32s(sums[v], line[v]);
+            sums[v] = simd.add_f32s(sums[v], part[v]);
         }
     }
     sums.map(|sum| simd.div_f32s(simd.splat_f32s(1.0), sum))

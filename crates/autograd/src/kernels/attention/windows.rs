@@ -21,6 +21,7 @@ impl<'a> WindowScores<'a> {
     }
 
     /// The scores of `rows` rows, a lane each, with what a head adds; `first` row and key are counted from the window's first.
+    #[inline(always)]
     pub(super) fn add_bias(
         &self,
         head: usize,
@@ -36,6 +37,7 @@ impl<'a> WindowScores<'a> {
     }
 
     /// Adds the gradients of such scores to sums of as many numbers as a head's scores.
+    #[inline(always)]
     pub(super) fn add_gradient(
         &self,
         [first_row, first_key]: [usize; 2],

@@ -72,6 +72,7 @@ fn audit<M: Model>(opened: Opened<M>, config: &RunConfig, args: &How) -> Result<
         ))?;
     }
     for (name, policy) in contestants {
+        let policy = Policy { precision: config.policy().precision, ..policy };
         let begun = std::time::Instant::now();
         trainer.set_policy(policy);
         let gradient = trainer.gradient(&batches)?;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use loract_autograd::{Product, Profile, Rng};
-use loract_linalg::{Accum, Branch, MatMut, MatRef, Par, Product as StoredProduct, Rhs, matmul};
+use loract_linalg::{Accum, Branch, MatMut, MatRef, Par, Precision, Product as StoredProduct, Rhs, matmul};
 
 /// Numbers of a factor are drawn this many at a time and repeated.
 const DRAWN: usize = 1 << 16;
@@ -44,7 +44,7 @@ impl Products {
         self.rounds += 1;
         let mut total = 0.0;
         for Shape { product, count, seconds } in &mut self.shapes {
-            let &mut Product { m, n, k, left_transposed, right_transposed, weight, precision } = product;
+            let &mut Product { m, n, k, left_transposed, right_transposed, weight } = product;
             let stored = |data, rows, cols, transposed| match transposed {
                 false => MatRef::row_major(data, rows, cols),
                 true => MatRef::row_major(data, cols, rows).t(),
@@ -68,7 +68,7 @@ impl Products {
                     up_scale: 1.0,
                     mid: &mut self.mid[..m * r],
                 });
-                let product = StoredProduct { lhs: left, rhs, branch, bias: None, precision };
+                let product = StoredProduct { lhs: left, rhs, branch, bias: None, precision: Precision::F32 };
                 if n == 0 { product.into_mid() } else { product.into(result, Accum::Replace) }
             }
             let taken = begun.elapsed().as_secs_f64();
