@@ -109,6 +109,8 @@ fn scratch_is_bounded_and_the_bounds_are_near() -> Result<(), Error> {
     println!("{:<110}{:>12}{:>12}{:>7}", "bytes besides the result", "taken", "promised", "ratio");
     table.lines.iter().for_each(|line| println!("{line}"));
     println!("packed by products, at most: {}", table.packed);
+    // 5 MB, and of each of three threads 220 KB or, by `gemm`, 1 MB.
+    assert!(table.packed <= 9 << 20, "products packed {} bytes", table.packed);
     Ok(())
 }
 
