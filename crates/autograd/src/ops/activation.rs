@@ -81,13 +81,12 @@ impl Backward for GatedNode {
     }
 
     fn backward(self: Box<Self>, dy: Tensor, pass: &mut Backprop<'_>) -> Result<(), Error> {
-        let memory = pass.memory.clone();
-        let mut dgate = pass.stale(dy.rows(), dy.cols());
-        let mut dup = dy.into_unique(&memory);
-        let inputs = [&self.gate.tiles(), &self.up.tiles()];
         let h = SavedRef::activated(self.activation, &self.gate, Some(&self.up));
-        let gradients = [&mut dgate, &mut dup];
-        backward_with_products(pass, h.as_ref(), gradients, |first, [dgate, dup], h| {
+        let waits = pass.waits_for(h.as_ref());
+        let mut dgate = pass.stale(dy.rows(), dy.cols());
+        let mut dup = dy.into_unique(&pass.memory);
+        let inputs = [&self.gate.tiles(), &self.up.tiles()];
+        backward_with_products(pass, waits, [&mut dgate, &mut dup], |first, [dgate, dup], h| {
             kernel::gated_backward(self.activation, inputs, first, [dgate, dup, h]);
         });
         pass.accumulate(self.ids[0], dgate);
@@ -102,9 +101,10 @@ impl Backward for Node {
     }
 
     fn backward(self: Box<Self>, dy: Tensor, pass: &mut Backprop<'_>) -> Result<(), Error> {
-        let mut dx = dy.into_unique(&pass.memory);
-        let (x, h) = (&self.x.tiles(), SavedRef::activated(self.activation, &self.x, None));
-        backward_with_products(pass, h.as_ref(), [&mut dx], |first, [dx], h| {
+        let h = SavedRef::activated(self.activation, &self.x, None);
+        let waits = pass.waits_for(h.as_ref());
+        let (mut dx, x) = (dy.into_unique(&pass.memory), &self.x.tiles());
+        backward_with_products(pass, waits, [&mut dx], |first, [dx], h| {
             kernel::backward(self.activation, x, first, dx, h);
         });
         pass.accumulate(self.id, dx);
@@ -113,23 +113,24 @@ impl Backward for Node {
 }
 
 /// Makes gradients by `of`, which gets the first of some rows, these rows of them, and where h goes, or nothing. If products
-/// with this h wait, they are made from it on the way, so that it is not computed for them alone.
+/// wait for h, they are made from it on the way, so that it is not computed for them alone.
 fn backward_with_products<const C: usize>(
     pass: &mut Backprop<'_>,
-    h: Option<&SavedRef>,
+    waits: bool,
     mut gradients: [&mut Tensor; C],
     of: impl Fn(usize, [&mut [f32]; C], &mut [f32]),
 ) {
     let memory = pass.memory.clone();
     let [rows, cols] = [gradients[0].rows(), gradients[0].cols()];
-    let waited = pass.catch_up_by(h, |g, sums, accum| {
-        let make = |range: Range<usize>, h: &mut [f32]| {
-            let part = range.start * cols..range.end * cols;
-            of(range.start, gradients.each_mut().map(|gradient| &mut gradient.slice_mut()[part.clone()]), h);
-        };
-        left_mul_made(rows, cols, make, g, sums, accum, &memory);
-    });
-    if !waited && !memory.is_hollow() {
+    if waits {
+        pass.make(|g, sums, accum| {
+            let make = |range: Range<usize>, h: &mut [f32]| {
+                let part = range.start * cols..range.end * cols;
+                of(range.start, gradients.each_mut().map(|gradient| &mut gradient.slice_mut()[part.clone()]), h);
+            };
+            left_mul_made(rows, cols, make, g, sums, accum, &memory);
+        });
+    } else if !memory.is_hollow() {
         of(0, gradients.map(Tensor::slice_mut), &mut []);
     }
 }

@@ -79,24 +79,17 @@ impl<'a> Backprop<'a> {
         }
     }
 
-    /// Makes the products that wait, by `multiply` if they are with `x`; whether they are. `multiply` gets g (m×p), and writes gᵀ·x
-    /// (p×n) or adds it.
-    pub(crate) fn catch_up_by(
-        &mut self,
-        x: Option<&SavedRef>,
-        multiply: impl FnOnce(&Tensor, &mut Tensor, Accum),
-    ) -> bool {
-        let waited = self.waiting.first().is_some_and(|first| x.is_some_and(|x| first.x.is_same(x)));
-        if waited {
-            self.make(multiply);
-        } else {
+    /// Makes the products that wait, and lets go of what they are made of, unless they are with `x`: whether they are, and wait on.
+    pub(crate) fn waits_for(&mut self, x: Option<&SavedRef>) -> bool {
+        let waits = self.waiting.first().is_some_and(|first| x.is_some_and(|x| first.x.is_same(x)));
+        if !waits {
             self.catch_up();
         }
-        waited
+        waits
     }
 
-    /// Makes the products that wait, joined, by `multiply`.
-    fn make(&mut self, multiply: impl FnOnce(&Tensor, &mut Tensor, Accum)) {
+    /// Makes the products that wait, joined, by `multiply`, which gets g (m×p), and writes gᵀ·x (p×n) or adds it.
+    pub(crate) fn make(&mut self, multiply: impl FnOnce(&Tensor, &mut Tensor, Accum)) {
         let waiting = std::mem::take(&mut self.waiting);
         if let [only] = waiting.as_slice() {
             if let Some(slot) = self.params.started(only.param) {
