@@ -170,32 +170,67 @@ pub struct PackTransposed<'a> {
     pub out: &'a mut [f32],
 }
 
+/// The same of pairs of bf16.
+pub(crate) struct PackTransposedPairs<'a> {
+    /// For a depth, that of `scratch`, that is a multiple of [`bf16::BLOCK`] and at least that of `numbers`; `out` is d/2×N.
+    pub(crate) padded: usize,
+    /// What is packed.
+    pub(crate) numbers: PackTransposed<'a>,
+}
+
+impl OnTiles for PackTransposedPairs<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd, const M: usize, const V: usize>(self, _: S) {
+        let Self { padded, numbers: PackTransposed { source, rows, first, depth, scratch, out } } = self;
+        scratch[rows.len() * padded..].fill(0.0);
+        for (row, out) in rows.zip(scratch.chunks_exact_mut(padded)) {
+            source.read(row, first..first + depth, &mut out[..depth]);
+            out[depth..].fill(0.0);
+            bf16::pair_neighbours(out);
+        }
+        scatter_columns::<S, V>(scratch, padded, padded / 2, out);
+    }
+}
+
 impl OnTiles for PackTransposed<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd, const M: usize, const V: usize>(self, _: S) {
         let Self { source, rows, first, depth, scratch, out } = self;
-        let lanes = S::F32_LANES;
         scratch[rows.len() * depth..].fill(0.0);
         for (row, out) in rows.zip(scratch.chunks_exact_mut(depth)) {
             source.read(row, first..first + depth, out);
         }
-        // A vector's columns at a time.
-        for (v, columns) in scratch.chunks_exact(depth * lanes).enumerate() {
-            match lanes {
-                16 => scatter::<16>(columns, depth, v, V, out),
-                8 => scatter::<8>(columns, depth, v, V, out),
-                4 => scatter::<4>(columns, depth, v, V, out),
-                _ => scatter::<1>(columns, depth, v, V, out),
-            }
+        scatter_columns::<S, V>(scratch, depth, depth, out);
+    }
+}
+
+/// The first `depth` numbers of every column, one each `stride` numbers, as a panel.
+#[inline(always)]
+fn scatter_columns<S: Simd, const V: usize>(columns: &[f32], stride: usize, depth: usize, out: &mut [f32]) {
+    // A vector's columns at a time.
+    for (v, columns) in columns.chunks_exact(stride * S::F32_LANES).enumerate() {
+        let sources = columns.chunks_exact(stride).map(|column| &column[..depth]);
+        match S::F32_LANES {
+            16 => scatter::<16>(sources, v, V, out),
+            8 => scatter::<8>(sources, v, V, out),
+            4 => scatter::<4>(sources, v, V, out),
+            _ => scatter::<1>(sources, v, V, out),
         }
     }
 }
 
-/// Vector v of each V vectors of `out`: L columns of `depth` numbers each.
+/// Vector v of each V vectors of `out`, of L columns.
 #[inline(always)]
-fn scatter<const L: usize>(columns: &[f32], depth: usize, v: usize, vectors: usize, out: &mut [f32]) {
-    let sources: [&[f32]; L] = std::array::from_fn(|i| &columns[i * depth..(i + 1) * depth]);
+fn scatter<'a, const L: usize>(
+    mut columns: impl Iterator<Item = &'a [f32]>,
+    v: usize,
+    vectors: usize,
+    out: &mut [f32],
+) {
+    let sources: [&[f32]; L] = std::array::from_fn(|_| columns.next().unwrap_or_default());
+    let depth = sources[0].len();
     let out = out.as_chunks_mut::<L>().0;
     let mut block = [[0.0; L]; 8];
     for start in (0..depth).step_by(8) {
@@ -251,32 +286,34 @@ impl OnTiles for Sweep<'_, '_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd, const M: usize, const V: usize>(self, simd: S) {
-        let depth = self.depth;
-        self.with::<S, M, V>(simd, depth, |strip, panel| tile::<S, M, V>(simd, strip, panel));
+        self.with::<S, M, V>(simd, 1, |strip, panel| tile::<S, M, V>(simd, strip.as_chunks().0, panel));
     }
 }
 
 impl Sweep<'_, '_> {
-    /// With a product `tile` of the first `used` rows of a strip (used×M) and a panel (used×N).
+    /// With a product `tile` of a strip (M·depth numbers) and a panel (depth×N). A strip meets `group` panels in turn.
     #[inline(always)]
     fn with<S: Simd, const M: usize, const V: usize>(
         self,
         simd: S,
-        used: usize,
-        tile: impl Fn(&[[f32; M]], &[f32]) -> [[S::f32s; V]; M],
+        group: usize,
+        tile: impl Fn(&[f32], &[f32]) -> [[S::f32s; V]; M],
     ) {
         let Self { strips, room, panels, depth, out, finish } = self;
         let width = V * S::F32_LANES;
-        for (j, panel) in panels.chunks_exact(width * depth).enumerate() {
+        for (g, panels) in panels.chunks(group * width * depth).enumerate() {
             for (out, strip) in out.chunks_mut(M).zip(strips.chunks_exact(M * room)) {
-                for out in &*out {
-                    prefetch(&out[j * width]);
-                }
-                let sums = tile(&strip.as_chunks().0[..used], &panel[..used * width]);
-                for (out, sums) in out.iter_mut().zip(&sums) {
-                    let columns = j * width..((j + 1) * width).min(out.len());
-                    let bias = finish.bias.map(|bias| &bias[columns.clone()]);
-                    write(simd, sums, &mut out[columns], Finish { bias, ..finish });
+                for (j, panel) in panels.chunks_exact(width * depth).enumerate() {
+                    let start = (g * group + j) * width;
+                    for out in &*out {
+                        out[start..].iter().step_by(16).take(width.div_ceil(16)).for_each(prefetch);
+                    }
+                    let sums = tile(&strip[..M * depth], panel);
+                    for (out, sums) in out.iter_mut().zip(&sums) {
+                        let columns = start..(start + width).min(out.len());
+                        let bias = finish.bias.map(|bias| &bias[columns.clone()]);
+                        write(simd, sums, &mut out[columns], Finish { bias, ..finish });
+                    }
                 }
             }
         }

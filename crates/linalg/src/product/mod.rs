@@ -12,7 +12,7 @@
 //! tenths of PyTorch's (oneDNN); the other crates that were tried lie between (docs/memory.md), and none takes stored forms or
 //! branches. On other processors, where that was not measured, f32 is made of `gemm`'s products.
 //!
-//! In [`Precision::Bf16`] the packed operands are rounded where they lie, just before they are multiplied.
+//! In [`Precision::Bf16`] operands are rounded as they are packed.
 //!
 //! Memory: some [`BLOCK`] + r·[`DEPTH`] numbers of the calling thread and [`ROWS`]·([`DEPTH`] + r) of each thread, kept.
 
@@ -106,12 +106,12 @@ pub enum Precision {
     /// Nothing.
     #[default]
     F32,
-    /// bf16. By the processor's instruction for it if [`Precision::is_fast`], else at the speed of f32.
+    /// bf16. By the processor's instructions for it if [`Precision::is_fast`], else at the speed of f32.
     Bf16,
 }
 
 impl Precision {
-    /// Whether this processor has an instruction for it.
+    /// Whether this processor has instructions for it that are faster than those of f32: AMX, or AVX512-BF16 if it is not Intel's.
     pub fn is_fast(self) -> bool {
         self == Precision::F32 || Bf16::new().is_some()
     }
@@ -127,7 +127,7 @@ pub struct Product<'a> {
     pub branch: Option<Branch<'a>>,
     /// Added to each row of the result: n numbers.
     pub bias: Option<&'a [f32]>,
-    /// Of lhs·W and (lhs·D)·U; lhs·D, a thin product, is in f32. So is all of it with a rank above 768.
+    /// Of all three products. A product with a rank above 768 is in f32.
     pub precision: Precision,
 }
 
@@ -136,6 +136,8 @@ pub struct Product<'a> {
 const DEPTH: usize = 768;
 /// Rows of lhs that a thread packs at a time: with [`DEPTH`] columns they fit the second cache.
 const ROWS: usize = 72;
+/// The same of pairs, which take half the room and pass W so fast that its panels must be of use for more rows.
+const ROWS_OF_PAIRS: usize = 256;
 /// Numbers of W that are packed at a time: 5 MB, less than two cores' share of the last cache.
 const BLOCK: usize = 5 << 18;
 /// A product with a side below this is the library's: packing would take as long as computing.
@@ -170,7 +172,8 @@ impl Product<'_> {
         }
         if (is_measured(arch) || self.precision == Precision::Bf16) && k * n > 0 && r <= DEPTH {
             let dst = dst.map(|dst| MatMut::row_major(dst, m, n));
-            self.by_tiles(arch, Par::Rayon, dst, accum, 1.0);
+            let arithmetic = Arithmetic::of(self.precision);
+            self.by_tiles(arch, arithmetic, Par::Rayon, dst, accum, 1.0);
         } else {
             self.by_gemm(dst, accum);
         }
@@ -190,26 +193,34 @@ impl Product<'_> {
     }
 
     /// Into a `dst` with col_stride 1.
-    pub(crate) fn by_tiles(mut self, arch: Arch, par: Par, dst: Option<MatMut<'_>>, accum: Accum, scale: f32) {
+    fn by_tiles(
+        mut self,
+        arch: Arch,
+        arithmetic: Arithmetic,
+        par: Par,
+        dst: Option<MatMut<'_>>,
+        accum: Accum,
+        scale: f32,
+    ) {
         let [m, k, n, r] = self.shape();
         // Nothing is wanted of W: no columns.
         let wanted = if dst.is_some() { n } else { 0 };
         let mut dst = dst.unwrap_or_else(|| MatMut::row_major(&mut [], m, 0));
-        let tile = Tile::of(arch);
+        let tile = arithmetic.tile(arch);
         let block = match self.rhs {
             Rhs::Plain(w) | Rhs::Transposed(w) => w.block(),
         };
         let (deep, across) = match self.rhs {
-            Rhs::Plain(_) => (4, block.max(tile.cols)),
-            Rhs::Transposed(_) => (block.max(4), tile.cols),
+            Rhs::Plain(_) => (arithmetic.padded(4), block.max(tile.cols)),
+            Rhs::Transposed(_) => (block.max(arithmetic.padded(4)), tile.cols),
         };
-        let arithmetic = Arithmetic::of(self.precision, tile);
         let par = if m * n * k < SERIAL_BELOW { Par::Serial } else { par };
         let depth = balanced(k, DEPTH, deep).min(k);
-        let width = balanced(n, (BLOCK / (depth + r)).max(across), across);
-        let rows = balanced(m, ROWS.min(m.div_ceil(2 * threads(par))), tile.rows);
-        let side = r.next_multiple_of(tile.cols) * depth;
-        with_buffer(width.min(wanted).next_multiple_of(tile.cols) * (depth + r) + side, |packed| {
+        let (own, beside) = (arithmetic.rows(arithmetic.padded(depth)), arithmetic.rows(arithmetic.padded(r)));
+        let width = balanced(n, (BLOCK / (own + beside)).max(across), across);
+        let rows = balanced(m, arithmetic.rows_of_task().min(m.div_ceil(2 * threads(par))), tile.rows);
+        let side = r.next_multiple_of(tile.cols) * own;
+        with_buffer(width.min(wanted).next_multiple_of(tile.cols) * (own + beside) + side, |packed| {
             on_pool(par, || {
                 let (side, packed) = packed.split_at_mut(side);
                 for columns in parts(wanted.max(1), width) {
@@ -285,6 +296,7 @@ pub(crate) fn dense(
     let dst = MatMut::with_strides(dst.data_mut(), m, n, stride, 1);
     Product { lhs, rhs, branch: None, bias: None, precision: Precision::F32 }.by_tiles(
         arch,
+        Arithmetic::F32,
         par,
         Some(dst),
         accum,

@@ -4,13 +4,15 @@ use std::ops::Range;
 
 use pulp::Arch;
 
-use super::{Precision, Product, Rhs, parts};
-use crate::buffers::with_buffer;
+use super::{Precision, Product, ROWS, ROWS_OF_PAIRS, Rhs, Stored, parts};
+use crate::buffers::{with_buffer, with_buffers};
 use crate::gemm::{Accum, Par};
 use crate::mat::{MatMut, MatRef};
 use crate::pool::{for_each, threads};
 use crate::tiles::bf16::{self, Bf16};
-use crate::tiles::{Append, Finish, PackStrips, PackTransposed, Sweep, Tile, dispatch, pack_panel};
+use crate::tiles::{
+    Append, Finish, PackStrips, PackTransposed, PackTransposedPairs, Sweep, Tile, dispatch, pack_panel,
+};
 
 /// Columns of W, stored k×n, that a task packs.
 const GROUP: usize = 64;
@@ -27,20 +29,64 @@ pub(super) enum Arithmetic {
 }
 
 impl Arithmetic {
-    pub(super) fn of(precision: Precision, tile: Tile) -> Self {
+    /// That of this processor.
+    pub(super) fn of(precision: Precision) -> Self {
         match (precision, Bf16::new()) {
             (Precision::F32, _) => Arithmetic::F32,
-            (Precision::Bf16, Some(pairs)) if pairs.tile() == tile => Arithmetic::Pairs(pairs),
-            (Precision::Bf16, _) => Arithmetic::Rounded,
+            (Precision::Bf16, Some(pairs)) => Arithmetic::Pairs(pairs),
+            (Precision::Bf16, None) => Arithmetic::Rounded,
         }
     }
 
-    /// Makes of a packed strip or panel, `width` numbers a row, what [`Self::sweep`] reads.
-    fn prepare(self, packed: &mut [f32], width: usize) {
+    pub(super) fn tile(self, arch: Arch) -> Tile {
         match self {
-            Arithmetic::F32 => {}
-            Arithmetic::Rounded => bf16::round(packed),
-            Arithmetic::Pairs(_) => bf16::pair(packed, width),
+            Arithmetic::F32 | Arithmetic::Rounded => Tile::of(arch),
+            Arithmetic::Pairs(pairs) => pairs.tile(),
+        }
+    }
+
+    /// Rows of lhs a task.
+    pub(super) fn rows_of_task(self) -> usize {
+        match self {
+            Arithmetic::F32 | Arithmetic::Rounded => ROWS,
+            Arithmetic::Pairs(_) => ROWS_OF_PAIRS,
+        }
+    }
+
+    /// A depth filled up to what is packed of it.
+    pub(super) fn padded(self, depth: usize) -> usize {
+        match self {
+            Arithmetic::F32 | Arithmetic::Rounded => depth,
+            Arithmetic::Pairs(_) => depth.next_multiple_of(bf16::BLOCK),
+        }
+    }
+
+    /// Rows of a packed operand for a depth that is filled up.
+    pub(super) fn rows(self, depth: usize) -> usize {
+        match self {
+            Arithmetic::F32 | Arithmetic::Rounded => depth,
+            Arithmetic::Pairs(_) => depth / 2,
+        }
+    }
+
+    /// A panel of `from`, scaled, `cols` numbers a row.
+    fn pack_panel(self, from: MatRef<'_>, scale: f32, cols: usize, out: &mut [f32]) {
+        match self {
+            Arithmetic::F32 => pack_panel(from, scale, cols, out),
+            Arithmetic::Rounded => {
+                pack_panel(from, scale, cols, out);
+                bf16::round(out);
+            }
+            Arithmetic::Pairs(_) => with_buffer(2 * out.len(), |wide| {
+                let (rows, rest) = wide.split_at_mut(from.rows() * cols);
+                pack_panel(from, scale, cols, rows);
+                rest.fill(0.0);
+                for (out, rows) in out.chunks_exact_mut(cols).zip(wide.chunks_exact_mut(2 * cols)) {
+                    let (row, next) = rows.split_at_mut(cols);
+                    bf16::pair(row, next);
+                    out.copy_from_slice(row);
+                }
+            }),
         }
     }
 
@@ -69,64 +115,98 @@ pub(super) struct Pass {
 }
 
 impl Pass {
-    /// With U's rows, which follow the last of W's.
+    /// Rows of a packed operand for W's part of a pass.
+    fn own(&self) -> usize {
+        self.arithmetic.rows(self.arithmetic.padded(self.span.len()))
+    }
+
+    /// With U's, which follow the last of W's.
     pub(super) fn depth(&self) -> usize {
-        self.span.len() + if self.span.end == self.k { self.r } else { 0 }
+        let beside = if self.span.end == self.k { self.r } else { 0 };
+        self.own() + self.arithmetic.rows(self.arithmetic.padded(beside))
     }
 
     /// W's block of a pass, and U below it in the last one, as panels.
     pub(super) fn pack(&self, product: &Product<'_>, packed: &mut [f32]) {
-        let (tile, depth, own) = (self.tile, self.depth(), self.span.len());
+        let (cols, depth, own) = (self.tile.cols, self.depth(), self.own());
         let columns_of = |j: usize| {
-            let start = self.columns.start + j * tile.cols;
-            start..(start + tile.cols).min(self.columns.end)
+            let start = self.columns.start + j * cols;
+            start..(start + cols).min(self.columns.end)
         };
         match product.rhs {
-            Rhs::Transposed(w) => for_each(self.par, packed.chunks_exact_mut(tile.cols * depth).collect(), |j, out| {
-                let out = &mut out[..tile.cols * own];
-                with_buffer(out.len(), |scratch| {
-                    let (rows, first) = (columns_of(j), self.span.start);
-                    dispatch(self.arch, PackTransposed { source: w, rows, first, depth: own, scratch, out });
-                });
+            Rhs::Transposed(w) => for_each(self.par, packed.chunks_exact_mut(cols * depth).collect(), |j, out| {
+                self.pack_transposed(w, columns_of(j), &mut out[..cols * own]);
             }),
             Rhs::Plain(w) => {
-                let group = GROUP.max(w.block()).max(tile.cols);
+                let group = GROUP.max(w.block()).max(cols);
                 for_each(self.par, packed.chunks_mut(group * depth).collect(), |g, out| {
                     let start = self.columns.start + g * group;
-                    let columns = start..(start + group).min(self.columns.end);
-                    with_buffer(columns.len(), |row| {
-                        for (p, from) in self.span.clone().enumerate() {
-                            w.read(from, columns.clone(), row);
-                            for (panel, numbers) in out.chunks_exact_mut(tile.cols * depth).zip(row.chunks(tile.cols)) {
-                                put(&mut panel[p * tile.cols..(p + 1) * tile.cols], numbers);
-                            }
-                        }
-                    });
+                    self.pack_plain(w, start..(start + group).min(self.columns.end), out);
                 });
             }
         }
-        let branch = product.branch.as_ref().filter(|_| depth > own);
-        if branch.is_none() && matches!(self.arithmetic, Arithmetic::F32) {
-            return;
-        }
-        for_each(self.par, packed.chunks_exact_mut(tile.cols * depth).collect(), |j, panel| {
-            if let Some(branch) = branch {
-                let up = branch.up.col_range(columns_of(j));
-                pack_panel(up, branch.up_scale, tile.cols, &mut panel[tile.cols * own..]);
+        let Some(branch) = product.branch.as_ref().filter(|_| depth > own) else { return };
+        for_each(self.par, packed.chunks_exact_mut(cols * depth).collect(), |j, panel| {
+            let up = branch.up.col_range(columns_of(j));
+            self.arithmetic.pack_panel(up, branch.up_scale, cols, &mut panel[cols * own..]);
+        });
+    }
+
+    /// Rows `rows` of W, stored n×k, as a panel.
+    fn pack_transposed(&self, w: &dyn Stored, rows: Range<usize>, out: &mut [f32]) {
+        let (first, depth, padded) = (self.span.start, self.span.len(), self.arithmetic.padded(self.span.len()));
+        with_buffer(self.tile.cols * padded, |scratch| {
+            let out = &mut *out;
+            let numbers = PackTransposed { source: w, rows, first, depth, scratch, out };
+            match self.arithmetic {
+                Arithmetic::F32 | Arithmetic::Rounded => dispatch(self.arch, numbers),
+                Arithmetic::Pairs(_) => dispatch(self.arch, PackTransposedPairs { padded, numbers }),
             }
-            self.arithmetic.prepare(panel, tile.cols);
+        });
+        if let Arithmetic::Rounded = self.arithmetic {
+            bf16::round(out);
+        }
+    }
+
+    /// Columns `columns` of W, stored k×n, as panels that have room for U.
+    fn pack_plain(&self, w: &dyn Stored, columns: Range<usize>, out: &mut [f32]) {
+        let (cols, depth) = (self.tile.cols, self.depth());
+        with_buffers([columns.len(); 2], |[row, next]| {
+            for p in 0..self.own() {
+                match self.arithmetic {
+                    Arithmetic::F32 => w.read(self.span.start + p, columns.clone(), row),
+                    Arithmetic::Rounded => {
+                        w.read(self.span.start + p, columns.clone(), row);
+                        bf16::round(row);
+                    }
+                    Arithmetic::Pairs(_) => {
+                        for (from, row) in [2 * p, 2 * p + 1].into_iter().zip([&mut *row, next]) {
+                            match self.span.clone().nth(from) {
+                                Some(from) => w.read(from, columns.clone(), row),
+                                None => row.fill(0.0),
+                            }
+                        }
+                        bf16::pair(row, next);
+                    }
+                }
+                for (panel, numbers) in out.chunks_exact_mut(cols * depth).zip(row.chunks(cols)) {
+                    let panel = &mut panel[p * cols..(p + 1) * cols];
+                    panel[..numbers.len()].copy_from_slice(numbers);
+                    panel[numbers.len()..].fill(0.0);
+                }
+            }
         });
     }
 
     /// D's rows of a pass as panels.
     pub(super) fn pack_down<'s>(&self, product: &Product<'_>, side: &'s mut [f32]) -> &'s [f32] {
         let Some(branch) = &product.branch else { return &[] };
-        let (own, cols) = (self.span.len(), self.tile.cols);
+        let (own, cols) = (self.own(), self.tile.cols);
         let side = &mut side[..self.r.next_multiple_of(cols) * own];
         for_each(self.par, side.chunks_exact_mut(cols * own).collect(), |j, panel| {
             let columns = j * cols..((j + 1) * cols).min(self.r);
             let down = branch.down.row_range(self.span.clone()).col_range(columns);
-            pack_panel(down, branch.down_scale, cols, panel);
+            self.arithmetic.pack_panel(down, branch.down_scale, cols, panel);
         });
         side
     }
@@ -198,10 +278,20 @@ struct Task<'a> {
 impl Task<'_> {
     /// Calls `f` with rows of lhs as strips that have room for rows of lhs·D in the last pass.
     fn with_strips(&self, rows: Range<usize>, f: impl FnOnce(&mut [f32])) {
-        let Pass { arch, tile, span, .. } = self.pass;
+        let Pass { arch, arithmetic, tile, span, .. } = self.pass;
         let (first, depth, room) = (span.start, span.len(), self.pass.depth());
         with_buffer(rows.len().next_multiple_of(tile.rows) * room, |out| {
-            dispatch(*arch, PackStrips { lhs: self.lhs.row_range(rows), first, depth, room, out: &mut *out });
+            let lhs = self.lhs.row_range(rows);
+            match arithmetic {
+                Arithmetic::Pairs(_) => bf16::pack_strips(lhs, first, depth, tile.rows, 0, room, out),
+                Arithmetic::F32 | Arithmetic::Rounded => {
+                    dispatch(*arch, PackStrips { lhs, first, depth, room, out: &mut *out });
+                }
+            }
+            if let Arithmetic::Rounded = arithmetic {
+                let strips = out.chunks_exact_mut(tile.rows * room);
+                strips.for_each(|strip| bf16::round(&mut strip[..tile.rows * depth]));
+            }
             f(out);
         });
     }
@@ -211,11 +301,11 @@ impl Task<'_> {
         if self.side.is_empty() {
             return;
         }
-        let Pass { arch, span, r, .. } = self.pass;
+        let Pass { arch, arithmetic, span, r, .. } = self.pass;
         let mut out: Vec<&mut [f32]> = mid.chunks_exact_mut(*r).collect();
         let finish = Finish { add: span.start > 0, scale: 1.0, bias: None };
-        let (depth, room, panels) = (span.len(), self.pass.depth(), self.side);
-        dispatch(*arch, Sweep { strips, room, panels, depth, out: &mut out, finish });
+        let (depth, room, panels) = (self.pass.own(), self.pass.depth(), self.side);
+        arithmetic.sweep(*arch, Sweep { strips, room, panels, depth, out: &mut out, finish });
     }
 
     /// The rows of `out`: strips, with `mid` behind them in the last pass, times the panels of `columns`.
@@ -223,20 +313,31 @@ impl Task<'_> {
         if columns.is_empty() {
             return;
         }
-        let Pass { arch, tile, span, r, .. } = self.pass;
-        let depth = self.pass.depth();
-        if depth > span.len() {
-            dispatch(*arch, Append { mid, rank: *r, from: span.len(), out: &mut *strips });
+        let Pass { arch, arithmetic, tile, r, .. } = self.pass;
+        let (own, depth) = (self.pass.own(), self.pass.depth());
+        if depth > own {
+            self.append(strips, mid, *r);
         }
-        strips.chunks_exact_mut(tile.rows * depth).for_each(|strip| self.pass.arithmetic.prepare(strip, tile.rows));
         let panels = &self.panels[columns.start * depth..columns.end.next_multiple_of(tile.cols) * depth];
         let finish = Finish { bias: self.finish.bias.map(|bias| &bias[columns]), ..self.finish };
-        self.pass.arithmetic.sweep(*arch, Sweep { strips, room: depth, panels, depth, out, finish });
+        arithmetic.sweep(*arch, Sweep { strips, room: depth, panels, depth, out, finish });
     }
-}
 
-/// `numbers`, and zeros where there are none.
-fn put(out: &mut [f32], numbers: &[f32]) {
-    out[..numbers.len()].copy_from_slice(numbers);
-    out[numbers.len()..].fill(0.0);
+    /// `mid` behind W's part of strips.
+    fn append(&self, strips: &mut [f32], mid: &[f32], rank: usize) {
+        let Pass { arch, arithmetic, tile, .. } = self.pass;
+        let (own, depth) = (self.pass.own(), self.pass.depth());
+        match arithmetic {
+            Arithmetic::F32 => dispatch(*arch, Append { mid, rank, from: own, out: strips }),
+            Arithmetic::Rounded => {
+                dispatch(*arch, Append { mid, rank, from: own, out: &mut *strips });
+                let strips = strips.chunks_exact_mut(tile.rows * depth);
+                strips.for_each(|strip| bf16::round(&mut strip[tile.rows * own..]));
+            }
+            Arithmetic::Pairs(_) => {
+                let mid = MatRef::row_major(mid, mid.len() / rank, rank);
+                bf16::pack_strips(mid, 0, rank, tile.rows, own, depth, strips);
+            }
+        }
+    }
 }

@@ -12,10 +12,6 @@ fn naive(a: &Mat<f64>, b: &Mat<f64>) -> Mat<f64> {
     Mat::from_fn(a.rows(), b.cols(), |i, j| (0..a.cols()).map(|p| a[(i, p)] * b[(p, j)]).sum())
 }
 
-fn wide(a: MatRef<'_>) -> Mat<f64> {
-    Mat::from_fn(a.rows(), a.cols(), |i, j| f64::from(a.get(i, j)))
-}
-
 /// Numbers that are stored together, and refuse to be read otherwise.
 struct Blocks(Mat, usize);
 
@@ -67,14 +63,14 @@ fn check_in(precision: Precision, [m, k, n, r]: [usize; 4], case: usize, run: im
     let product =
         Product { lhs, rhs, branch: (r > 0).then_some(branch), bias: (case & 8 != 0).then_some(bias), precision };
     run(product, got.data_mut(), accum);
-    let want_mid = naive(&wide(lhs), &wide(down.view().t()));
+    let want_mid = naive(&rounded(lhs, 1.0, precision), &rounded(down.view().t(), 0.5, precision));
     let (main, up) =
         (naive(&rounded(lhs, 1.0, precision), &rounded(dense, 1.0, precision)), rounded(up.view(), 3.0, precision));
     let side = naive(&rounded(mid.view(), 1.0, precision), &up);
     let tolerance = f64::from(f32::EPSILON) * 40.0 * (k as f64 + 4.0).sqrt() * (1.0 + r as f64).sqrt() * 4.0;
     for i in 0..m {
         for q in 0..r {
-            let error = (f64::from(mid[(i, q)]) - 0.5 * want_mid[(i, q)]).abs();
+            let error = (f64::from(mid[(i, q)]) - want_mid[(i, q)]).abs();
             assert!(error <= tolerance, "{m}x{k}x{n} rank {r} case {case}: lhs·D off by {error} at {i},{q}");
         }
         for j in 0..n {
@@ -102,23 +98,24 @@ const SHAPES: [[usize; 4]; 10] = [
     [5, 776, 48, 64],
 ];
 
-fn by_tiles(arch: Arch, product: Product<'_>, dst: &mut [f32], accum: Accum) {
+fn by_tiles(arch: Arch, arithmetic: Arithmetic, product: Product<'_>, dst: &mut [f32], accum: Accum) {
     let (m, n) = (product.lhs.rows(), product.rhs.shape().1);
-    product.by_tiles(arch, Par::Rayon, Some(MatMut::row_major(dst, m, n)), accum, 1.0);
+    product.by_tiles(arch, arithmetic, Par::Rayon, Some(MatMut::row_major(dst, m, n)), accum, 1.0);
 }
 
 #[test]
 fn tiles_equal_sums_in_f64() {
-    for shape in SHAPES {
-        (0..16).for_each(|case| check(shape, case, |product, dst, accum| by_tiles(Arch::new(), product, dst, accum)));
-    }
+    let run =
+        |product: Product<'_>, dst: &mut [f32], accum| by_tiles(Arch::new(), Arithmetic::F32, product, dst, accum);
+    SHAPES.into_iter().for_each(|shape| (0..16).for_each(|case| check(shape, case, run)));
 }
 
 #[test]
 fn tiles_of_plain_code_equal_sums_in_f64() {
-    for shape in SHAPES {
-        (0..16).for_each(|case| check(shape, case, |product, dst, accum| by_tiles(Arch::Scalar, product, dst, accum)));
-    }
+    let run = |product: Product<'_>, dst: &mut [f32], accum| {
+        by_tiles(Arch::Scalar, Arithmetic::F32, product, dst, accum);
+    };
+    SHAPES.into_iter().for_each(|shape| (0..16).for_each(|case| check(shape, case, run)));
 }
 
 #[test]
@@ -131,10 +128,12 @@ fn products_of_the_library_equal_sums_in_f64() {
 #[test]
 fn operands_rounded_to_bf16_are_multiplied_exactly() {
     // Small ones: what this processor lacks is run by an emulator.
-    let small = SHAPES.into_iter().filter(|[m, k, n, _]| m * k * n < 1_000_000);
-    for (shape, arch) in small.flat_map(|shape| [(shape, Arch::new()), (shape, Arch::Scalar)]) {
-        let run = |product: Product<'_>, dst: &mut [f32], accum| by_tiles(arch, product, dst, accum);
-        (0..16).for_each(|case| check_in(Precision::Bf16, shape, case, run));
+    let small = || SHAPES.into_iter().filter(|[m, k, n, _]| m * k * n < 1_000_000);
+    let rounded = [(Arch::new(), Arithmetic::Rounded), (Arch::Scalar, Arithmetic::Rounded)];
+    // By all instructions that there are, the fast ones or not.
+    for (arch, arithmetic) in Bf16::all().map(|pairs| (Arch::new(), Arithmetic::Pairs(pairs))).chain(rounded) {
+        let run = |product: Product<'_>, dst: &mut [f32], accum| by_tiles(arch, arithmetic, product, dst, accum);
+        small().for_each(|shape| (0..16).for_each(|case| check_in(Precision::Bf16, shape, case, run)));
     }
 }
 

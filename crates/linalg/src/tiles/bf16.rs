@@ -1,9 +1,23 @@
-//! Products of operands rounded to bf16, summed in f32, by the processor's own instruction (AVX512-BF16).
+//! Products of operands rounded to bf16, summed in f32, by the processor's own instructions.
 //!
-//! Packed operands lie as ever; then two rows of a strip or panel become one of pairs, in place: numbers of row 2p and 2p + 1 are the
-//! halves of a number of row p. What is read while multiplying is half as much, and an instruction does twice the work.
+//! Two neighbours in depth are a pair, the halves of a number of 32 bits. A depth d is filled up with zeros to a multiple of
+//! [`BLOCK`]. A panel is d/2 rows of N pairs; a strip is, for each block of the depth, M rows of 16 pairs: what AMX reads, which
+//! AVX-512 can read as well.
+
+#[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 
 use bytemuck::cast_slice_mut;
+
+use crate::mat::MatRef;
+use crate::tiles::{Sweep, Tile};
+
+/// Numbers of the depth that belong together.
+pub(crate) const BLOCK: usize = 32;
+/// Numbers of 32 bits that they take.
+const PAIRS: usize = BLOCK / 2;
 
 /// The bits of `x` rounded to bf16, to nearest, ties to even; those of an f32, whose lower half is 0.
 #[inline(always)]
@@ -13,6 +27,13 @@ fn rounded(x: u32) -> u32 {
     if x & 0x7fff_ffff > 0x7f80_0000 { (x | 0x0040_0000) & 0xffff_0000 } else { nearest }
 }
 
+/// A block as pairs.
+#[inline(always)]
+fn halve(numbers: &[f32; BLOCK], out: &mut [f32]) {
+    let out: &mut [u16] = cast_slice_mut(out);
+    out.iter_mut().zip(numbers).for_each(|(out, x)| *out = (rounded(x.to_bits()) >> 16) as u16);
+}
+
 crate::simd::vectorised! {
     /// Every number rounded to bf16.
     pub(crate) fn round<'a>(numbers: &'a mut [f32]) -> () {
@@ -20,96 +41,100 @@ crate::simd::vectorised! {
         numbers.iter_mut().for_each(|x| *x = rounded(*x));
     }
 
-    /// Rows of `width` numbers as rows of pairs, rounded to bf16, in the first half of the rows; a last one alone is paired with
-    /// zeros.
-    pub(crate) fn pair<'a>(rows: &'a mut [f32], width: usize) -> () {
-        let rows: &mut [u32] = cast_slice_mut(rows);
-        let (pairs, last) = (rows.len() / (2 * width), rows.len() / width % 2);
-        for at in 0..pairs {
-            let (before, from) = rows.split_at_mut(2 * at * width);
-            let (low, high) = from[..2 * width].split_at_mut(width);
-            if at == 0 {
-                low.iter_mut().zip(&*high).for_each(|(low, high)| *low = rounded(*low) >> 16 | rounded(*high));
-            } else {
-                let to = &mut before[at * width..(at + 1) * width];
-                let halves = low.iter().zip(&*high);
-                to.iter_mut().zip(halves).for_each(|(to, (low, high))| *to = rounded(*low) >> 16 | rounded(*high));
-            }
-        }
-        if last == 1 {
-            let (to, from) = (pairs * width, 2 * pairs * width);
-            (0..width).for_each(|i| rows[to + i] = rounded(rows[from + i]) >> 16);
-        }
+    /// Pairs of a row of a panel and the next one, in the former's place.
+    pub(crate) fn pair<'a>(row: &'a mut [f32], next: &'a [f32]) -> () {
+        row.iter_mut().zip(next).for_each(|(x, y)| *x = f32::from_bits(rounded(x.to_bits()) >> 16 | rounded(y.to_bits())));
     }
-}
 
-#[cfg(target_arch = "x86_64")]
-mod avx512 {
-    use std::arch::x86_64::{__m512, __m512bh, _mm512_dpbf16_ps};
-    use std::mem::transmute;
-
-    use pulp::x86::V4;
-    use pulp::{Simd, f32x16, u32x16};
-
-    use crate::tiles::{Sweep, Tile};
-
-    const M: usize = 12;
-    const V: usize = 2;
-
-    /// Proof of AVX-512 with its bf16 instructions.
-    #[derive(Clone, Copy)]
-    pub(crate) struct Bf16(V4);
-
-    impl Bf16 {
-        pub(crate) fn new() -> Option<Self> {
-            V4::try_new().filter(|_| std::arch::is_x86_feature_detected!("avx512bf16")).map(Self)
+    /// Pairs of a row's neighbours, in its first half.
+    pub(crate) fn pair_neighbours<'a>(row: &'a mut [f32]) -> () {
+        let (blocks, rest) = (row.len() / BLOCK, row.len() % BLOCK);
+        let mut numbers = [0.0; BLOCK];
+        for at in 0..blocks {
+            numbers.copy_from_slice(&row[at * BLOCK..(at + 1) * BLOCK]);
+            halve(&numbers, &mut row[at * PAIRS..(at + 1) * PAIRS]);
         }
-
-        /// Of the operands that [`Self::sweep`] takes.
-        pub(crate) fn tile(self) -> Tile {
-            Tile { rows: M, cols: 16 * V, lanes: 16 }
-        }
-
-        /// A sweep over operands of pairs; `depth` and `room` are those before [`super::pair`].
-        pub(crate) fn sweep(self, sweep: Sweep<'_, '_>) {
-            // SAFETY: the processor has what `on_pairs` is compiled for, as `self` proves.
-            unsafe { on_pairs(self.0, sweep) }
+        for at in 0..rest / 2 {
+            let from = blocks * BLOCK + 2 * at;
+            row[blocks * PAIRS + at] = f32::from_bits(rounded(row[from].to_bits()) >> 16 | rounded(row[from + 1].to_bits()));
         }
     }
 
-    #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512bf16")]
-    fn on_pairs(simd: V4, sweep: Sweep<'_, '_>) {
-        let used = sweep.depth.div_ceil(2);
-        sweep.with::<V4, M, V>(simd, used, |strip, panel| {
-            let mut sums = [[simd.splat_f32s(0.0); V]; M];
-            let panel = bytemuck::cast_slice::<f32, u32x16>(panel).as_chunks::<V>().0;
-            for (strip, panel) in strip.iter().zip(panel) {
-                for i in 0..M {
-                    let x = simd.splat_u32s(strip[i].to_bits());
-                    for v in 0..V {
-                        sums[i][v] = add_products(sums[i][v], x, panel[v]);
+    /// Rows of `lhs` as strips of `strip` rows with room for `room` rows of pairs, from the pair `at` on: columns
+    /// `first..first + depth`, then zeros. A last strip is filled up with the last row.
+    pub(crate) fn pack_strips<'a>(
+        lhs: MatRef<'a>,
+        first: usize,
+        depth: usize,
+        strip: usize,
+        at: usize,
+        room: usize,
+        out: &'a mut [f32],
+    ) -> () {
+        let last = lhs.rows() - 1;
+        for (s, out) in out.chunks_exact_mut(strip * room).enumerate() {
+            for i in 0..strip {
+                let row = (s * strip + i).min(last);
+                let to = |block: usize| (at + block * PAIRS) * strip + i * PAIRS;
+                let whole = if lhs.col_stride() == 1 { depth / BLOCK } else { 0 };
+                if whole > 0 {
+                    let numbers = &lhs.data()[row * lhs.row_stride() + first..][..whole * BLOCK];
+                    for (block, numbers) in numbers.as_chunks().0.iter().enumerate() {
+                        halve(numbers, &mut out[to(block)..][..PAIRS]);
                     }
                 }
+                for block in whole..depth.div_ceil(BLOCK) {
+                    let mut numbers = [0.0; BLOCK];
+                    let columns = block * BLOCK..depth.min((block + 1) * BLOCK);
+                    numbers.iter_mut().zip(columns).for_each(|(x, j)| *x = lhs.get(row, first + j));
+                    halve(&numbers, &mut out[to(block)..][..PAIRS]);
+                }
             }
-            sums
-        });
-    }
-
-    /// sum + the products of both halves.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bf16")]
-    fn add_products(sum: f32x16, x: u32x16, y: u32x16) -> f32x16 {
-        // SAFETY: 64 bytes each, of which any will do.
-        let (sum, x, y) = unsafe {
-            (transmute::<f32x16, __m512>(sum), transmute::<u32x16, __m512bh>(x), transmute::<u32x16, __m512bh>(y))
-        };
-        // SAFETY: as above.
-        unsafe { transmute::<__m512, f32x16>(_mm512_dpbf16_ps(sum, x, y)) }
+        }
     }
 }
 
+/// Instructions that multiply pairs.
+#[derive(Clone, Copy)]
 #[cfg(target_arch = "x86_64")]
-pub(crate) use avx512::Bf16;
+pub(crate) enum Bf16 {
+    /// Of whole tiles, by AMX.
+    Tiles(amx::Amx),
+    /// Of vectors, by AVX512-BF16.
+    Vectors(avx512::Vectors),
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Bf16 {
+    /// What this processor has, the fastest first.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        amx::Amx::new().map(Bf16::Tiles).into_iter().chain(avx512::Vectors::new().map(Bf16::Vectors))
+    }
+
+    /// That of this processor which is faster than f32.
+    pub(crate) fn new() -> Option<Self> {
+        Self::all().find(|kind| match kind {
+            Bf16::Tiles(_) => true,
+            Bf16::Vectors(vectors) => vectors.are_fast(),
+        })
+    }
+
+    /// Of the operands that [`Self::sweep`] takes.
+    pub(crate) fn tile(self) -> Tile {
+        match self {
+            Bf16::Tiles(_) => amx::TILE,
+            Bf16::Vectors(_) => avx512::TILE,
+        }
+    }
+
+    /// A sweep over operands of pairs, whose `depth` and `room` count rows of pairs.
+    pub(crate) fn sweep(self, sweep: Sweep<'_, '_>) {
+        match self {
+            Bf16::Tiles(tiles) => tiles.sweep(sweep),
+            Bf16::Vectors(vectors) => vectors.sweep(sweep),
+        }
+    }
+}
 
 /// No processor of this kind has such instructions, or none that are used here.
 #[cfg(not(target_arch = "x86_64"))]
@@ -118,15 +143,19 @@ pub(crate) enum Bf16 {}
 
 #[cfg(not(target_arch = "x86_64"))]
 impl Bf16 {
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        std::iter::empty()
+    }
+
     pub(crate) fn new() -> Option<Self> {
         None
     }
 
-    pub(crate) fn tile(self) -> crate::tiles::Tile {
+    pub(crate) fn tile(self) -> Tile {
         match self {}
     }
 
-    pub(crate) fn sweep(self, _: crate::tiles::Sweep<'_, '_>) {
+    pub(crate) fn sweep(self, _: Sweep<'_, '_>) {
         match self {}
     }
 }
@@ -155,16 +184,40 @@ mod tests {
         assert_eq!(numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), want);
     }
 
+    fn pair_of(low: f32, high: f32) -> u32 {
+        u32::from(half::bf16::from_f32(low).to_bits()) | u32::from(half::bf16::from_f32(high).to_bits()) << 16
+    }
+
     #[test]
-    fn pairs_are_two_rows_and_an_odd_one_has_zeros_beside_it() {
-        let mut rows: Vec<f32> = (1..=15).map(|x| x as f32).collect();
-        pair(&mut rows, 3);
-        let halves = |low: f32, high: f32| u32::from(half::bf16::from_f32(low).to_bits()) | high.to_bits();
-        let want = [halves(1.0, 4.0), halves(2.0, 5.0), halves(3.0, 6.0), halves(7.0, 10.0), halves(8.0, 11.0)];
-        assert_eq!(rows[..5].iter().map(|x| x.to_bits()).collect::<Vec<_>>(), want);
-        assert_eq!(
-            rows[6..9].iter().map(|x| x.to_bits()).collect::<Vec<_>>(),
-            [13.0, 14.0, 15.0].map(|x| halves(x, 0.0))
-        );
+    fn pairs_are_of_two_rows_or_of_neighbours() {
+        let mut row: Vec<f32> = (0..70).map(|x| x as f32 * 0.37).collect();
+        let next: Vec<f32> = (0..70).map(|x| x as f32 * -1.23).collect();
+        let of_rows: Vec<u32> = row.iter().zip(&next).map(|(&x, &y)| pair_of(x, y)).collect();
+        let of_neighbours: Vec<u32> = row.chunks(2).map(|x| pair_of(x[0], x[1])).collect();
+        let mut neighbours = row.clone();
+        pair(&mut row, &next);
+        assert_eq!(row.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), of_rows);
+        pair_neighbours(&mut neighbours);
+        assert_eq!(neighbours[..35].iter().map(|x| x.to_bits()).collect::<Vec<_>>(), of_neighbours);
+    }
+
+    #[test]
+    fn strips_are_blocks_of_the_depth_filled_up_with_zeros() {
+        let a = crate::Mat::from_fn(5, 50, |i, j| (i * 100 + j) as f32 * 0.3);
+        for lhs in [a.view(), crate::Mat::from_fn(50, 5, |i, j| a[(j, i)]).view().t()] {
+            // Two strips of 4 rows, for blocks 1 and 2 of three.
+            let mut out = vec![7.0; 2 * 4 * 48];
+            pack_strips(lhs, 3, 40, 4, 16, 48, &mut out);
+            for (at, word) in out.iter().enumerate() {
+                let (strip, block, i, p) = (at / 192, at % 192 / 64, at % 64 / 16, at % 16);
+                let number = |j: usize| if j < 40 { a[((strip * 4 + i).min(4), 3 + j)] } else { 0.0 };
+                let want = if block == 0 {
+                    7f32.to_bits()
+                } else {
+                    pair_of(number((block - 1) * 32 + 2 * p), number((block - 1) * 32 + 2 * p + 1))
+                };
+                assert_eq!(word.to_bits(), want, "at {at}");
+            }
+        }
     }
 }
