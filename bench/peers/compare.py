@@ -15,6 +15,8 @@ What is saved after forward is there for PyTorch too: every storage that autogra
 
     python bench/peers/compare.py --loract target/release/loract --python PYTHON_WITH_TORCH --shape vit-base
 
+bf16 against bf16: --torch plain,autocast --presets "exact,exact --mixed-precision bf16".
+
 Where PyTorch does not fit into memory, leave it out with --torch none, or --torch checkpointed. Its peak, drawn on from one
 and three layers at T = 512 (2026-11-26): qwen3-0.6b about 7.3 GB at B = 1 and 4.1 GB for every further row; gemma2-2b about
 20 GB at B = 1. Of vit-base PyTorch keeps 9.7 MB an image and layer from forward to backward (2 and 4 layers, B = 2 to 8):
@@ -35,7 +37,12 @@ from random_model import SHAPES, config_of, write
 from vision_shapes import VISION_SHAPES
 
 HERE = Path(__file__).resolve().parent
-TORCH = {"plain": "PyTorch + PEFT", "checkpointed": "PyTorch + PEFT, checkpointed"}
+# Names, and flags of their scripts.
+TORCH = {
+    "plain": ("PyTorch + PEFT", []),
+    "checkpointed": ("PyTorch + PEFT, checkpointed", ["--checkpoint"]),
+    "autocast": ("PyTorch + PEFT, bf16 autocast", ["--autocast"]),
+}
 CLASSES, VISION_RANK = 10, 8
 PRESETS = ["exact", "checkpoint", "loract", "loract-fast", "loract-layer --rank 1/16 --residual-bits 5", "loract-paper", "loract-sublayer", "loract-layer"]
 
@@ -48,7 +55,7 @@ def run(command):
     return done.stdout
 
 
-def run_torch(args, checkpoint):
+def run_torch(args, flags):
     script = "torch_peft_vit_step.py" if args.shape in VISION_SHAPES else "torch_peft_step.py"
     command = [args.python, str(HERE / script), "--shape", args.shape, "--batch-size", str(args.batch_size)]
     command += ["--layers", str(args.layers)] if args.layers else []
@@ -57,7 +64,7 @@ def run_torch(args, checkpoint):
     else:
         command += ["--seq-len", str(args.seq_len)]
     command += ["--steps", str(args.steps), "--warmup", "1", "--threads", str(args.threads)]
-    command += ["--checkpoint"] if checkpoint else []
+    command += flags
     result = json.loads(run(command).strip().splitlines()[-1])
     return {
         "seconds": result["all"][-args.steps :],
@@ -155,7 +162,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--presets", default=",".join(PRESETS), help="names of presets, each with flags after it if need be, or none")
-    parser.add_argument("--torch", choices=["both", "none", *TORCH], default="both")
+    parser.add_argument("--torch", default="plain,checkpointed", help=f"of {', '.join(TORCH)}, or none [default: plain,checkpointed]")
     args = parser.parse_args()
     if args.model and args.layers:
         parser.error("--layers is for random models, --model gives one")
@@ -165,7 +172,10 @@ def main():
     if vision and args.model:
         parser.error("--model is for decoders")
 
-    torch = {name: kind == "checkpointed" for kind, name in TORCH.items() if args.torch in ("both", kind)}
+    kinds = [] if args.torch == "none" else args.torch.split(",")
+    if unknown := set(kinds) - set(TORCH):
+        parser.error(f"--torch: {', '.join(unknown)} is none of {', '.join(TORCH)}, none")
+    torch = dict(TORCH[kind] for kind in kinds)
     names = [*torch, *(f"loract {preset}" for preset in presets)]
     if not names:
         parser.error("--torch none and --presets none leave nobody")
@@ -178,8 +188,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         contest = Encoders(args, folder) if vision else Decoders(args, folder)
         for number in range(args.rounds):
-            for name, checkpoint in torch.items():
-                keep(number, name, run_torch(args, checkpoint))
+            for name, flags in torch.items():
+                keep(number, name, run_torch(args, flags))
             for preset, result in contest.run(presets):
                 keep(number, f"loract {preset}", result)
 

@@ -35,6 +35,7 @@ def add_arguments(parser):
     parser.add_argument("--warmup", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--checkpoint", action="store_true", help="gradient checkpointing")
+    parser.add_argument("--autocast", action="store_true", help="forward under torch.autocast in bf16, as Trainer has it with bf16=True")
 
 
 def checkpoint(model):
@@ -80,7 +81,8 @@ def measure(args, model, make_batch, loss_of):
     for _ in range(args.warmup + args.steps):
         batch = make_batch()
         start = time.perf_counter()
-        loss = loss_of(model, batch)
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.autocast):
+            loss = loss_of(model, batch)
         loss.backward()
         opt.step()
         opt.zero_grad(set_to_none=True)
@@ -90,10 +92,13 @@ def measure(args, model, make_batch, loss_of):
     del loss
     assert len(calls) == (args.warmup + args.steps) * (2 if args.checkpoint else 1), "layers ran more or less often"
 
+    with torch.autocast("cpu", torch.bfloat16, enabled=args.autocast):
+        saved = saved_bytes(model, loss_of, make_batch())
     timed = seconds[args.warmup :]
     return {
         "peer": "torch+peft",
         "checkpoint": args.checkpoint,
+        "autocast": args.autocast,
         "step_seconds": statistics.median(timed),
         "all": timed,
         "warmup_seconds": seconds[: args.warmup],
@@ -101,7 +106,7 @@ def measure(args, model, make_batch, loss_of):
         "baseline_bytes": baseline,
         "peak_bytes": peak,
         "peak_over_baseline_bytes": peak - baseline,
-        "saved_bytes": saved_bytes(model, loss_of, make_batch()),
+        "saved_bytes": saved,
         "params": sum(p.numel() for p in model.parameters()),
         "trainable_params": sum(p.numel() for p in params),
         "flags": vars(args),
