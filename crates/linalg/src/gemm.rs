@@ -3,6 +3,7 @@
 
 use crate::mat::{MatMut, MatRef};
 use crate::product::dense;
+use crate::thin::thin;
 
 /// Who computes a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl Real for f32 {
     const ZERO: f32 = 0.0;
     const ONE: f32 = 1.0;
     fn by_tiles(dst: &mut MatMut<'_>, accum: Accum, lhs: MatRef<'_>, rhs: MatRef<'_>, alpha: f32, par: Par) -> bool {
-        dense(dst, accum, lhs, rhs, alpha, par)
+        thin(dst, accum, lhs, rhs, alpha, par) || dense(dst, accum, lhs, rhs, alpha, par)
     }
 }
 impl Real for f64 {

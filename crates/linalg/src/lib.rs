@@ -64,6 +64,7 @@ mod scratch;
 mod simd;
 pub mod sketch;
 pub mod svd;
+mod thin;
 pub mod tiles;
 mod tridiagonal;
 mod work;

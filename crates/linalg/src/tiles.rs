@@ -399,7 +399,7 @@ pub fn write<S: Simd, const V: usize>(simd: S, sums: &[S::f32s; V], out: &mut [f
 
 /// Tells the processor that `x` is wanted soon.
 #[inline(always)]
-fn prefetch(x: &f32) {
+pub(crate) fn prefetch(x: &f32) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

@@ -273,7 +273,7 @@ impl Product<'_> {
 
 /// Whether tiles were found to be faster than the library here; the turn of other processors comes with a machine to measure on.
 fn is_measured(arch: Arch) -> bool {
-    cfg!(target_arch = "x86_64") && Tile::of(arch).lanes == 8
+    cfg!(target_arch = "x86_64") && Tile::of(arch).lanes >= 8
 }
 
 /// `dst` = or += alpha·lhs·rhs, if that is faster than the library's; whether it was done.

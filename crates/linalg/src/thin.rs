@@ -1,0 +1,230 @@
+//! Products with a thin result, such as gradients of a LoRA pair: dᵀ·x, where d has few columns and both have many rows.
+//!
+//! Time goes into reading x, so it is read once, in the order in which it lies, and nothing of it is packed. d is packed as strips;
+//! the result, r×n numbers, is kept as tiles that all rows are summed into, some [`BLOCK`] rows at a time.
+
+use std::ops::Range;
+
+use pulp::{Arch, Simd, WithSimd};
+
+use crate::buffers::{with_buffer, with_buffers};
+use crate::gemm::{Accum, Par};
+use crate::mat::{MatMut, MatRef};
+use crate::pool::{for_each, on_pool, threads};
+use crate::tiles::{OnTiles, PackStrips, prefetch};
+
+/// Columns of d up to which x is read in vain no more than once.
+const MOST: usize = 64;
+/// Rows and columns of x below which there is nothing to gain.
+const LEAST: usize = 32;
+/// Rows of x that meet all strips while they are in the nearest cache.
+const BLOCK: usize = 64;
+/// Rows that the processor is told of beforehand.
+const AHEAD: usize = 8;
+/// Below this many multiply-adds a product is not worth waking other threads.
+const SERIAL_BELOW: usize = 1 << 19;
+
+/// `dst` = or += alpha·lhs·rhs, if that is such a product; whether it was done.
+pub(crate) fn thin(dst: &mut MatMut<'_>, accum: Accum, lhs: MatRef<'_>, rhs: MatRef<'_>, alpha: f32, par: Par) -> bool {
+    let arch = Arch::new();
+    if fits(lhs.rows(), rhs) {
+        transposed_times(arch, lhs, rhs, par, |i, j, sum| put(dst, accum, i, j, alpha * sum));
+    } else if fits(rhs.cols(), lhs.t()) {
+        transposed_times(arch, rhs.t(), lhs.t(), par, |i, j, sum| put(dst, accum, j, i, alpha * sum));
+    } else {
+        return false;
+    }
+    true
+}
+
+/// Whether dᵀ with `rank` rows times x is such a product.
+fn fits(rank: usize, x: MatRef<'_>) -> bool {
+    rank > 0 && rank <= MOST && x.col_stride() == 1 && x.rows() >= LEAST && x.cols() >= LEAST
+}
+
+fn put(dst: &mut MatMut<'_>, accum: Accum, i: usize, j: usize, x: f32) {
+    let (row_stride, col_stride) = (dst.row_stride(), dst.col_stride());
+    let to = &mut dst.data_mut()[i * row_stride + j * col_stride];
+    *to = if accum == Accum::Add { *to + x } else { x };
+}
+
+/// Calls `finish` with every i, j and number of dᵀ·x, where `dt` is dᵀ.
+fn transposed_times(arch: Arch, dt: MatRef<'_>, x: MatRef<'_>, par: Par, mut finish: impl FnMut(usize, usize, f32)) {
+    let (r, k, n) = (dt.rows(), x.rows(), x.cols());
+    let [strip, cols] = arch.dispatch(Ask);
+    let par = if r * k * n < SERIAL_BELOW { Par::Serial } else { par };
+    let room = r.next_multiple_of(strip);
+    let wide = n.div_ceil(2 * threads(par)).next_multiple_of(cols);
+    with_buffers([room * k, room * n.next_multiple_of(cols)], |[strips, sums]| {
+        arch.dispatch(Choice(PackStrips { lhs: dt, first: 0, depth: k, room: k, out: &mut *strips }));
+        let strips = &*strips;
+        on_pool(par, || {
+            for_each(par, sums.chunks_mut(room * wide).collect(), |at, sums| {
+                let columns = at * wide..((at + 1) * wide).min(n);
+                with_buffer(BLOCK * cols, |narrow| arch.dispatch(Choice(Columns { strips, x, columns, narrow, sums })));
+            });
+        });
+        // A tile of a strip's rows and `cols` columns after the other, strip by strip.
+        for (at, tile) in sums.chunks_exact(strip * cols).enumerate() {
+            let (from, first) = (at % (room / strip) * strip, at / (room / strip) * cols);
+            for (i, row) in tile.chunks_exact(cols).enumerate().take(r.saturating_sub(from)) {
+                row.iter().take(n - first).enumerate().for_each(|(j, &sum)| finish(from + i, first + j, sum));
+            }
+        }
+    });
+}
+
+struct Choice<W>(W);
+
+impl<W: OnTiles> WithSimd for Choice<W> {
+    type Output = W::Output;
+    /// As many running sums as registers hold beside a row of x and a number of d; r is often 8 or 16.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> W::Output {
+        match S::F32_LANES {
+            16 | 4 => self.0.run::<S, 8, 3>(simd),
+            _ => self.0.run::<S, 4, 3>(simd),
+        }
+    }
+}
+
+struct Ask;
+
+impl WithSimd for Ask {
+    type Output = [usize; 2];
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> [usize; 2] {
+        Choice(Shape).with_simd(simd)
+    }
+}
+
+struct Shape;
+
+impl OnTiles for Shape {
+    type Output = [usize; 2];
+    #[inline(always)]
+    fn run<S: Simd, const M: usize, const V: usize>(self, _: S) -> [usize; 2] {
+        [M, V * S::F32_LANES]
+    }
+}
+
+/// Tiles of dᵀ·x for some columns of x.
+struct Columns<'a> {
+    /// Of dᵀ, each with all rows of x.
+    strips: &'a [f32],
+    x: MatRef<'a>,
+    columns: Range<usize>,
+    /// For the last columns.
+    narrow: &'a mut [f32],
+    sums: &'a mut [f32],
+}
+
+impl OnTiles for Columns<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd, const M: usize, const V: usize>(self, simd: S) {
+        let Self { strips, x, columns, narrow, sums } = self;
+        let (width, k, stride) = (V * S::F32_LANES, x.rows(), x.row_stride());
+        let tiles = strips.len() / (M * k);
+        sums.fill(0.0);
+        for start in (0..k).step_by(BLOCK) {
+            let rows = start..(start + BLOCK).min(k);
+            for (at, sums) in sums.chunks_exact_mut(tiles * M * width).enumerate() {
+                let first = columns.start + at * width;
+                let numbers = &x.data()[rows.start * stride + first..];
+                let (numbers, stride) = if first + width <= columns.end {
+                    (numbers, stride)
+                } else {
+                    // The last columns, with zeros beside them.
+                    for (row, out) in numbers.chunks(stride).zip(narrow.chunks_exact_mut(width)).take(rows.len()) {
+                        let (out, zeros) = out.split_at_mut(columns.end - first);
+                        out.copy_from_slice(&row[..out.len()]);
+                        zeros.fill(0.0);
+                    }
+                    (&*narrow, width)
+                };
+                for (strip, sums) in strips.chunks_exact(M * k).zip(sums.chunks_exact_mut(M * width)) {
+                    let strip = &strip.as_chunks::<M>().0[rows.start..rows.end];
+                    let sums = S::as_mut_simd_f32s(sums).0.as_chunks_mut::<V>().0;
+                    add::<S, M, V>(simd, strip, numbers, stride, sums);
+                }
+            }
+        }
+    }
+}
+
+/// sums (M×N) += stripᵀ · the first N numbers of rows that begin each `stride` numbers.
+#[inline(always)]
+fn add<S: Simd, const M: usize, const V: usize>(
+    simd: S,
+    strip: &[[f32; M]],
+    numbers: &[f32],
+    stride: usize,
+    sums: &mut [[S::f32s; V]],
+) {
+    let width = V * S::F32_LANES;
+    let mut own = [[simd.splat_f32s(0.0); V]; M];
+    for (p, strip) in strip.iter().enumerate() {
+        if let Some(ahead) = numbers.get((p + AHEAD) * stride..(p + AHEAD) * stride + width) {
+            (0..width).step_by(16).for_each(|at| prefetch(&ahead[at]));
+        }
+        let row = S::as_simd_f32s(&numbers[p * stride..p * stride + width]).0;
+        for i in 0..M {
+            let d = simd.splat_f32s(strip[i]);
+            for v in 0..V {
+                own[i][v] = simd.mul_add_e_f32s(d, row[v], own[i][v]);
+            }
+        }
+    }
+    for (sums, own) in sums.iter_mut().zip(own) {
+        for (sum, own) in sums.iter_mut().zip(own) {
+            *sum = simd.add_f32s(*sum, own);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Mat, Rng};
+
+    #[test]
+    fn every_number_equals_its_sum_in_f64() {
+        for (r, k, n) in [(16, 300, 576), (1, 32, 32), (8, 65, 47), (64, 100, 97), (5, 1000, 50), (13, 64, 200)] {
+            let mut rng = Rng::new(&[r as u64]);
+            let [dt, x] = [(r, k), (k, n)].map(|(rows, cols)| Mat::from_fn(rows, cols, |_, _| rng.normal()));
+            let want = Mat::<f64>::from_fn(r, n, |i, j| {
+                (0..k).map(|p| f64::from(dt[(i, p)]) * f64::from(x[(p, j)])).sum::<f64>() * 0.5 + 1.0
+            });
+            let close = |got: &Mat, at: fn(usize, usize) -> (usize, usize)| {
+                for (i, j) in (0..r).flat_map(|i| (0..n).map(move |j| (i, j))) {
+                    let error = (f64::from(got[at(i, j)]) - want[(i, j)]).abs();
+                    assert!(error < 1e-5 * (k as f64).sqrt(), "{r}x{k}x{n}: off by {error} at {i},{j}");
+                }
+            };
+            let columns = Mat::from_fn(k, r, |p, i| dt[(i, p)]);
+            for lhs in [dt.view(), columns.view().t()] {
+                let mut got = Mat::from_fn(r, n, |_, _| 1.0);
+                assert!(thin(&mut got.view_mut(), Accum::Add, lhs, x.view(), 0.5, Par::Rayon));
+                close(&got, |i, j| (i, j));
+            }
+            let mut got = Mat::from_fn(n, r, |_, _| f32::NAN);
+            assert!(thin(&mut got.view_mut(), Accum::Replace, x.view().t(), columns.view(), 0.5, Par::Serial));
+            got.data_mut().iter_mut().for_each(|x| *x += 1.0);
+            close(&got, |i, j| (j, i));
+            let mut plain = vec![f32::NAN; r * n];
+            transposed_times(Arch::Scalar, dt.view(), x.view(), Par::Rayon, |i, j, sum| plain[i * n + j] = sum);
+            plain.iter_mut().for_each(|x| *x = *x * 0.5 + 1.0);
+            close(&Mat::from_fn(r, n, |i, j| plain[i * n + j]), |i, j| (i, j));
+        }
+    }
+
+    #[test]
+    fn other_products_are_left_alone() {
+        let [wide, few] = [Mat::zeros(70, 70), Mat::zeros(10, 70)];
+        let mut dst = Mat::zeros(70, 70);
+        assert!(!thin(&mut dst.view_mut(), Accum::Replace, wide.view(), wide.view(), 1.0, Par::Serial));
+        let mut dst = Mat::zeros(10, 10);
+        assert!(!thin(&mut dst.view_mut(), Accum::Replace, few.view(), few.view().t(), 1.0, Par::Serial));
+    }
+}
