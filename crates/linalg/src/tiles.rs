@@ -170,29 +170,6 @@ pub struct PackTransposed<'a> {
     pub out: &'a mut [f32],
 }
 
-/// The same of pairs of bf16.
-pub(crate) struct PackTransposedPairs<'a> {
-    /// For a depth, that of `scratch`, that is a multiple of [`bf16::BLOCK`] and at least that of `numbers`; `out` is d/2×N.
-    pub(crate) padded: usize,
-    /// What is packed.
-    pub(crate) numbers: PackTransposed<'a>,
-}
-
-impl OnTiles for PackTransposedPairs<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd, const M: usize, const V: usize>(self, _: S) {
-        let Self { padded, numbers: PackTransposed { source, rows, first, depth, scratch, out } } = self;
-        scratch[rows.len() * padded..].fill(0.0);
-        for (row, out) in rows.zip(scratch.chunks_exact_mut(padded)) {
-            source.read(row, first..first + depth, &mut out[..depth]);
-            out[depth..].fill(0.0);
-            bf16::pair_neighbours(out);
-        }
-        scatter_columns::<S, V>(scratch, padded, padded / 2, out);
-    }
-}
-
 impl OnTiles for PackTransposed<'_> {
     type Output = ();
     #[inline(always)]
@@ -202,35 +179,22 @@ impl OnTiles for PackTransposed<'_> {
         for (row, out) in rows.zip(scratch.chunks_exact_mut(depth)) {
             source.read(row, first..first + depth, out);
         }
-        scatter_columns::<S, V>(scratch, depth, depth, out);
-    }
-}
-
-/// The first `depth` numbers of every column, one each `stride` numbers, as a panel.
-#[inline(always)]
-fn scatter_columns<S: Simd, const V: usize>(columns: &[f32], stride: usize, depth: usize, out: &mut [f32]) {
-    // A vector's columns at a time.
-    for (v, columns) in columns.chunks_exact(stride * S::F32_LANES).enumerate() {
-        let sources = columns.chunks_exact(stride).map(|column| &column[..depth]);
-        match S::F32_LANES {
-            16 => scatter::<16>(sources, v, V, out),
-            8 => scatter::<8>(sources, v, V, out),
-            4 => scatter::<4>(sources, v, V, out),
-            _ => scatter::<1>(sources, v, V, out),
+        // A vector's columns at a time.
+        for (v, columns) in scratch.chunks_exact(depth * S::F32_LANES).enumerate() {
+            match S::F32_LANES {
+                16 => scatter::<16>(columns, depth, v, V, out),
+                8 => scatter::<8>(columns, depth, v, V, out),
+                4 => scatter::<4>(columns, depth, v, V, out),
+                _ => scatter::<1>(columns, depth, v, V, out),
+            }
         }
     }
 }
 
-/// Vector v of each V vectors of `out`, of L columns.
+/// Vector v of each V vectors of `out`: L columns of `depth` numbers each.
 #[inline(always)]
-fn scatter<'a, const L: usize>(
-    mut columns: impl Iterator<Item = &'a [f32]>,
-    v: usize,
-    vectors: usize,
-    out: &mut [f32],
-) {
-    let sources: [&[f32]; L] = std::array::from_fn(|_| columns.next().unwrap_or_default());
-    let depth = sources[0].len();
+fn scatter<const L: usize>(columns: &[f32], depth: usize, v: usize, vectors: usize, out: &mut [f32]) {
+    let sources: [&[f32]; L] = std::array::from_fn(|i| &columns[i * depth..(i + 1) * depth]);
     let out = out.as_chunks_mut::<L>().0;
     let mut block = [[0.0; L]; 8];
     for start in (0..depth).step_by(8) {

@@ -218,7 +218,7 @@ impl Product<'_> {
         let depth = balanced(k, DEPTH, deep).min(k);
         let (own, beside) = (arithmetic.rows(arithmetic.padded(depth)), arithmetic.rows(arithmetic.padded(r)));
         let width = balanced(n, (BLOCK / (own + beside)).max(across), across);
-        let rows = balanced(m, arithmetic.rows_of_task().min(m.div_ceil(2 * threads(par))), tile.rows);
+        let rows = balanced(m, arithmetic.rows_of_task(m, threads(par)), tile.rows);
         let side = r.next_multiple_of(tile.cols) * own;
         with_buffer(width.min(wanted).next_multiple_of(tile.cols) * (own + beside) + side, |packed| {
             on_pool(par, || {

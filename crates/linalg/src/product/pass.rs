@@ -10,9 +10,7 @@ use crate::gemm::{Accum, Par};
 use crate::mat::{MatMut, MatRef};
 use crate::pool::{for_each, threads};
 use crate::tiles::bf16::{self, Bf16};
-use crate::tiles::{
-    Append, Finish, PackStrips, PackTransposed, PackTransposedPairs, Sweep, Tile, dispatch, pack_panel,
-};
+use crate::tiles::{Append, Finish, PackStrips, PackTransposed, Sweep, Tile, dispatch, pack_panel};
 
 /// Columns of W, stored k×n, that a task packs.
 const GROUP: usize = 64;
@@ -45,11 +43,20 @@ impl Arithmetic {
         }
     }
 
-    /// Rows of lhs a task.
-    pub(super) fn rows_of_task(self) -> usize {
+    /// Rows of lhs a task, of `m`.
+    pub(super) fn rows_of_task(self, m: usize, threads: usize) -> usize {
         match self {
-            Arithmetic::F32 | Arithmetic::Rounded => ROWS,
+            Arithmetic::F32 | Arithmetic::Rounded => ROWS.min(m.div_ceil(2 * threads)),
             Arithmetic::Pairs(_) => ROWS_OF_PAIRS,
+        }
+    }
+
+    /// Into how many tasks a sweep is cut at least.
+    fn tasks(self, threads: usize) -> usize {
+        match self {
+            Arithmetic::F32 | Arithmetic::Rounded => threads,
+            Arithmetic::Pairs(_) if threads > 1 => 2 * threads,
+            Arithmetic::Pairs(_) => 1,
         }
     }
 
@@ -155,17 +162,22 @@ impl Pass {
     /// Rows `rows` of W, stored n×k, as a panel.
     fn pack_transposed(&self, w: &dyn Stored, rows: Range<usize>, out: &mut [f32]) {
         let (first, depth, padded) = (self.span.start, self.span.len(), self.arithmetic.padded(self.span.len()));
-        with_buffer(self.tile.cols * padded, |scratch| {
-            let out = &mut *out;
-            let numbers = PackTransposed { source: w, rows, first, depth, scratch, out };
-            match self.arithmetic {
-                Arithmetic::F32 | Arithmetic::Rounded => dispatch(self.arch, numbers),
-                Arithmetic::Pairs(_) => dispatch(self.arch, PackTransposedPairs { padded, numbers }),
+        with_buffer(self.tile.cols * padded, |scratch| match self.arithmetic {
+            Arithmetic::F32 => dispatch(self.arch, PackTransposed { source: w, rows, first, depth, scratch, out }),
+            Arithmetic::Rounded => {
+                dispatch(self.arch, PackTransposed { source: w, rows, first, depth, scratch, out: &mut *out });
+                bf16::round(out);
+            }
+            Arithmetic::Pairs(pairs) => {
+                scratch[rows.len() * padded..].fill(0.0);
+                for (row, numbers) in rows.zip(scratch.chunks_exact_mut(padded)) {
+                    w.read(row, first..first + depth, &mut numbers[..depth]);
+                    numbers[depth..].fill(0.0);
+                    bf16::pair_neighbours(numbers);
+                }
+                pairs.pack_columns(scratch, padded, padded / 2, out);
             }
         });
-        if let Arithmetic::Rounded = self.arithmetic {
-            bf16::round(out);
-        }
     }
 
     /// Columns `columns` of W, stored k×n, as panels that have room for U.
@@ -228,7 +240,7 @@ impl Pass {
         let stride = if m > 1 { dst.row_stride() } else { dst.cols() };
         let mut outs = dst.data_mut().chunks_mut(stride.max(1)).map(|row| &mut row[columns.clone()]);
         // A block of rows a task; of few rows a block of columns too, for which lhs·D is made before.
-        let across = threads(self.par).div_ceil(blocks.len());
+        let across = self.arithmetic.tasks(threads(self.par)).div_ceil(blocks.len());
         if across == 1 {
             let mut mids = mid.chunks_mut(self.rows * self.r.max(1));
             let next = |rows: Range<usize>| {

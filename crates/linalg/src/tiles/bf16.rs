@@ -127,6 +127,15 @@ impl Bf16 {
         }
     }
 
+    /// A panel of columns that lie one after the other, each `stride` pairs, of which `depth`, a multiple of 16, are wanted.
+    pub(crate) fn pack_columns(self, columns: &[f32], stride: usize, depth: usize, panel: &mut [f32]) {
+        let simd = match self {
+            Bf16::Tiles(tiles) => tiles.simd(),
+            Bf16::Vectors(vectors) => vectors.simd(),
+        };
+        avx512::scatter_columns(simd, columns, stride, depth, panel);
+    }
+
     /// A sweep over operands of pairs, whose `depth` and `room` count rows of pairs.
     pub(crate) fn sweep(self, sweep: Sweep<'_, '_>) {
         match self {
@@ -152,6 +161,10 @@ impl Bf16 {
     }
 
     pub(crate) fn tile(self) -> Tile {
+        match self {}
+    }
+
+    pub(crate) fn pack_columns(self, _: &[f32], _: usize, _: usize, _: &mut [f32]) {
         match self {}
     }
 

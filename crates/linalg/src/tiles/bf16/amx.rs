@@ -32,6 +32,10 @@ impl Amx {
         V4::try_new().filter(|_| *FOUND).map(Self)
     }
 
+    pub(super) fn simd(self) -> V4 {
+        self.0
+    }
+
     pub(super) fn sweep(self, sweep: Sweep<'_, '_>) {
         // SAFETY: the processor has what `on_tiles` is compiled for, as `self` proves.
         unsafe { on_tiles(self.0, sweep) }

@@ -1,6 +1,9 @@
-//! Pairs by AVX512-BF16: a vector of them and the same pair in all lanes.
+//! Pairs by AVX512-BF16: a vector of them and the same pair in all lanes. And what AVX-512 packs for AMX as well.
 
-use std::arch::x86_64::{__cpuid, __m512, __m512bh, _mm512_dpbf16_ps};
+use std::arch::x86_64::{
+    __cpuid, __m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_shuffle_i32x4, _mm512_unpackhi_epi32,
+    _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+};
 use std::mem::transmute;
 
 use pulp::x86::V4;
@@ -27,6 +30,10 @@ impl Vectors {
     /// measured here). Intel's start one such instruction where they start four of f32, and a product took 1.7 times as long.
     pub(super) fn are_fast(self) -> bool {
         !by_intel()
+    }
+
+    pub(super) fn simd(self) -> V4 {
+        self.0
     }
 
     pub(super) fn sweep(self, sweep: Sweep<'_, '_>) {
@@ -73,4 +80,56 @@ fn add_products(sum: f32x16, x: u32x16, y: u32x16) -> f32x16 {
     };
     // SAFETY: as above.
     unsafe { transmute::<__m512, f32x16>(_mm512_dpbf16_ps(sum, x, y)) }
+}
+
+/// The first `depth` pairs of every column, one each `stride`, as a panel: depth×32. `depth` is a multiple of 16.
+pub(super) fn scatter_columns(_: V4, columns: &[f32], stride: usize, depth: usize, panel: &mut [f32]) {
+    // SAFETY: a `V4` proves AVX-512.
+    unsafe { scatter(bytemuck::cast_slice(columns), stride, depth, bytemuck::cast_slice_mut(panel)) }
+}
+
+#[target_feature(enable = "avx512f")]
+fn scatter(columns: &[u32], stride: usize, depth: usize, panel: &mut [u32]) {
+    let panel = panel.as_chunks_mut::<16>().0;
+    for (v, columns) in columns.chunks_exact(16 * stride).enumerate().take(V) {
+        for start in (0..depth).step_by(16) {
+            let mut rows = [[0; 16]; 16];
+            for (row, column) in rows.iter_mut().zip(columns.chunks_exact(stride)) {
+                row.copy_from_slice(&column[start..start + 16]);
+            }
+            for (p, row) in transposed(rows).into_iter().enumerate() {
+                panel[(start + p) * V + v] = row;
+            }
+        }
+    }
+}
+
+/// 16×16 numbers, by four rounds in which neighbours at a distance of 1, 2, 4 and 8 exchange halves.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn transposed(rows: [[u32; 16]; 16]) -> [[u32; 16]; 16] {
+    // SAFETY: 16 vectors of 64 bytes, of which any will do.
+    let mut x = unsafe { transmute::<[[u32; 16]; 16], [__m512i; 16]>(rows) };
+    let mut y = x;
+    for i in (0..16).step_by(2) {
+        (y[i], y[i + 1]) = (_mm512_unpacklo_epi32(x[i], x[i + 1]), _mm512_unpackhi_epi32(x[i], x[i + 1]));
+    }
+    // Rows 4g to 4g + 3 hold in quarter q the columns 4q + 0 to 4q + 3 of rows 4g to 4g + 3.
+    for g in (0..16).step_by(4) {
+        x[g] = _mm512_unpacklo_epi64(y[g], y[g + 2]);
+        x[g + 1] = _mm512_unpackhi_epi64(y[g], y[g + 2]);
+        x[g + 2] = _mm512_unpacklo_epi64(y[g + 1], y[g + 3]);
+        x[g + 3] = _mm512_unpackhi_epi64(y[g + 1], y[g + 3]);
+    }
+    for c in 0..4 {
+        let [a, b, c4, d] = [x[c], x[4 + c], x[8 + c], x[12 + c]];
+        let (low, high) = (_mm512_shuffle_i32x4::<0x44>(a, b), _mm512_shuffle_i32x4::<0xee>(a, b));
+        let (low4, high4) = (_mm512_shuffle_i32x4::<0x44>(c4, d), _mm512_shuffle_i32x4::<0xee>(c4, d));
+        y[c] = _mm512_shuffle_i32x4::<0x88>(low, low4);
+        y[4 + c] = _mm512_shuffle_i32x4::<0xdd>(low, low4);
+        y[8 + c] = _mm512_shuffle_i32x4::<0x88>(high, high4);
+        y[12 + c] = _mm512_shuffle_i32x4::<0xdd>(high, high4);
+    }
+    // SAFETY: as above.
+    unsafe { transmute::<[__m512i; 16], [[u32; 16]; 16]>(y) }
 }
