@@ -102,7 +102,11 @@ def run_loract_vision(args, presets, model):
         report = json.loads(run([*command, "--rounds", str(args.steps), "--json", *flags]))
         settings = {setting["activations"]: setting for setting in report["settings"]}
         for preset in of_call:
-            setting = settings["as given" if " " in preset else preset]
+            # With bf16 there are two of each setting; flags that leave `exact` as it is do not give it another name.
+            name = "as given" if " " in preset else preset
+            if preset == "exact --mixed-precision bf16":
+                name = "exact"
+            setting = settings[f"{name} bf16" if "--mixed-precision bf16" in preset else name]
             results[preset] = {
                 "seconds": setting["seconds"],
                 "saved": setting["saved_bytes"],

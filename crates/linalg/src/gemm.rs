@@ -1,5 +1,5 @@
 //! Matrix products: one safe function over the `gemm` crate, which picks AVX-512, AVX2 or NEON kernels at run time, and over
-//! our own tiles where they are faster.
+//! our own tiles and thin products where they are faster.
 
 use crate::mat::{MatMut, MatRef};
 use crate::product::dense;
@@ -29,9 +29,9 @@ pub trait Real: Copy + 'static {
     const ZERO: Self;
     /// The number one.
     const ONE: Self;
-    /// `dst` = or += alpha·lhs·rhs by tiles of our own, if that is faster; whether it was done.
+    /// `dst` = or += alpha·lhs·rhs by products of our own, if that is faster; whether it was done.
     #[doc(hidden)]
-    fn by_tiles(
+    fn by_own(
         _dst: &mut MatMut<'_, Self>,
         _accum: Accum,
         _lhs: MatRef<'_, Self>,
@@ -45,7 +45,7 @@ pub trait Real: Copy + 'static {
 impl Real for f32 {
     const ZERO: f32 = 0.0;
     const ONE: f32 = 1.0;
-    fn by_tiles(dst: &mut MatMut<'_>, accum: Accum, lhs: MatRef<'_>, rhs: MatRef<'_>, alpha: f32, par: Par) -> bool {
+    fn by_own(dst: &mut MatMut<'_>, accum: Accum, lhs: MatRef<'_>, rhs: MatRef<'_>, alpha: f32, par: Par) -> bool {
         thin(dst, accum, lhs, rhs, alpha, par) || dense(dst, accum, lhs, rhs, alpha, par)
     }
 }
@@ -78,7 +78,7 @@ pub fn matmul<T: Real>(
         rhs.rows(),
         rhs.cols(),
     );
-    if !T::by_tiles(&mut dst, accum, lhs, rhs, alpha, par) {
+    if !T::by_own(&mut dst, accum, lhs, rhs, alpha, par) {
         library(dst, accum, lhs, rhs, alpha, par);
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Two bounds each, since the memory depends on the input: few matrices have columns that one pass cannot resolve. Not
 //! counted are the buffers that the operands of a product are packed into: of our own tiles 5 MB of the calling thread and
-//! 220 KB of each, kept (`product`); of the `gemm` crate 1 MiB or the size of a core's L2 cache a thread, kept, and while a
+//! 220 KB of each, kept (`product`), of a thin result up to 5 MB of the calling thread, kept (`thin`); of the `gemm` crate 1 MiB or the size of a core's L2 cache a thread, kept, and while a
 //! product runs a panel of each operand, some 4 KiB per row or column of the result.
 
 use crate::error::Error;

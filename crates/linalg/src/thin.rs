@@ -2,6 +2,8 @@
 //!
 //! Time goes into reading x, so it is read once, in the order in which it lies, and nothing of it is packed. d is packed as strips;
 //! the result, r×n numbers, is kept as tiles that all rows are summed into, some [`BLOCK`] rows at a time.
+//!
+//! Memory: r·n numbers, at most [`RESULT`], and r·[`PORTION`] of the calling thread, kept.
 
 use std::ops::Range;
 
@@ -11,10 +13,15 @@ use crate::buffers::{with_buffer, with_buffers};
 use crate::gemm::{Accum, Par};
 use crate::mat::{MatMut, MatRef};
 use crate::pool::{for_each, on_pool, threads};
+use crate::product::is_measured;
 use crate::tiles::{OnTiles, PackStrips, prefetch};
 
 /// Columns of d up to which x is read in vain no more than once.
 const MOST: usize = 64;
+/// Numbers of the result up to which it is kept beside `dst`: 5 MB.
+const RESULT: usize = 5 << 18;
+/// Rows of d that are packed at a time.
+const PORTION: usize = 4096;
 /// Rows and columns of x below which there is nothing to gain.
 const LEAST: usize = 32;
 /// Rows of x that meet all strips while they are in the nearest cache.
@@ -27,6 +34,9 @@ const SERIAL_BELOW: usize = 1 << 19;
 /// `dst` = or += alpha·lhs·rhs, if that is such a product; whether it was done.
 pub(crate) fn thin(dst: &mut MatMut<'_>, accum: Accum, lhs: MatRef<'_>, rhs: MatRef<'_>, alpha: f32, par: Par) -> bool {
     let arch = Arch::new();
+    if !is_measured(arch) {
+        return false;
+    }
     if fits(lhs.rows(), rhs) {
         transposed_times(arch, lhs, rhs, par, |i, j, sum| put(dst, accum, i, j, alpha * sum));
     } else if fits(rhs.cols(), lhs.t()) {
@@ -39,7 +49,8 @@ pub(crate) fn thin(dst: &mut MatMut<'_>, accum: Accum, lhs: MatRef<'_>, rhs: Mat
 
 /// Whether dᵀ with `rank` rows times x is such a product.
 fn fits(rank: usize, x: MatRef<'_>) -> bool {
-    rank > 0 && rank <= MOST && x.col_stride() == 1 && x.rows() >= LEAST && x.cols() >= LEAST
+    let is_wide = x.rows() >= LEAST && x.cols() >= LEAST && rank.saturating_mul(x.cols()) <= RESULT;
+    rank > 0 && rank <= MOST && is_wide && x.col_stride() == 1
 }
 
 fn put(dst: &mut MatMut<'_>, accum: Accum, i: usize, j: usize, x: f32) {
@@ -53,20 +64,27 @@ fn transposed_times(arch: Arch, dt: MatRef<'_>, x: MatRef<'_>, par: Par, mut fin
     let (r, k, n) = (dt.rows(), x.rows(), x.cols());
     let [strip, cols] = arch.dispatch(Ask);
     let par = if r * k * n < SERIAL_BELOW { Par::Serial } else { par };
-    let room = r.next_multiple_of(strip);
+    let rows = r.next_multiple_of(strip);
     let wide = n.div_ceil(2 * threads(par)).next_multiple_of(cols);
-    with_buffers([room * k, room * n.next_multiple_of(cols)], |[strips, sums]| {
-        arch.dispatch(Choice(PackStrips { lhs: dt, first: 0, depth: k, room: k, out: &mut *strips }));
-        let strips = &*strips;
+    with_buffers([rows * PORTION.min(k), rows * n.next_multiple_of(cols)], |[strips, sums]| {
+        sums.fill(0.0);
         on_pool(par, || {
-            for_each(par, sums.chunks_mut(room * wide).collect(), |at, sums| {
-                let columns = at * wide..((at + 1) * wide).min(n);
-                with_buffer(BLOCK * cols, |narrow| arch.dispatch(Choice(Columns { strips, x, columns, narrow, sums })));
-            });
+            for first in (0..k).step_by(PORTION) {
+                let depth = PORTION.min(k - first);
+                let strips = &mut strips[..rows * depth];
+                arch.dispatch(Choice(PackStrips { lhs: dt, first, depth, room: depth, out: &mut *strips }));
+                let (strips, x) = (&*strips, x.row_range(first..first + depth));
+                for_each(par, sums.chunks_mut(rows * wide).collect(), |at, sums| {
+                    let columns = at * wide..((at + 1) * wide).min(n);
+                    with_buffer(BLOCK * cols, |narrow| {
+                        arch.dispatch(Choice(Columns { strips, x, columns, narrow, sums }));
+                    });
+                });
+            }
         });
         // A tile of a strip's rows and `cols` columns after the other, strip by strip.
         for (at, tile) in sums.chunks_exact(strip * cols).enumerate() {
-            let (from, first) = (at % (room / strip) * strip, at / (room / strip) * cols);
+            let (from, first) = (at % (rows / strip) * strip, at / (rows / strip) * cols);
             for (i, row) in tile.chunks_exact(cols).enumerate().take(r.saturating_sub(from)) {
                 row.iter().take(n - first).enumerate().for_each(|(j, &sum)| finish(from + i, first + j, sum));
             }
@@ -108,7 +126,7 @@ impl OnTiles for Shape {
     }
 }
 
-/// Tiles of dᵀ·x for some columns of x.
+/// What is added to tiles of dᵀ·x, of some columns of x.
 struct Columns<'a> {
     /// Of dᵀ, each with all rows of x.
     strips: &'a [f32],
@@ -126,7 +144,6 @@ impl OnTiles for Columns<'_> {
         let Self { strips, x, columns, narrow, sums } = self;
         let (width, k, stride) = (V * S::F32_LANES, x.rows(), x.row_stride());
         let tiles = strips.len() / (M * k);
-        sums.fill(0.0);
         for start in (0..k).step_by(BLOCK) {
             let rows = start..(start + BLOCK).min(k);
             for (at, sums) in sums.chunks_exact_mut(tiles * M * width).enumerate() {
@@ -136,9 +153,9 @@ impl OnTiles for Columns<'_> {
                     (numbers, stride)
                 } else {
                     // The last columns, with zeros beside them.
-                    for (row, out) in numbers.chunks(stride).zip(narrow.chunks_exact_mut(width)).take(rows.len()) {
+                    for (p, out) in narrow.chunks_exact_mut(width).take(rows.len()).enumerate() {
                         let (out, zeros) = out.split_at_mut(columns.end - first);
-                        out.copy_from_slice(&row[..out.len()]);
+                        out.copy_from_slice(&numbers[p * stride..p * stride + out.len()]);
                         zeros.fill(0.0);
                     }
                     (&*narrow, width)
@@ -188,9 +205,18 @@ mod tests {
     use super::*;
     use crate::{Mat, Rng};
 
+    /// `thin`, which takes what it is given where it was measured.
+    fn taken(dst: &mut Mat, accum: Accum, lhs: MatRef<'_>, rhs: MatRef<'_>, par: Par) -> bool {
+        let taken = thin(&mut dst.view_mut(), accum, lhs, rhs, 0.5, par);
+        assert_eq!(taken, is_measured(Arch::new()));
+        taken
+    }
+
     #[test]
     fn every_number_equals_its_sum_in_f64() {
-        for (r, k, n) in [(16, 300, 576), (1, 32, 32), (8, 65, 47), (64, 100, 97), (5, 1000, 50), (13, 64, 200)] {
+        let shapes =
+            [(16, 300, 576), (1, 32, 32), (8, 65, 47), (64, 100, 97), (5, 1000, 50), (13, 64, 200), (3, 9000, 40)];
+        for (r, k, n) in shapes {
             let mut rng = Rng::new(&[r as u64]);
             let [dt, x] = [(r, k), (k, n)].map(|(rows, cols)| Mat::from_fn(rows, cols, |_, _| rng.normal()));
             let want = Mat::<f64>::from_fn(r, n, |i, j| {
@@ -205,17 +231,33 @@ mod tests {
             let columns = Mat::from_fn(k, r, |p, i| dt[(i, p)]);
             for lhs in [dt.view(), columns.view().t()] {
                 let mut got = Mat::from_fn(r, n, |_, _| 1.0);
-                assert!(thin(&mut got.view_mut(), Accum::Add, lhs, x.view(), 0.5, Par::Rayon));
-                close(&got, |i, j| (i, j));
+                if taken(&mut got, Accum::Add, lhs, x.view(), Par::Rayon) {
+                    close(&got, |i, j| (i, j));
+                }
             }
             let mut got = Mat::from_fn(n, r, |_, _| f32::NAN);
-            assert!(thin(&mut got.view_mut(), Accum::Replace, x.view().t(), columns.view(), 0.5, Par::Serial));
-            got.data_mut().iter_mut().for_each(|x| *x += 1.0);
-            close(&got, |i, j| (j, i));
-            let mut plain = vec![f32::NAN; r * n];
-            transposed_times(Arch::Scalar, dt.view(), x.view(), Par::Rayon, |i, j, sum| plain[i * n + j] = sum);
-            plain.iter_mut().for_each(|x| *x = *x * 0.5 + 1.0);
-            close(&Mat::from_fn(r, n, |i, j| plain[i * n + j]), |i, j| (i, j));
+            if taken(&mut got, Accum::Replace, x.view().t(), columns.view(), Par::Serial) {
+                got.data_mut().iter_mut().for_each(|x| *x += 1.0);
+                close(&got, |i, j| (j, i));
+            }
+            for arch in [Arch::new(), Arch::Scalar] {
+                let mut got = Mat::from_fn(r, n, |_, _| f32::NAN);
+                transposed_times(arch, dt.view(), x.view(), Par::Rayon, |i, j, sum| got[(i, j)] = sum * 0.5 + 1.0);
+                close(&got, |i, j| (i, j));
+            }
+        }
+    }
+
+    #[test]
+    fn rows_may_overlap() {
+        let mut rng = Rng::new(&[2]);
+        let (data, d) = (Mat::from_fn(1, 300, |_, _| rng.normal()), Mat::from_fn(5, 64, |_, _| rng.normal()));
+        for stride in [0, 1, 3] {
+            let x = MatRef::with_strides(data.data(), 64, 100, stride, 1);
+            transposed_times(Arch::new(), d.view(), x, Par::Serial, |i, j, sum| {
+                let want: f64 = (0..64).map(|p| f64::from(d[(i, p)]) * f64::from(x.get(p, j))).sum();
+                assert!((f64::from(sum) - want).abs() < 1e-4, "rows {stride} apart: {sum} at {i},{j}, not {want}");
+            });
         }
     }
 

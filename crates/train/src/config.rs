@@ -20,9 +20,9 @@ pub enum MixedPrecision {
     /// All is f32.
     #[default]
     No,
-    /// To bf16, by an instruction of the processor.
+    /// To bf16, by instructions of the processor.
     Bf16,
-    /// The same up to the order of sums; on processors without it at the speed of f32.
+    /// The same up to the order of sums; on processors without them no faster than f32.
     Bf16Emulated,
 }
 

@@ -10,11 +10,13 @@
 //!
 //! Our own, against the rule that a library goes first: on AVX2 it takes three quarters of the time of the `gemm` crate and nine
 //! tenths of PyTorch's (oneDNN); the other crates that were tried lie between (docs/memory.md), and none takes stored forms or
-//! branches. On other processors, where that was not measured, f32 is made of `gemm`'s products.
+//! branches. On AVX-512 a product takes as long as `gemm`'s, and needs no passes for widening, branch and bias. On other
+//! processors, where that was not measured, f32 is made of `gemm`'s products.
 //!
 //! In [`Precision::Bf16`] operands are rounded as they are packed.
 //!
-//! Memory: some [`BLOCK`] + r·[`DEPTH`] numbers of the calling thread and [`ROWS`]·([`DEPTH`] + r) of each thread, kept.
+//! Memory: some [`BLOCK`] + r·[`DEPTH`] numbers of the calling thread and [`ROWS`]·([`DEPTH`] + r) of each thread, kept; in bf16
+//! half of [`ROWS_OF_PAIRS`]·([`DEPTH`] + r).
 
 mod pass;
 
@@ -136,11 +138,12 @@ pub struct Product<'a> {
 const DEPTH: usize = 768;
 /// Rows of lhs that a thread packs at a time: with [`DEPTH`] columns they fit the second cache.
 const ROWS: usize = 72;
-/// The same of pairs, which take half the room and pass W so fast that its panels must be of use for more rows.
+/// The same of pairs, which take half the room and pass W so fast that its panels must be of use for more rows. (Chosen on two
+/// cores; with many, few rows are cut by columns instead, and each part packs them again.)
 const ROWS_OF_PAIRS: usize = 256;
 /// Numbers of W that are packed at a time: 5 MB, less than two cores' share of the last cache.
 const BLOCK: usize = 5 << 18;
-/// A product with a side below this is the library's: packing would take as long as computing.
+/// A product with a side below this, that is not [`mod@crate::thin`], is the library's: packing would take as long as computing.
 const THIN: usize = 16;
 /// Below this many multiply-adds a product is not worth waking other threads.
 const SERIAL_BELOW: usize = 1 << 19;
@@ -272,7 +275,7 @@ impl Product<'_> {
 }
 
 /// Whether tiles were found to be faster than the library here; the turn of other processors comes with a machine to measure on.
-fn is_measured(arch: Arch) -> bool {
+pub(crate) fn is_measured(arch: Arch) -> bool {
     cfg!(target_arch = "x86_64") && Tile::of(arch).lanes >= 8
 }
 

@@ -29,10 +29,9 @@ pub(super) enum Arithmetic {
 impl Arithmetic {
     /// That of this processor.
     pub(super) fn of(precision: Precision) -> Self {
-        match (precision, Bf16::new()) {
-            (Precision::F32, _) => Arithmetic::F32,
-            (Precision::Bf16, Some(pairs)) => Arithmetic::Pairs(pairs),
-            (Precision::Bf16, None) => Arithmetic::Rounded,
+        match precision {
+            Precision::F32 => Arithmetic::F32,
+            Precision::Bf16 => Bf16::new().map_or(Arithmetic::Rounded, Arithmetic::Pairs),
         }
     }
 

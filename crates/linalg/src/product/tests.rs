@@ -127,31 +127,39 @@ fn products_of_the_library_equal_sums_in_f64() {
 
 #[test]
 fn operands_rounded_to_bf16_are_multiplied_exactly() {
-    // Small ones: what this processor lacks is run by an emulator.
+    let run = |arch, arithmetic| {
+        move |product: Product<'_>, dst: &mut [f32], accum| by_tiles(arch, arithmetic, product, dst, accum)
+    };
+    let check = |shape, arch, arithmetic| {
+        (0..16).for_each(|case| check_in(Precision::Bf16, shape, case, run(arch, arithmetic)));
+    };
     let small = || SHAPES.into_iter().filter(|[m, k, n, _]| m * k * n < 1_000_000);
-    let rounded = [(Arch::new(), Arithmetic::Rounded), (Arch::Scalar, Arithmetic::Rounded)];
-    // By all instructions that there are, the fast ones or not.
-    for (arch, arithmetic) in Bf16::all().map(|pairs| (Arch::new(), Arithmetic::Pairs(pairs))).chain(rounded) {
-        let run = |product: Product<'_>, dst: &mut [f32], accum| by_tiles(arch, arithmetic, product, dst, accum);
-        small().for_each(|shape| (0..16).for_each(|case| check_in(Precision::Bf16, shape, case, run)));
+    small().for_each(|shape| check(shape, Arch::new(), Arithmetic::Rounded));
+    small().for_each(|shape| check(shape, Arch::Scalar, Arithmetic::Rounded));
+    // By all instructions that there are, the fast ones or not. More than a group of panels, and columns that are cut.
+    for pairs in Bf16::all() {
+        let shapes = SHAPES.into_iter().chain([[300, 64, 700, 9], [9, 800, 4000, 5]]);
+        shapes.for_each(|shape| check(shape, Arch::new(), Arithmetic::Pairs(pairs)));
     }
 }
 
 #[test]
 fn a_row_is_the_same_among_any_others_and_on_any_threads() {
     let (x, w) = (random(150, 700, 1), random(90, 700, 2));
-    let run = |rows: Range<usize>| {
-        let mut y = Mat::zeros(rows.len(), 90);
-        let lhs = x.view().row_range(rows);
-        Product { lhs, rhs: Rhs::Transposed(&w.view()), branch: None, bias: None, precision: Precision::F32 }
-            .into(y.data_mut(), Accum::Replace);
-        y
-    };
-    let all = run(0..150);
-    assert_eq!(run(40..61).data(), &all.data()[40 * 90..61 * 90]);
-    for threads in [1, 3, 40] {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-        assert_eq!(pool.install(|| run(0..150)).data(), all.data());
+    for precision in [Precision::F32, Precision::Bf16] {
+        let run = |rows: Range<usize>| {
+            let mut y = Mat::zeros(rows.len(), 90);
+            let lhs = x.view().row_range(rows);
+            Product { lhs, rhs: Rhs::Transposed(&w.view()), branch: None, bias: None, precision }
+                .into(y.data_mut(), Accum::Replace);
+            y
+        };
+        let all = run(0..150);
+        assert_eq!(run(40..61).data(), &all.data()[40 * 90..61 * 90]);
+        for threads in [1, 3, 40] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            assert_eq!(pool.install(|| run(0..150)).data(), all.data());
+        }
     }
 }
 
@@ -160,19 +168,21 @@ fn the_branch_alone_is_the_same() {
     for [m, k, n, r] in SHAPES.into_iter().filter(|shape| shape[3] > 0) {
         let (x, w) = (random(m, k, 1), Blocks(random(n, k, 2), 256));
         let (down, up) = (random(r, k, 3), random(r, n, 4));
-        let run = |dst: Option<&mut [f32]>| {
+        let run = |precision, dst: Option<&mut [f32]>| {
             let mut mid = vec![f32::NAN; m * r];
             let (down, up) = (down.view().t(), up.view());
             let branch = Some(Branch { down, down_scale: 1.5, up, up_scale: 1.0, mid: &mut mid });
-            let product =
-                Product { lhs: x.view(), rhs: Rhs::Transposed(&w), branch, bias: None, precision: Precision::F32 };
+            let product = Product { lhs: x.view(), rhs: Rhs::Transposed(&w), branch, bias: None, precision };
             match dst {
                 Some(dst) => product.into(dst, Accum::Replace),
                 None => product.into_mid(),
             }
             mid
         };
-        assert_eq!(run(None), run(Some(&mut vec![0.0; m * n])), "{m}x{k}x{n} rank {r}");
+        for precision in [Precision::F32, Precision::Bf16] {
+            let both = run(precision, Some(&mut vec![0.0; m * n]));
+            assert_eq!(run(precision, None), both, "{m}x{k}x{n} rank {r} in {precision:?}");
+        }
     }
 }
 

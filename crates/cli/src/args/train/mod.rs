@@ -176,8 +176,8 @@ pub struct TrainArgs {
     /// (one pass from it) [default: none]
     #[arg(long)]
     pub warm_start: Option<String>,
-    /// Operands of products with weights are rounded to bf16, sums are f32: no, bf16 (on processors with AVX512-BF16; on others
-    /// f32, and a note), bf16-emulated (the same on any processor, without it no faster than f32) [default: no]
+    /// Operands of products with weights are rounded to bf16, sums are f32: no, bf16 (on processors with AMX, or AMD's with
+    /// AVX512-BF16; on others f32, and a note), bf16-emulated (the same on any processor, there no faster than f32) [default: no]
     #[arg(long)]
     pub mixed_precision: Option<String>,
     /// Threads that compress while forward goes on [default: 0 = compress at once]

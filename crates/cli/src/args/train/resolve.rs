@@ -44,7 +44,7 @@ impl TrainArgs {
             named("mixed-precision", self.mixed_precision.as_deref())?.unwrap_or_default();
         if mixed_precision == MixedPrecision::Bf16 && !mixed_precision.precision().is_fast() {
             crate::output::message(
-                "note: --mixed-precision bf16 needs a processor with AVX512-BF16; this one has none: all is f32 \
+                "note: --mixed-precision bf16 needs a processor (and system) with AMX, or AMD's with AVX512-BF16; here all is f32 \
                  (bf16-emulated gives the numbers of bf16 here, no faster than f32)",
             );
             mixed_precision = MixedPrecision::No;

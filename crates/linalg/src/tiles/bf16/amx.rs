@@ -98,7 +98,8 @@ fn on_tiles(simd: V4, sweep: Sweep<'_, '_>) {
     sweep.with::<V4, SIDE, 2>(simd, GROUP, |strip, panel| {
         let blocks = (strip.len() / (SIDE * PAIRS)).min(panel.len() / (SIDE * PAIRS));
         let mut sums = MaybeUninit::<[[f32x16; 2]; SIDE]>::uninit();
-        // SAFETY: `_shaped` lives; strip and panel hold `blocks` blocks, and `sums` is written as a whole.
+        // SAFETY: `_shaped` lives; strip and panel hold `blocks` blocks, at least one as no sweep has a depth of 0, and `sums` is
+        // written as a whole.
         unsafe {
             multiply(strip, panel, blocks, sums.as_mut_ptr().cast());
             sums.assume_init()

@@ -5,6 +5,7 @@ use std::arch::x86_64::{
     _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 use std::mem::transmute;
+use std::sync::LazyLock;
 
 use pulp::x86::V4;
 use pulp::{Simd, f32x16, u32x16};
@@ -42,12 +43,15 @@ impl Vectors {
     }
 }
 
-// `__cpuid` became safe after the oldest compiler that this is for.
-#[allow(unused_unsafe)]
 fn by_intel() -> bool {
-    // SAFETY: every x86-64 has the instruction, and this leaf.
-    let leaf = unsafe { __cpuid(0) };
-    [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).concat() == *b"GenuineIntel"
+    static FOUND: LazyLock<bool> = LazyLock::new(|| {
+        // `__cpuid` became safe after the oldest compiler that this is for.
+        #[allow(unused_unsafe)]
+        // SAFETY: every x86-64 has the instruction, and this leaf.
+        let leaf = unsafe { __cpuid(0) };
+        [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).concat() == *b"GenuineIntel"
+    });
+    *FOUND
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512bf16")]
@@ -114,7 +118,7 @@ fn transposed(rows: [[u32; 16]; 16]) -> [[u32; 16]; 16] {
     for i in (0..16).step_by(2) {
         (y[i], y[i + 1]) = (_mm512_unpacklo_epi32(x[i], x[i + 1]), _mm512_unpackhi_epi32(x[i], x[i + 1]));
     }
-    // Rows 4g to 4g + 3 hold in quarter q the columns 4q + 0 to 4q + 3 of rows 4g to 4g + 3.
+    // Then quarter q of row g + c is column 4q + c of rows g to g + 3.
     for g in (0..16).step_by(4) {
         x[g] = _mm512_unpacklo_epi64(y[g], y[g + 2]);
         x[g + 1] = _mm512_unpackhi_epi64(y[g], y[g + 2]);

@@ -84,17 +84,19 @@ pub fn run(args: &ScalingArgs) -> Result<()> {
     let nowhere = || Some(PathBuf::new());
     let defaults = TrainArgs { model: nowhere(), data: nowhere(), out: nowhere(), ..TrainArgs::default() };
     let defaults = defaults.resolve(threads)?;
-    let mut points = Vec::new();
+    let (model, lora_rank) = (args.model.display().to_string(), defaults.lora_rank);
+    let mut findings = Findings { model, rows, threads, rounds, lora_rank, presets: names, points: Vec::new() };
     for (along, tokens, layers) in places(seq_lens, layers) {
         output::message(&format!("{rows} x {tokens} tokens, {layers} layers"));
         let config = DecoderConfig { layers, context: shape.context.max(tokens), ..shape.clone() };
         let measured = measure(config, &defaults.tuning(), (rows, tokens), &policies, rounds)?;
-        points.push(Point { along, tokens, layers, load: load(), measured });
+        findings.points.push(Point { along, tokens, layers, load: load(), measured });
+        if let Some(folder) = &out {
+            // As they come: the last points take the longest, and not everybody waits for them.
+            folder.write("scaling.json", &format!("{:#}\n", report::to_json(&findings)))?;
+        }
     }
-    let (model, lora_rank) = (args.model.display().to_string(), defaults.lora_rank);
-    let findings = Findings { model, rows, threads, rounds, lora_rank, presets: names, points };
     if let Some(folder) = &out {
-        folder.write("scaling.json", &format!("{:#}\n", report::to_json(&findings)))?;
         for (name, svg) in report::charts(&findings)? {
             folder.write(&name, &svg)?;
         }
