@@ -93,6 +93,17 @@ impl DType {
         }
     }
 
+    /// Significant bits that a number has at most, widened to f32.
+    pub fn significant_bits(self) -> usize {
+        match self {
+            DType::Bf16 => 8,
+            DType::F16 => 11,
+            // Those of d and of a q up to 15, or a power of two.
+            DType::Q4_0 | DType::Q5_0 => 11 + 4,
+            _ => 24,
+        }
+    }
+
     /// Bytes of a row of `cols` numbers; `None` if it is not a whole number of blocks, or too large.
     pub fn row_bytes(self, cols: usize) -> Option<usize> {
         cols.is_multiple_of(self.block_len())

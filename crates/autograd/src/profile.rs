@@ -8,8 +8,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use loract_linalg::Branch;
+use loract_linalg::{Branch, Stored};
 
+use crate::param::Weight;
 use crate::saved::Site;
 
 /// What a stretch of time was spent on.
@@ -43,13 +44,15 @@ pub struct Product {
     pub right_transposed: bool,
     /// The rank of what runs beside the right factor, if that is a weight: 0 for nothing.
     pub weight: Option<usize>,
+    /// Significant bits of the right factor's numbers.
+    pub bits: usize,
 }
 
 impl Product {
     /// Of no size yet, with a weight that is stored as n×k or as k×n.
-    pub(crate) fn of_weight(branch: &Option<Branch<'_>>, right_transposed: bool) -> Self {
+    pub(crate) fn of_weight(w: &Weight, branch: &Option<Branch<'_>>, right_transposed: bool) -> Self {
         let weight = Some(branch.as_ref().map_or(0, |branch| branch.up.rows()));
-        Self { m: 0, n: 0, k: 0, left_transposed: false, right_transposed, weight }
+        Self { m: 0, n: 0, k: 0, left_transposed: false, right_transposed, weight, bits: w.bits() }
     }
 }
 

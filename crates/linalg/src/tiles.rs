@@ -229,6 +229,14 @@ pub struct Finish<'a> {
     pub bias: Option<&'a [f32]>,
 }
 
+/// Columns of a strip and rows of a panel that belong together, as packed: as many, unless their numbers are split differently
+/// ([`bf16`]).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Depth {
+    pub(crate) strip: usize,
+    pub(crate) panel: usize,
+}
+
 /// Strips, which have room for `room` columns, times panels of depth `depth`, into the rows of `out`, whose first numbers are
 /// those of the first panel.
 pub(crate) struct Sweep<'a, 'o> {
@@ -238,8 +246,8 @@ pub(crate) struct Sweep<'a, 'o> {
     pub(crate) room: usize,
     /// N·depth numbers each.
     pub(crate) panels: &'a [f32],
-    /// Columns of a strip that are multiplied.
-    pub(crate) depth: usize,
+    /// How many are multiplied.
+    pub(crate) depth: Depth,
     /// Rows of the result.
     pub(crate) out: &'a mut [&'o mut [f32]],
     /// What becomes of a tile.
@@ -250,29 +258,31 @@ impl OnTiles for Sweep<'_, '_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd, const M: usize, const V: usize>(self, simd: S) {
-        self.with::<S, M, V>(simd, 1, |strip, panel| tile::<S, M, V>(simd, strip.as_chunks().0, panel));
+        self.with::<S, M, V>(simd, 1, |strip, panel, sums| *sums = tile::<S, M, V>(simd, strip.as_chunks().0, panel));
     }
 }
 
 impl Sweep<'_, '_> {
-    /// With a product `tile` of a strip (M·depth numbers) and a panel (depth×N). A strip meets `group` panels in turn.
+    /// With a product `tile` of a strip (M·depth numbers) and a panel (depth×N), which writes it over what is there. A strip
+    /// meets `group` panels in turn.
     #[inline(always)]
     fn with<S: Simd, const M: usize, const V: usize>(
         self,
         simd: S,
         group: usize,
-        tile: impl Fn(&[f32], &[f32]) -> [[S::f32s; V]; M],
+        tile: impl Fn(&[f32], &[f32], &mut [[S::f32s; V]; M]),
     ) {
         let Self { strips, room, panels, depth, out, finish } = self;
         let width = V * S::F32_LANES;
-        for (g, panels) in panels.chunks(group * width * depth).enumerate() {
+        let mut sums = [[simd.splat_f32s(0.0); V]; M];
+        for (g, panels) in panels.chunks(group * width * depth.panel).enumerate() {
             for (out, strip) in out.chunks_mut(M).zip(strips.chunks_exact(M * room)) {
-                for (j, panel) in panels.chunks_exact(width * depth).enumerate() {
+                for (j, panel) in panels.chunks_exact(width * depth.panel).enumerate() {
                     let start = (g * group + j) * width;
                     for out in &*out {
                         out[start..].iter().step_by(16).take(width.div_ceil(16)).for_each(prefetch);
                     }
-                    let sums = tile(&strip[..M * depth], panel);
+                    tile(&strip[..M * depth.strip], panel, &mut sums);
                     for (out, sums) in out.iter_mut().zip(&sums) {
                         let columns = start..(start + width).min(out.len());
                         let bias = finish.bias.map(|bias| &bias[columns.clone()]);

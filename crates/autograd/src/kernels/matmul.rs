@@ -38,6 +38,12 @@ impl Stored for Weight {
             Weight::Frozen(frozen) => frozen.dtype().block_len(),
         }
     }
+    fn bits(&self) -> usize {
+        match self {
+            Weight::Trained(_) => 24,
+            Weight::Frozen(frozen) => frozen.dtype().significant_bits(),
+        }
+    }
     fn read(&self, row: usize, cols: Range<usize>, out: &mut [f32]) {
         match self {
             Weight::Trained(p) => p.value().view().read(row, cols, out),
@@ -81,7 +87,7 @@ pub(crate) fn times_transposed(
     y: Option<&mut [f32]>,
 ) {
     let n = if y.is_some() { w.rows() } else { 0 };
-    let shape = Product { m: x.rows(), n, k: w.cols(), ..Product::of_weight(&branch, true) };
+    let shape = Product { m: x.rows(), n, k: w.cols(), ..Product::of_weight(w, &branch, true) };
     let _span = profile::product(shape);
     let row = if x.rows() == 1 && precision == Precision::F32 { x.row(0).filter(|row| !row.is_empty()) } else { None };
     let Some(row) = row else {
@@ -143,7 +149,7 @@ pub(crate) fn times(
     dx: &mut [f32],
     accum: Accum,
 ) {
-    let shape = Product { m: dy.rows(), n: w.cols(), k: w.rows(), ..Product::of_weight(&branch, false) };
+    let shape = Product { m: dy.rows(), n: w.cols(), k: w.rows(), ..Product::of_weight(w, &branch, false) };
     let _span = profile::product(shape);
     StoredProduct { lhs: dy, rhs: Rhs::Plain(w), branch, bias: None, precision }.into(dx, accum);
 }
@@ -157,6 +163,7 @@ pub(crate) fn product(dst: MatMut<'_>, accum: Accum, lhs: MatRef<'_>, rhs: MatRe
         left_transposed: lhs.col_stride() != 1,
         right_transposed: rhs.col_stride() != 1,
         weight: None,
+        bits: 24,
     });
     matmul(dst, accum, lhs, rhs, alpha, Par::Rayon);
 }

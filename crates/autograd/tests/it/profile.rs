@@ -43,8 +43,8 @@ fn parts_exclude_each_other_and_name_what_ran() -> Result {
 #[test]
 fn products_are_counted_by_shape() -> Result {
     let (m, weight) = (Options::default().tokens, Some(RANK));
-    let gate = Product { m, n: HIDDEN, k: WIDTH, left_transposed: false, right_transposed: true, weight };
-    let back = Product { m, n: WIDTH, k: HIDDEN, left_transposed: false, right_transposed: false, weight };
+    let gate = Product { m, n: HIDDEN, k: WIDTH, left_transposed: false, right_transposed: true, weight, bits: 24 };
+    let back = Product { m, n: WIDTH, k: HIDDEN, left_transposed: false, right_transposed: false, weight, bits: 24 };
     let (exact, _) = profiled(Policy::exact())?;
     // Gate and up in each of two layers; their gradients of the input.
     assert_eq!((count(&exact, gate), count(&exact, back)), (4, 4));

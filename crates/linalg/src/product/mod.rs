@@ -43,6 +43,10 @@ pub trait Stored: Sync {
     fn block(&self) -> usize {
         1
     }
+    /// Significant bits that a number has at most: 8 of bf16, 11 of f16, 24 of f32. (Fewer may be faster.)
+    fn bits(&self) -> usize {
+        24
+    }
     /// Numbers `cols` of row `row`, as many as `out` holds.
     fn read(&self, row: usize, cols: Range<usize>, out: &mut [f32]);
     /// All of it, if it is stored as f32.
@@ -79,6 +83,12 @@ pub enum Rhs<'a> {
 }
 
 impl Rhs<'_> {
+    fn stored(&self) -> &dyn Stored {
+        match self {
+            Rhs::Plain(w) | Rhs::Transposed(w) => *w,
+        }
+    }
+
     /// k and n.
     fn shape(&self) -> (usize, usize) {
         match self {
@@ -175,7 +185,7 @@ impl Product<'_> {
         }
         if (is_measured(arch) || self.precision == Precision::Bf16) && k * n > 0 && r <= DEPTH {
             let dst = dst.map(|dst| MatMut::row_major(dst, m, n));
-            let arithmetic = Arithmetic::of(self.precision);
+            let arithmetic = Arithmetic::of(self.precision, self.rhs.stored().bits());
             self.by_tiles(arch, arithmetic, Par::Rayon, dst, accum, 1.0);
         } else {
             self.by_gemm(dst, accum);
@@ -210,28 +220,38 @@ impl Product<'_> {
         let wanted = if dst.is_some() { n } else { 0 };
         let mut dst = dst.unwrap_or_else(|| MatMut::row_major(&mut [], m, 0));
         let tile = arithmetic.tile(arch);
-        let block = match self.rhs {
-            Rhs::Plain(w) | Rhs::Transposed(w) => w.block(),
-        };
+        let block = self.rhs.stored().block();
         let (deep, across) = match self.rhs {
             Rhs::Plain(_) => (arithmetic.padded(4), block.max(tile.cols)),
             Rhs::Transposed(_) => (block.max(arithmetic.padded(4)), tile.cols),
         };
         let par = if m * n * k < SERIAL_BELOW { Par::Serial } else { par };
         let depth = balanced(k, DEPTH, deep).min(k);
-        let (own, beside) = (arithmetic.rows(arithmetic.padded(depth)), arithmetic.rows(arithmetic.padded(r)));
-        let width = balanced(n, (BLOCK / (own + beside)).max(across), across);
+        let parts_of_w = arithmetic.parts(self.rhs.stored().bits());
+        let room = arithmetic.panel_rows(depth, parts_of_w) + arithmetic.beside(r, parts_of_w).panel;
+        let width = balanced(n, (BLOCK / room).max(across), across);
         let rows = balanced(m, arithmetic.rows_of_task(m, threads(par)), tile.rows);
-        let side = r.next_multiple_of(tile.cols) * own;
-        with_buffer(width.min(wanted).next_multiple_of(tile.cols) * (own + beside) + side, |packed| {
+        let side = r.next_multiple_of(tile.cols) * arithmetic.panel_rows(depth, arithmetic.parts(24));
+        with_buffer(width.min(wanted).next_multiple_of(tile.cols) * room + side, |packed| {
             on_pool(par, || {
                 let (side, packed) = packed.split_at_mut(side);
                 for columns in parts(wanted.max(1), width) {
                     let columns = columns.start..columns.end.min(wanted);
                     for span in parts(k, depth) {
-                        let pass =
-                            Pass { arch, arithmetic, tile, par, columns: columns.clone(), span, rows, k, r, scale };
-                        let packed = &mut packed[..columns.len().next_multiple_of(tile.cols) * pass.depth()];
+                        let pass = Pass {
+                            arch,
+                            arithmetic,
+                            tile,
+                            par,
+                            columns: columns.clone(),
+                            span,
+                            rows,
+                            k,
+                            r,
+                            parts: parts_of_w,
+                            scale,
+                        };
+                        let packed = &mut packed[..columns.len().next_multiple_of(tile.cols) * pass.depth().panel];
                         pass.pack(&self, packed);
                         // lhs·D is complete after the first columns.
                         let side = if columns.start == 0 { pass.pack_down(&self, side) } else { &[] };

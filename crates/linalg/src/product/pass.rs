@@ -10,8 +10,10 @@ use crate::gemm::{Accum, Par};
 use crate::mat::{MatMut, MatRef};
 use crate::pool::{for_each, threads};
 use crate::tiles::bf16::{self, Bf16};
-use crate::tiles::{Append, Finish, PackStrips, PackTransposed, Sweep, Tile, dispatch, pack_panel};
+use crate::tiles::{Append, Depth, Finish, PackStrips, PackTransposed, Sweep, Tile, dispatch, pack_panel};
 
+/// Significant bits of an f32.
+const F32: usize = 24;
 /// Columns of W, stored k×n, that a task packs.
 const GROUP: usize = 64;
 
@@ -22,14 +24,16 @@ pub(super) enum Arithmetic {
     F32,
     /// Rounded to bf16, as f32.
     Rounded,
-    /// Rounded to bf16, in pairs.
+    /// Rounded to bf16, or in as many parts of bf16 as an f32 has, in pairs.
     Pairs(Bf16),
 }
 
 impl Arithmetic {
-    /// That of this processor.
-    pub(super) fn of(precision: Precision) -> Self {
+    /// That of this processor for a W with so many significant bits. Six products of parts, which a W of more than two parts
+    /// takes, were not faster than one of f32 where AMX was throttled (docs/memory.md).
+    pub(super) fn of(precision: Precision, bits: usize) -> Self {
         match precision {
+            Precision::F32 if bits <= 16 => Bf16::exact().map_or(Arithmetic::F32, Arithmetic::Pairs),
             Precision::F32 => Arithmetic::F32,
             Precision::Bf16 => Bf16::new().map_or(Arithmetic::Rounded, Arithmetic::Pairs),
         }
@@ -67,30 +71,60 @@ impl Arithmetic {
         }
     }
 
-    /// Rows of a packed operand for a depth that is filled up.
-    pub(super) fn rows(self, depth: usize) -> usize {
+    /// Parts that a number of W with so many significant bits is packed in.
+    pub(super) fn parts(self, bits: usize) -> usize {
         match self {
-            Arithmetic::F32 | Arithmetic::Rounded => depth,
-            Arithmetic::Pairs(_) => depth / 2,
+            Arithmetic::F32 | Arithmetic::Rounded => 1,
+            Arithmetic::Pairs(pairs) => pairs.parts(bits),
         }
     }
 
-    /// A panel of `from`, scaled, `cols` numbers a row.
-    fn pack_panel(self, from: MatRef<'_>, scale: f32, cols: usize, out: &mut [f32]) {
+    /// Rows of a panel for such a depth of numbers in so many parts.
+    pub(super) fn panel_rows(self, depth: usize, parts: usize) -> usize {
+        match self {
+            Arithmetic::F32 | Arithmetic::Rounded => depth,
+            Arithmetic::Pairs(_) => self.padded(depth) / 2 * parts,
+        }
+    }
+
+    /// What such a depth takes of a strip and of a panel of W.
+    fn depth(self, depth: usize, parts: usize) -> Depth {
+        Depth { strip: self.panel_rows(depth, self.parts(F32)), panel: self.panel_rows(depth, parts) }
+    }
+
+    /// What a branch takes beside W: U is in f32, so if W's panels are in fewer parts it is below them as often as takes all of U's.
+    pub(super) fn beside(self, rank: usize, parts: usize) -> Depth {
+        let Depth { strip, panel } = self.depth(rank, parts);
+        let times = self.times(parts);
+        Depth { strip: strip * times, panel: panel * times }
+    }
+
+    /// How often.
+    fn times(self, parts: usize) -> usize {
+        self.parts(F32).div_ceil(parts)
+    }
+
+    /// Numbers of f32 as a panel, scaled, `cols` a row, beside others in so many parts.
+    fn pack_panel(self, from: MatRef<'_>, scale: f32, cols: usize, parts: usize, out: &mut [f32]) {
         match self {
             Arithmetic::F32 => pack_panel(from, scale, cols, out),
             Arithmetic::Rounded => {
                 pack_panel(from, scale, cols, out);
                 bf16::round(out);
             }
-            Arithmetic::Pairs(_) => with_buffer(2 * out.len(), |wide| {
+            Arithmetic::Pairs(kind) => with_buffer(self.padded(from.rows()) * cols, |wide| {
                 let (rows, rest) = wide.split_at_mut(from.rows() * cols);
                 pack_panel(from, scale, cols, rows);
                 rest.fill(0.0);
-                for (out, rows) in out.chunks_exact_mut(cols).zip(wide.chunks_exact_mut(2 * cols)) {
+                // Parts that do not exist are 0.
+                out.fill(0.0);
+                let pairs = wide.len() / (2 * cols);
+                for (p, rows) in wide.chunks_exact_mut(2 * cols).enumerate() {
                     let (row, next) = rows.split_at_mut(cols);
-                    bf16::pair(row, next);
-                    out.copy_from_slice(row);
+                    for part in 0..self.parts(F32) {
+                        let at = bf16::row_of_pair(part / parts * pairs + p, part % parts, parts);
+                        kind.pair(row, next, &mut out[at * cols..(at + 1) * cols]);
+                    }
                 }
             }),
         }
@@ -116,25 +150,36 @@ pub(super) struct Pass {
     pub(super) rows: usize,
     pub(super) k: usize,
     pub(super) r: usize,
+    /// Of a number of W.
+    pub(super) parts: usize,
     /// By which what is added to the result is multiplied.
     pub(super) scale: f32,
 }
 
 impl Pass {
-    /// Rows of a packed operand for W's part of a pass.
-    fn own(&self) -> usize {
-        self.arithmetic.rows(self.arithmetic.padded(self.span.len()))
+    /// What W's part of a pass takes.
+    fn own(&self) -> Depth {
+        self.arithmetic.depth(self.span.len(), self.parts)
     }
 
     /// With U's, which follow the last of W's.
-    pub(super) fn depth(&self) -> usize {
-        let beside = if self.span.end == self.k { self.r } else { 0 };
-        self.own() + self.arithmetic.rows(self.arithmetic.padded(beside))
+    pub(super) fn depth(&self) -> Depth {
+        let own = self.own();
+        if self.span.end < self.k {
+            return own;
+        }
+        let beside = self.arithmetic.beside(self.r, self.parts);
+        Depth { strip: own.strip + beside.strip, panel: own.panel + beside.panel }
+    }
+
+    /// What D's rows take.
+    fn side(&self) -> Depth {
+        self.arithmetic.depth(self.span.len(), self.arithmetic.parts(F32))
     }
 
     /// W's block of a pass, and U below it in the last one, as panels.
     pub(super) fn pack(&self, product: &Product<'_>, packed: &mut [f32]) {
-        let (cols, depth, own) = (self.tile.cols, self.depth(), self.own());
+        let (cols, depth, own) = (self.tile.cols, self.depth().panel, self.own().panel);
         let columns_of = |j: usize| {
             let start = self.columns.start + j * cols;
             start..(start + cols).min(self.columns.end)
@@ -154,56 +199,63 @@ impl Pass {
         let Some(branch) = product.branch.as_ref().filter(|_| depth > own) else { return };
         for_each(self.par, packed.chunks_exact_mut(cols * depth).collect(), |j, panel| {
             let up = branch.up.col_range(columns_of(j));
-            self.arithmetic.pack_panel(up, branch.up_scale, cols, &mut panel[cols * own..]);
+            self.arithmetic.pack_panel(up, branch.up_scale, cols, self.parts, &mut panel[cols * own..]);
         });
     }
 
     /// Rows `rows` of W, stored n×k, as a panel.
     fn pack_transposed(&self, w: &dyn Stored, rows: Range<usize>, out: &mut [f32]) {
-        let (first, depth, padded) = (self.span.start, self.span.len(), self.arithmetic.padded(self.span.len()));
-        with_buffer(self.tile.cols * padded, |scratch| match self.arithmetic {
+        let (first, depth, own) = (self.span.start, self.span.len(), self.own().panel);
+        with_buffer(self.tile.cols * own, |scratch| match self.arithmetic {
             Arithmetic::F32 => dispatch(self.arch, PackTransposed { source: w, rows, first, depth, scratch, out }),
             Arithmetic::Rounded => {
                 dispatch(self.arch, PackTransposed { source: w, rows, first, depth, scratch, out: &mut *out });
                 bf16::round(out);
             }
-            Arithmetic::Pairs(pairs) => {
-                scratch[rows.len() * padded..].fill(0.0);
-                for (row, numbers) in rows.zip(scratch.chunks_exact_mut(padded)) {
+            Arithmetic::Pairs(pairs) => with_buffer(self.arithmetic.padded(depth), |numbers| {
+                scratch[rows.len() * own..].fill(0.0);
+                numbers[depth..].fill(0.0);
+                for (row, column) in rows.zip(scratch.chunks_exact_mut(own)) {
                     w.read(row, first..first + depth, &mut numbers[..depth]);
-                    numbers[depth..].fill(0.0);
-                    bf16::pair_neighbours(numbers);
+                    pairs.pair_neighbours(numbers, self.parts, column);
                 }
-                pairs.pack_columns(scratch, padded, padded / 2, out);
-            }
+                pairs.pack_columns(scratch, own, out);
+            }),
         });
     }
 
     /// Columns `columns` of W, stored k×n, as panels that have room for U.
     fn pack_plain(&self, w: &dyn Stored, columns: Range<usize>, out: &mut [f32]) {
-        let (cols, depth) = (self.tile.cols, self.depth());
-        with_buffers([columns.len(); 2], |[row, next]| {
-            for p in 0..self.own() {
-                match self.arithmetic {
-                    Arithmetic::F32 => w.read(self.span.start + p, columns.clone(), row),
-                    Arithmetic::Rounded => {
-                        w.read(self.span.start + p, columns.clone(), row);
+        let (cols, depth) = (self.tile.cols, self.depth().panel);
+        let mut put = |at: usize, row: &[f32]| {
+            for (panel, numbers) in out.chunks_exact_mut(cols * depth).zip(row.chunks(cols)) {
+                let panel = &mut panel[at * cols..(at + 1) * cols];
+                panel[..numbers.len()].copy_from_slice(numbers);
+                panel[numbers.len()..].fill(0.0);
+            }
+        };
+        let Arithmetic::Pairs(pairs) = self.arithmetic else {
+            return with_buffer(columns.len(), |row| {
+                for (at, from) in self.span.clone().enumerate() {
+                    w.read(from, columns.clone(), row);
+                    if let Arithmetic::Rounded = self.arithmetic {
                         bf16::round(row);
                     }
-                    Arithmetic::Pairs(_) => {
-                        for (from, row) in [2 * p, 2 * p + 1].into_iter().zip([&mut *row, next]) {
-                            match self.span.clone().nth(from) {
-                                Some(from) => w.read(from, columns.clone(), row),
-                                None => row.fill(0.0),
-                            }
-                        }
-                        bf16::pair(row, next);
+                    put(at, row);
+                }
+            });
+        };
+        with_buffers([columns.len(); 3], |[row, next, out]| {
+            for p in 0..self.arithmetic.padded(self.span.len()) / 2 {
+                for (from, row) in [2 * p, 2 * p + 1].into_iter().zip([&mut *row, &mut *next]) {
+                    match self.span.clone().nth(from) {
+                        Some(from) => w.read(from, columns.clone(), row),
+                        None => row.fill(0.0),
                     }
                 }
-                for (panel, numbers) in out.chunks_exact_mut(cols * depth).zip(row.chunks(cols)) {
-                    let panel = &mut panel[p * cols..(p + 1) * cols];
-                    panel[..numbers.len()].copy_from_slice(numbers);
-                    panel[numbers.len()..].fill(0.0);
+                for part in 0..self.parts {
+                    pairs.pair(row, next, out);
+                    put(bf16::row_of_pair(p, part, self.parts), out);
                 }
             }
         });
@@ -212,12 +264,12 @@ impl Pass {
     /// D's rows of a pass as panels.
     pub(super) fn pack_down<'s>(&self, product: &Product<'_>, side: &'s mut [f32]) -> &'s [f32] {
         let Some(branch) = &product.branch else { return &[] };
-        let (own, cols) = (self.own(), self.tile.cols);
-        let side = &mut side[..self.r.next_multiple_of(cols) * own];
-        for_each(self.par, side.chunks_exact_mut(cols * own).collect(), |j, panel| {
+        let (rows, cols) = (self.side().panel, self.tile.cols);
+        let side = &mut side[..self.r.next_multiple_of(cols) * rows];
+        for_each(self.par, side.chunks_exact_mut(cols * rows).collect(), |j, panel| {
             let columns = j * cols..((j + 1) * cols).min(self.r);
             let down = branch.down.row_range(self.span.clone()).col_range(columns);
-            self.arithmetic.pack_panel(down, branch.down_scale, cols, panel);
+            self.arithmetic.pack_panel(down, branch.down_scale, cols, self.arithmetic.parts(F32), panel);
         });
         side
     }
@@ -290,11 +342,11 @@ impl Task<'_> {
     /// Calls `f` with rows of lhs as strips that have room for rows of lhs·D in the last pass.
     fn with_strips(&self, rows: Range<usize>, f: impl FnOnce(&mut [f32])) {
         let Pass { arch, arithmetic, tile, span, .. } = self.pass;
-        let (first, depth, room) = (span.start, span.len(), self.pass.depth());
+        let (first, depth, room) = (span.start, span.len(), self.pass.depth().strip);
         with_buffer(rows.len().next_multiple_of(tile.rows) * room, |out| {
             let lhs = self.lhs.row_range(rows);
             match arithmetic {
-                Arithmetic::Pairs(_) => bf16::pack_strips(lhs, first, depth, tile.rows, 0, room, out),
+                Arithmetic::Pairs(pairs) => pairs.pack_strips(lhs, first..first + depth, 0, room, out),
                 Arithmetic::F32 | Arithmetic::Rounded => {
                     dispatch(*arch, PackStrips { lhs, first, depth, room, out: &mut *out });
                 }
@@ -315,7 +367,7 @@ impl Task<'_> {
         let Pass { arch, arithmetic, span, r, .. } = self.pass;
         let mut out: Vec<&mut [f32]> = mid.chunks_exact_mut(*r).collect();
         let finish = Finish { add: span.start > 0, scale: 1.0, bias: None };
-        let (depth, room, panels) = (self.pass.own(), self.pass.depth(), self.side);
+        let (depth, room, panels) = (self.pass.side(), self.pass.depth().strip, self.side);
         arithmetic.sweep(*arch, Sweep { strips, room, panels, depth, out: &mut out, finish });
     }
 
@@ -325,19 +377,19 @@ impl Task<'_> {
             return;
         }
         let Pass { arch, arithmetic, tile, r, .. } = self.pass;
-        let (own, depth) = (self.pass.own(), self.pass.depth());
-        if depth > own {
+        let depth = self.pass.depth();
+        if depth.strip > self.pass.own().strip {
             self.append(strips, mid, *r);
         }
-        let panels = &self.panels[columns.start * depth..columns.end.next_multiple_of(tile.cols) * depth];
+        let panels = &self.panels[columns.start * depth.panel..columns.end.next_multiple_of(tile.cols) * depth.panel];
         let finish = Finish { bias: self.finish.bias.map(|bias| &bias[columns]), ..self.finish };
-        arithmetic.sweep(*arch, Sweep { strips, room: depth, panels, depth, out, finish });
+        arithmetic.sweep(*arch, Sweep { strips, room: depth.strip, panels, depth, out, finish });
     }
 
     /// `mid` behind W's part of strips.
     fn append(&self, strips: &mut [f32], mid: &[f32], rank: usize) {
-        let Pass { arch, arithmetic, tile, .. } = self.pass;
-        let (own, depth) = (self.pass.own(), self.pass.depth());
+        let Pass { arch, arithmetic, tile, parts, .. } = self.pass;
+        let (own, depth) = (self.pass.own().strip, self.pass.depth().strip);
         match arithmetic {
             Arithmetic::F32 => dispatch(*arch, Append { mid, rank, from: own, out: strips }),
             Arithmetic::Rounded => {
@@ -345,9 +397,12 @@ impl Task<'_> {
                 let strips = strips.chunks_exact_mut(tile.rows * depth);
                 strips.for_each(|strip| bf16::round(&mut strip[tile.rows * own..]));
             }
-            Arithmetic::Pairs(_) => {
+            Arithmetic::Pairs(pairs) => {
                 let mid = MatRef::row_major(mid, mid.len() / rank, rank);
-                bf16::pack_strips(mid, 0, rank, tile.rows, own, depth, strips);
+                let wide = arithmetic.depth(rank, *parts).strip;
+                for time in 0..arithmetic.times(*parts) {
+                    pairs.pack_strips(mid, 0..rank, own + time * wide, depth, strips);
+                }
             }
         }
     }

@@ -12,8 +12,20 @@ fn naive(a: &Mat<f64>, b: &Mat<f64>) -> Mat<f64> {
     Mat::from_fn(a.rows(), b.cols(), |i, j| (0..a.cols()).map(|p| a[(i, p)] * b[(p, j)]).sum())
 }
 
-/// Numbers that are stored together, and refuse to be read otherwise.
-struct Blocks(Mat, usize);
+/// Numbers that are stored together, and refuse to be read otherwise; with so many significant bits.
+struct Blocks(Mat, usize, usize);
+
+impl Blocks {
+    fn new(mut numbers: Mat, block: usize, bits: usize) -> Self {
+        let to_bits = |x: f32| match bits {
+            8 => half::bf16::from_f32(x).to_f32(),
+            11 => half::f16::from_f32(x).to_f32(),
+            _ => x,
+        };
+        numbers.data_mut().iter_mut().for_each(|x| *x = to_bits(*x));
+        Self(numbers, block, bits)
+    }
+}
 
 impl Stored for Blocks {
     fn rows(&self) -> usize {
@@ -24,6 +36,9 @@ impl Stored for Blocks {
     }
     fn block(&self) -> usize {
         self.1
+    }
+    fn bits(&self) -> usize {
+        self.2
     }
     fn read(&self, row: usize, cols: Range<usize>, out: &mut [f32]) {
         let whole = |end: usize| end.is_multiple_of(self.1) || end == self.cols();
@@ -50,8 +65,8 @@ fn check_in(precision: Precision, [m, k, n, r]: [usize; 4], case: usize, run: im
         (case & 1 != 0, case & 2 != 0, if case & 4 != 0 { Accum::Add } else { Accum::Replace });
     let [a, at] = [random(m, k, 1), random(k, m, 1)];
     let lhs = if left { at.view().t() } else { a.view() };
-    let w =
-        Blocks(if transposed { random(n, k, 2) } else { random(k, n, 2) }, [8, 1, 32, 256][(case % 4) ^ (case / 4)]);
+    let w = if transposed { random(n, k, 2) } else { random(k, n, 2) };
+    let w = Blocks::new(w, [8, 1, 32, 256][(case % 4) ^ (case / 4)], [24, 8, 11][case % 3]);
     let dense = if transposed { w.0.view().t() } else { w.0.view() };
     let (down, up, bias) = (random(r, k, 3), random(r, n, 4), random(1, n, 5));
     let start = random(m, n, 6);
@@ -111,6 +126,16 @@ fn tiles_equal_sums_in_f64() {
 }
 
 #[test]
+fn tiles_of_numbers_split_into_bf16_equal_sums_in_f64() {
+    let Some(split) = Bf16::exact() else { return };
+    let run = |product: Product<'_>, dst: &mut [f32], accum| {
+        by_tiles(Arch::new(), Arithmetic::Pairs(split), product, dst, accum);
+    };
+    let shapes = SHAPES.into_iter().chain([[300, 64, 700, 9], [9, 800, 4000, 5]]);
+    shapes.for_each(|shape| (0..16).for_each(|case| check(shape, case, run)));
+}
+
+#[test]
 fn tiles_of_plain_code_equal_sums_in_f64() {
     let run = |product: Product<'_>, dst: &mut [f32], accum| {
         by_tiles(Arch::Scalar, Arithmetic::F32, product, dst, accum);
@@ -166,7 +191,7 @@ fn a_row_is_the_same_among_any_others_and_on_any_threads() {
 #[test]
 fn the_branch_alone_is_the_same() {
     for [m, k, n, r] in SHAPES.into_iter().filter(|shape| shape[3] > 0) {
-        let (x, w) = (random(m, k, 1), Blocks(random(n, k, 2), 256));
+        let (x, w) = (random(m, k, 1), Blocks::new(random(n, k, 2), 256, [24, 8][n % 2]));
         let (down, up) = (random(r, k, 3), random(r, n, 4));
         let run = |precision, dst: Option<&mut [f32]>| {
             let mut mid = vec![f32::NAN; m * r];

@@ -1,13 +1,21 @@
-//! Products of operands rounded to bf16, summed in f32, by the processor's own instructions.
+//! Products of numbers of bf16, summed in f32, by the processor's own instructions: of operands rounded to bf16, and of f32.
+//!
+//! A number of f32 is rounded to one of bf16, or split into [`EXACT`] of them, its parts: the nearest, the nearest to what that
+//! leaves over, and the rest, whose sum has all 24 bits. Of the nine products of two numbers' parts, six are summed; what
+//! is left out, mid·low, low·mid and low·low, is at most 2⁻²³ of the whole. A weight that is stored in bf16 is one part. (So do Henry, Tang and Heinecke, "Leveraging the bfloat16
+//! artificial intelligence datatype for higher-precision computations", 2019.) It pays where bf16 is more than six times as fast as f32.
+//! Parts of numbers below 10⁻³³ can be lost, and numbers beyond bf16's, from 3.39·10³⁸ on, become NaN.
 //!
 //! Two neighbours in depth are a pair, the halves of a number of 32 bits. A depth d is filled up with zeros to a multiple of
-//! [`BLOCK`]. A panel is d/2 rows of N pairs; a strip is, for each block of the depth, M rows of 16 pairs: what AMX reads, which
-//! AVX-512 can read as well.
+//! [`BLOCK`]. A panel is, for each block of the depth and each part, 16 rows of N pairs; a strip is, for each block and each part, M rows of
+//! 16 pairs: what AMX reads, which AVX-512 can read as well.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+
+use std::ops::Range;
 
 use bytemuck::cast_slice_mut;
 
@@ -27,12 +35,8 @@ fn rounded(x: u32) -> u32 {
     if x & 0x7fff_ffff > 0x7f80_0000 { (x | 0x0040_0000) & 0xffff_0000 } else { nearest }
 }
 
-/// A block as pairs.
-#[inline(always)]
-fn halve(numbers: &[f32; BLOCK], out: &mut [f32]) {
-    let out: &mut [u16] = cast_slice_mut(out);
-    out.iter_mut().zip(numbers).for_each(|(out, x)| *out = (rounded(x.to_bits()) >> 16) as u16);
-}
+/// Numbers of bf16 that one of f32 is the sum of.
+pub(crate) const EXACT: usize = 3;
 
 crate::simd::vectorised! {
     /// Every number rounded to bf16.
@@ -40,53 +44,11 @@ crate::simd::vectorised! {
         let numbers: &mut [u32] = cast_slice_mut(numbers);
         numbers.iter_mut().for_each(|x| *x = rounded(*x));
     }
+}
 
-    /// Pairs of a row of a panel and the next one, in the former's place.
-    pub(crate) fn pair<'a>(row: &'a mut [f32], next: &'a [f32]) -> () {
-        row.iter_mut().zip(next).for_each(|(x, y)| *x = f32::from_bits(rounded(x.to_bits()) >> 16 | rounded(y.to_bits())));
-    }
-
-    /// Pairs of a row's neighbours, in its first half. The row is a whole number of blocks.
-    pub(crate) fn pair_neighbours<'a>(row: &'a mut [f32]) -> () {
-        let mut numbers = [0.0; BLOCK];
-        for at in 0..row.len() / BLOCK {
-            numbers.copy_from_slice(&row[at * BLOCK..(at + 1) * BLOCK]);
-            halve(&numbers, &mut row[at * PAIRS..(at + 1) * PAIRS]);
-        }
-    }
-
-    /// Rows of `lhs` as strips of `strip` rows with room for `room` rows of pairs, from the pair `at` on: columns
-    /// `first..first + depth`, then zeros. A last strip is filled up with the last row.
-    pub(crate) fn pack_strips<'a>(
-        lhs: MatRef<'a>,
-        first: usize,
-        depth: usize,
-        strip: usize,
-        at: usize,
-        room: usize,
-        out: &'a mut [f32],
-    ) -> () {
-        let last = lhs.rows() - 1;
-        for (s, out) in out.chunks_exact_mut(strip * room).enumerate() {
-            for i in 0..strip {
-                let row = (s * strip + i).min(last);
-                let to = |block: usize| (at + block * PAIRS) * strip + i * PAIRS;
-                let whole = if lhs.col_stride() == 1 { depth / BLOCK } else { 0 };
-                if whole > 0 {
-                    let numbers = &lhs.data()[row * lhs.row_stride() + first..][..whole * BLOCK];
-                    for (block, numbers) in numbers.as_chunks().0.iter().enumerate() {
-                        halve(numbers, &mut out[to(block)..][..PAIRS]);
-                    }
-                }
-                for block in whole..depth.div_ceil(BLOCK) {
-                    let mut numbers = [0.0; BLOCK];
-                    let columns = block * BLOCK..depth.min((block + 1) * BLOCK);
-                    numbers.iter_mut().zip(columns).for_each(|(x, j)| *x = lhs.get(row, first + j));
-                    halve(&numbers, &mut out[to(block)..][..PAIRS]);
-                }
-            }
-        }
-    }
+/// The row of a panel, of `parts` parts, where a part of a pair of rows is.
+pub(crate) fn row_of_pair(pair: usize, part: usize, parts: usize) -> usize {
+    (pair / PAIRS * parts + part) * PAIRS + pair % PAIRS
 }
 
 /// Instructions that multiply pairs.
@@ -95,13 +57,15 @@ crate::simd::vectorised! {
 pub(crate) enum Bf16 {
     /// Of whole tiles, by AMX.
     Tiles(amx::Amx),
+    /// The same of all parts of numbers of f32.
+    Split(amx::Amx),
     /// Of vectors, by AVX512-BF16.
     Vectors(avx512::Vectors),
 }
 
 #[cfg(target_arch = "x86_64")]
 impl Bf16 {
-    /// What this processor has, the fastest first.
+    /// What this processor has for operands that are rounded, the fastest first.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         amx::Amx::new().map(Bf16::Tiles).into_iter().chain(avx512::Vectors::new().map(Bf16::Vectors))
     }
@@ -109,32 +73,72 @@ impl Bf16 {
     /// That of this processor which is faster than f32.
     pub(crate) fn new() -> Option<Self> {
         Self::all().find(|kind| match kind {
-            Bf16::Tiles(_) => true,
+            Bf16::Tiles(_) | Bf16::Split(_) => true,
             Bf16::Vectors(vectors) => vectors.are_fast(),
         })
+    }
+
+    /// What is as exact as f32, and faster where one operand is in two parts or one.
+    pub(crate) fn exact() -> Option<Self> {
+        amx::Amx::new().map(Bf16::Split)
+    }
+
+    /// Of a number with so many significant bits: as many parts as have them all, unless it is rounded.
+    pub(crate) fn parts(self, bits: usize) -> usize {
+        match self {
+            Bf16::Tiles(_) | Bf16::Vectors(_) => 1,
+            Bf16::Split(_) => bits.div_ceil(8).clamp(1, EXACT),
+        }
     }
 
     /// Of the operands that [`Self::sweep`] takes.
     pub(crate) fn tile(self) -> Tile {
         match self {
-            Bf16::Tiles(_) => amx::TILE,
+            Bf16::Tiles(_) | Bf16::Split(_) => amx::TILE,
             Bf16::Vectors(_) => avx512::TILE,
         }
     }
 
-    /// A panel of columns that lie one after the other, each `stride` pairs, of which `depth`, a multiple of 16, are wanted.
-    pub(crate) fn pack_columns(self, columns: &[f32], stride: usize, depth: usize, panel: &mut [f32]) {
-        let simd = match self {
-            Bf16::Tiles(tiles) => tiles.simd(),
-            Bf16::Vectors(vectors) => vectors.simd(),
-        };
-        avx512::scatter_columns(simd, columns, stride, depth, panel);
+    fn vectors(self) -> avx512::Vectors {
+        match self {
+            Bf16::Tiles(tiles) | Bf16::Split(tiles) => tiles.vectors(),
+            Bf16::Vectors(vectors) => vectors,
+        }
     }
 
-    /// A sweep over operands of pairs, whose `depth` and `room` count rows of pairs.
+    /// Pairs of a row of a panel and the next one; what they leave over stays.
+    pub(crate) fn pair(self, row: &mut [f32], next: &mut [f32], out: &mut [f32]) {
+        self.vectors().pair(row, next, out);
+    }
+
+    /// Pairs of a column's neighbours, block by block and part by part. The column is a whole number of blocks.
+    pub(crate) fn pair_neighbours(self, column: &[f32], parts: usize, out: &mut [f32]) {
+        self.vectors().pair_neighbours(column, parts, out);
+    }
+
+    /// A panel of columns that lie one after the other, each `depth` pairs, a multiple of 16.
+    pub(crate) fn pack_columns(self, columns: &[f32], depth: usize, panel: &mut [f32]) {
+        self.vectors().pack_columns(columns, depth, panel);
+    }
+
+    /// Columns `columns` of `lhs`, then zeros, in all their parts, as strips with room for `room` rows of pairs, from row `at` on.
+    /// A last strip is filled up with the last row.
+    pub(crate) fn pack_strips(self, lhs: MatRef<'_>, columns: Range<usize>, at: usize, room: usize, out: &mut [f32]) {
+        let (strip, parts) = (self.tile().rows, self.parts(24));
+        for (s, out) in out.chunks_exact_mut(strip * room).enumerate() {
+            for i in 0..strip {
+                let row = (s * strip + i).min(lhs.rows() - 1);
+                let out = &mut out[at * strip + i * PAIRS..];
+                self.vectors().pack_row(lhs, row, columns.clone(), parts, strip * PAIRS, out);
+            }
+        }
+    }
+
+    /// A sweep over operands of pairs, whose `depth` and `room` count rows of pairs, of all parts.
     pub(crate) fn sweep(self, sweep: Sweep<'_, '_>) {
         match self {
             Bf16::Tiles(tiles) => tiles.sweep(sweep),
+            Bf16::Split(tiles) => tiles.sweep_parts(sweep),
             Bf16::Vectors(vectors) => vectors.sweep(sweep),
         }
     }
@@ -155,11 +159,31 @@ impl Bf16 {
         Self::all().next()
     }
 
+    pub(crate) fn exact() -> Option<Self> {
+        None
+    }
+
+    pub(crate) fn parts(self, _: usize) -> usize {
+        match self {}
+    }
+
     pub(crate) fn tile(self) -> Tile {
         match self {}
     }
 
-    pub(crate) fn pack_columns(self, _: &[f32], _: usize, _: usize, _: &mut [f32]) {
+    pub(crate) fn pair(self, _: &mut [f32], _: &mut [f32], _: &mut [f32]) {
+        match self {}
+    }
+
+    pub(crate) fn pair_neighbours(self, _: &[f32], _: usize, _: &mut [f32]) {
+        match self {}
+    }
+
+    pub(crate) fn pack_columns(self, _: &[f32], _: usize, _: &mut [f32]) {
+        match self {}
+    }
+
+    pub(crate) fn pack_strips(self, _: MatRef<'_>, _: Range<usize>, _: usize, _: usize, _: &mut [f32]) {
         match self {}
     }
 
@@ -192,39 +216,78 @@ mod tests {
         assert_eq!(numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), want);
     }
 
-    fn pair_of(low: f32, high: f32) -> u32 {
-        u32::from(half::bf16::from_f32(low).to_bits()) | u32::from(half::bf16::from_f32(high).to_bits()) << 16
+    /// Part `part` of `x`.
+    fn part_of(mut x: f32, part: usize) -> half::bf16 {
+        for _ in 0..part {
+            x -= half::bf16::from_f32(x).to_f32();
+        }
+        half::bf16::from_f32(x)
+    }
+
+    fn pair_of(low: f32, high: f32, part: usize) -> u32 {
+        u32::from(part_of(low, part).to_bits()) | u32::from(part_of(high, part).to_bits()) << 16
+    }
+
+    #[test]
+    fn the_parts_of_a_number_add_up_to_it() {
+        let numbers = (0..=u32::MAX).step_by(0x10_001 * 3 + 0x1234).map(f32::from_bits);
+        let mut some = 0;
+        for x in numbers.filter(|x| (1e-30..3.3e38).contains(&x.abs())) {
+            let sum: f64 = (0..EXACT).map(|part| part_of(x, part).to_f64()).sum();
+            assert_eq!(sum, f64::from(x));
+            some += 1;
+        }
+        assert!(some > 10_000, "{some}");
     }
 
     #[test]
     fn pairs_are_of_two_rows_or_of_neighbours() {
-        let mut row: Vec<f32> = (0..64).map(|x| x as f32 * 0.37).collect();
-        let next: Vec<f32> = (0..64).map(|x| x as f32 * -1.23).collect();
-        let of_rows: Vec<u32> = row.iter().zip(&next).map(|(&x, &y)| pair_of(x, y)).collect();
-        let of_neighbours: Vec<u32> = row.chunks(2).map(|x| pair_of(x[0], x[1])).collect();
-        let mut neighbours = row.clone();
-        pair(&mut row, &next);
-        assert_eq!(row.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), of_rows);
-        pair_neighbours(&mut neighbours);
-        assert_eq!(neighbours[..32].iter().map(|x| x.to_bits()).collect::<Vec<_>>(), of_neighbours);
+        for kind in Bf16::all().chain(Bf16::exact()) {
+            let row: Vec<f32> = (0..128).map(|x| x as f32 * 0.37).collect();
+            let next: Vec<f32> = (0..128).map(|x| x as f32 * -1.23).collect();
+            // Not a whole number of vectors.
+            let (mut low, mut high, mut out) = (row[..75].to_vec(), next[..75].to_vec(), vec![0.0; 75]);
+            for part in 0..EXACT {
+                kind.pair(&mut low, &mut high, &mut out);
+                let want: Vec<u32> = row.iter().zip(&next).map(|(&x, &y)| pair_of(x, y, part)).take(75).collect();
+                assert_eq!(out.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), want);
+            }
+            for parts in 1..=EXACT {
+                let mut out = vec![0.0; 64 * parts];
+                kind.pair_neighbours(&row, parts, &mut out);
+                for (at, word) in out.iter().enumerate() {
+                    let (block, part, p) = (at / PAIRS / parts, at / PAIRS % parts, at % PAIRS);
+                    let first = block * BLOCK + 2 * p;
+                    assert_eq!(word.to_bits(), pair_of(row[first], row[first + 1], part), "at {at} in {parts} parts");
+                    assert_eq!(row_of_pair(first / 2, part, parts), at);
+                }
+            }
+        }
     }
 
     #[test]
     fn strips_are_blocks_of_the_depth_filled_up_with_zeros() {
-        let a = crate::Mat::from_fn(5, 50, |i, j| (i * 100 + j) as f32 * 0.3);
-        for lhs in [a.view(), crate::Mat::from_fn(50, 5, |i, j| a[(j, i)]).view().t()] {
-            // Two strips of 4 rows, for blocks 1 and 2 of three.
-            let mut out = vec![7.0; 2 * 4 * 48];
-            pack_strips(lhs, 3, 40, 4, 16, 48, &mut out);
-            for (at, word) in out.iter().enumerate() {
-                let (strip, block, i, p) = (at / 192, at % 192 / 64, at % 64 / 16, at % 16);
-                let number = |j: usize| if j < 40 { a[((strip * 4 + i).min(4), 3 + j)] } else { 0.0 };
-                let want = if block == 0 {
-                    7f32.to_bits()
-                } else {
-                    pair_of(number((block - 1) * 32 + 2 * p), number((block - 1) * 32 + 2 * p + 1))
-                };
-                assert_eq!(word.to_bits(), want, "at {at}");
+        let a = crate::Mat::from_fn(37, 50, |i, j| (i * 100 + j) as f32 * 0.3);
+        let turned = crate::Mat::from_fn(50, 37, |i, j| a[(j, i)]);
+        for kind in Bf16::all().chain(Bf16::exact()) {
+            let (rows, parts) = (kind.tile().rows, kind.parts(24));
+            for lhs in [a.view(), turned.view().t()] {
+                // Strips of which the last is not whole, for blocks 1 and 2 of three.
+                let room = 48 * parts;
+                let mut out = vec![7.0; 37usize.div_ceil(rows) * rows * room];
+                kind.pack_strips(lhs, 3..43, 16 * parts, room, &mut out);
+                for (at, word) in out.iter().enumerate() {
+                    let (strip, at) = (at / (rows * room), at % (rows * room));
+                    let (block, part) = (at / PAIRS / rows / parts, at / PAIRS / rows % parts);
+                    let (i, p) = (at / PAIRS % rows, at % PAIRS);
+                    let number = |j: usize| if j < 40 { a[((strip * rows + i).min(36), 3 + j)] } else { 0.0 };
+                    let want = if block == 0 {
+                        7f32.to_bits()
+                    } else {
+                        pair_of(number((block - 1) * 32 + 2 * p), number((block - 1) * 32 + 2 * p + 1), part)
+                    };
+                    assert_eq!(word.to_bits(), want, "at {at} of strip {strip} in {parts} parts");
+                }
             }
         }
     }

@@ -5,13 +5,12 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count};
-use std::mem::MaybeUninit;
 use std::sync::LazyLock;
 
-use pulp::f32x16;
 use pulp::x86::V4;
 
-use super::{BLOCK, PAIRS};
+use super::avx512::Vectors;
+use super::{BLOCK, EXACT, PAIRS};
 use crate::tiles::{Sweep, Tile};
 
 const SIDE: usize = 32;
@@ -22,23 +21,37 @@ const GROUP: usize = 8;
 
 pub(super) const TILE: Tile = Tile { rows: SIDE, cols: SIDE, lanes: 16 };
 
-/// Proof of AMX with bf16, which this process may use, and of AVX-512.
+/// Proof of AMX with bf16, which this process may use, and of AVX512-BF16, which packs for it.
 #[derive(Clone, Copy)]
-pub(crate) struct Amx(V4);
+pub(crate) struct Amx(Vectors);
 
 impl Amx {
     pub(super) fn new() -> Option<Self> {
         static FOUND: LazyLock<bool> = LazyLock::new(|| has_tiles() && is_allowed());
-        V4::try_new().filter(|_| *FOUND).map(Self)
+        Vectors::new().filter(|_| *FOUND).map(Self)
     }
 
-    pub(super) fn simd(self) -> V4 {
+    pub(super) fn vectors(self) -> Vectors {
         self.0
     }
 
+    /// Of operands that are rounded.
     pub(super) fn sweep(self, sweep: Sweep<'_, '_>) {
+        self.sweep_with(multiply, 1, 1, sweep);
+    }
+
+    /// Of strips in [`EXACT`] parts, and panels in as many or fewer.
+    pub(super) fn sweep_parts(self, sweep: Sweep<'_, '_>) {
+        match sweep.depth.panel * EXACT / sweep.depth.strip {
+            1 => self.sweep_with(multiply_by_1, EXACT, 1, sweep),
+            2 => self.sweep_with(multiply_by_2, EXACT, 2, sweep),
+            _ => self.sweep_with(multiply_by_3, EXACT, 3, sweep),
+        }
+    }
+
+    fn sweep_with(self, multiply: Multiply, strip_parts: usize, panel_parts: usize, sweep: Sweep<'_, '_>) {
         // SAFETY: the processor has what `on_tiles` is compiled for, as `self` proves.
-        unsafe { on_tiles(self.0, sweep) }
+        unsafe { on_tiles(self.0.simd(), multiply, [strip_parts, panel_parts], sweep) }
     }
 }
 
@@ -92,62 +105,129 @@ impl Drop for Shaped {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl")]
-fn on_tiles(simd: V4, sweep: Sweep<'_, '_>) {
+fn on_tiles(simd: V4, multiply: Multiply, parts: [usize; 2], sweep: Sweep<'_, '_>) {
     // SAFETY: only an `Amx` gets here.
     let _shaped = unsafe { Shaped::new() };
-    sweep.with::<V4, SIDE, 2>(simd, GROUP, |strip, panel| {
-        let blocks = (strip.len() / (SIDE * PAIRS)).min(panel.len() / (SIDE * PAIRS));
-        let mut sums = MaybeUninit::<[[f32x16; 2]; SIDE]>::uninit();
-        // SAFETY: `_shaped` lives; strip and panel hold `blocks` blocks, at least one as no sweep has a depth of 0, and `sums` is
-        // written as a whole.
-        unsafe {
-            multiply(strip, panel, blocks, sums.as_mut_ptr().cast());
-            sums.assume_init()
-        }
+    sweep.with::<V4, SIDE, 2>(simd, GROUP, |strip, panel, sums| {
+        let blocks = (strip.len() / parts[0]).min(panel.len() / parts[1]) / (SIDE * PAIRS);
+        // SAFETY: `_shaped` lives; strip and panel hold `blocks` blocks in so many parts, at least one as no sweep has a depth
+        // of 0; `sums` are 4096 bytes.
+        unsafe { multiply(strip.as_ptr(), panel.as_ptr(), blocks, std::ptr::from_mut(sums).cast()) };
     });
 }
 
-/// 32×32 numbers at `sums` = strip · panel, of `blocks` blocks, at least one, of the depth.
+/// 32×32 numbers at `sums` = strip · panel, of so many blocks, at least one, of the depth.
 ///
-/// # Safety
-/// The registers must be [`Shaped`], the operands as long as said, and `sums` writable.
-#[inline]
-unsafe fn multiply(strip: &[f32], panel: &[f32], blocks: usize, sums: *mut f32) {
-    const { assert!(BLOCK == 32 && SIDE == 32, "blocks are 2048 bytes of either operand") };
-    debug_assert!(blocks > 0);
-    // SAFETY: what is read are 2048 bytes a block of each operand, what is written 4096.
-    unsafe {
-        asm!(
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
-            "2:",
-            "tileloadd tmm4, [{strip} + {of_strip}]",
-            "tileloadd tmm6, [{panel} + {of_panel}]",
-            "tileloadd tmm7, [{panel} + {of_panel} + 64]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tileloadd tmm5, [{strip} + {of_strip} + 1024]",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "add {strip}, 2048",
-            "add {panel}, 2048",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "dec {blocks}",
-            "jnz 2b",
-            "tilestored [{sums} + {of_panel}], tmm0",
-            "tilestored [{sums} + {of_panel} + 64], tmm1",
-            "tilestored [{sums} + {of_panel} + 2048], tmm2",
-            "tilestored [{sums} + {of_panel} + 2112], tmm3",
-            strip = inout(reg) strip.as_ptr() => _,
-            panel = inout(reg) panel.as_ptr() => _,
-            blocks = inout(reg) blocks => _,
-            sums = in(reg) sums,
-            of_strip = in(reg) 64usize,
-            of_panel = in(reg) 128usize,
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-            options(nostack),
-        );
-    }
+/// Safety: the registers must be [`Shaped`], the operands as long as that, and the sums writable.
+type Multiply = unsafe fn(strip: *const f32, panel: *const f32, blocks: usize, sums: *mut f32);
+
+/// A [`Multiply`] that does `$block` for each block, which takes `$strip` and `$panel` bytes of the operands.
+macro_rules! product {
+    ($name:ident, $strip:literal, $panel:literal, $($block:expr),* $(,)?) => {
+        unsafe fn $name(strip: *const f32, panel: *const f32, blocks: usize, sums: *mut f32) {
+            debug_assert!(blocks > 0);
+            // SAFETY: read are so many bytes a block of each operand, written 4096.
+            unsafe {
+                asm!(
+                    "tilezero tmm0",
+                    "tilezero tmm1",
+                    "tilezero tmm2",
+                    "tilezero tmm3",
+                    "2:",
+                    $($block,)*
+                    concat!("add {strip}, ", $strip),
+                    concat!("add {panel}, ", $panel),
+                    "dec {blocks}",
+                    "jnz 2b",
+                    "tilestored [{sums} + {of_panel}], tmm0",
+                    "tilestored [{sums} + {of_panel} + 64], tmm1",
+                    "tilestored [{sums} + {of_panel} + 2048], tmm2",
+                    "tilestored [{sums} + {of_panel} + 2112], tmm3",
+                    strip = inout(reg) strip => _,
+                    panel = inout(reg) panel => _,
+                    blocks = inout(reg) blocks => _,
+                    sums = in(reg) sums,
+                    of_strip = in(reg) 64usize,
+                    of_panel = in(reg) 128usize,
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack),
+                );
+            }
+        }
+    };
 }
+
+/// A part of a block, so many bytes into it, times what is there of the other operand; 32 rows of a strip.
+macro_rules! strip {
+    ($at:literal) => {
+        concat!(
+            "tileloadd tmm4, [{strip} + {of_strip} + ",
+            $at,
+            "]\n",
+            "tdpbf16ps tmm0, tmm4, tmm6\n",
+            "tileloadd tmm5, [{strip} + {of_strip} + ",
+            $at,
+            " + 1024]\n",
+            "tdpbf16ps tmm1, tmm4, tmm7\n",
+            "tdpbf16ps tmm2, tmm5, tmm6\n",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+        )
+    };
+}
+
+/// The same, 32 columns of a panel.
+macro_rules! panel {
+    ($at:literal) => {
+        concat!(
+            "tileloadd tmm6, [{panel} + {of_panel} + ",
+            $at,
+            "]\n",
+            "tdpbf16ps tmm0, tmm4, tmm6\n",
+            "tileloadd tmm7, [{panel} + {of_panel} + ",
+            $at,
+            " + 64]\n",
+            "tdpbf16ps tmm2, tmm5, tmm6\n",
+            "tdpbf16ps tmm1, tmm4, tmm7\n",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+        )
+    };
+}
+
+/// The first 32 columns of a panel, for a strip to meet.
+macro_rules! first {
+    () => {
+        "tileloadd tmm6, [{panel} + {of_panel}]\ntileloadd tmm7, [{panel} + {of_panel} + 64]"
+    };
+}
+
+const _: () = assert!(BLOCK == 32 && SIDE == 32 && EXACT == 3, "a part of a block is 2048 bytes of either operand");
+
+product!(multiply, "2048", "2048", first!(), strip!("0"));
+
+// Parts in an order in which each product has an operand of the one before, small ones first: low·nearest, mid·nearest and
+// nearest·nearest; mid·mid and nearest·mid if the panel has a second part, nearest·low if it has a third.
+product!(multiply_by_1, "6144", "2048", first!(), strip!("4096"), strip!("2048"), strip!("0"));
+product!(
+    multiply_by_2,
+    "6144",
+    "4096",
+    first!(),
+    strip!("4096"),
+    strip!("2048"),
+    panel!("2048"),
+    strip!("0"),
+    panel!("0")
+);
+product!(
+    multiply_by_3,
+    "6144",
+    "6144",
+    first!(),
+    strip!("4096"),
+    strip!("2048"),
+    panel!("2048"),
+    strip!("0"),
+    panel!("4096"),
+    panel!("0"),
+);

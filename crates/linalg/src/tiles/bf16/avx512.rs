@@ -1,16 +1,19 @@
 //! Pairs by AVX512-BF16: a vector of them and the same pair in all lanes. And what AVX-512 packs for AMX as well.
 
 use std::arch::x86_64::{
-    __cpuid, __m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_shuffle_i32x4, _mm512_unpackhi_epi32,
-    _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+    __cpuid, __m256bh, __m256i, __m512, __m512bh, __m512i, _mm512_cvtepu16_epi32, _mm512_cvtne2ps_pbh,
+    _mm512_cvtneps_pbh, _mm512_cvtpbh_ps, _mm512_dpbf16_ps, _mm512_or_si512, _mm512_shuffle_i32x4, _mm512_slli_epi32,
+    _mm512_sub_ps, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 use std::mem::transmute;
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use pulp::x86::V4;
 use pulp::{Simd, f32x16, u32x16};
 
-use super::PAIRS;
+use super::{BLOCK, PAIRS};
+use crate::mat::MatRef;
 use crate::tiles::{Sweep, Tile};
 
 const M: usize = 12;
@@ -37,6 +40,47 @@ impl Vectors {
         self.0
     }
 
+    /// See [`super::Bf16`], of which this is.
+    pub(super) fn pair(self, row: &mut [f32], next: &mut [f32], out: &mut [f32]) {
+        // SAFETY: `self` proves AVX512-BF16, here and below.
+        unsafe { pair(row, next, out) }
+    }
+
+    pub(super) fn pair_neighbours(self, column: &[f32], parts: usize, out: &mut [f32]) {
+        // SAFETY: as above.
+        unsafe { split(column, parts, PAIRS, PAIRS * parts, out) }
+    }
+
+    pub(super) fn pack_columns(self, columns: &[f32], depth: usize, panel: &mut [f32]) {
+        // SAFETY: as above.
+        unsafe { scatter(bytemuck::cast_slice(columns), depth, bytemuck::cast_slice_mut(panel)) }
+    }
+
+    /// Columns of a row as blocks of pairs, then zeros, each part `stride` numbers after the other.
+    pub(super) fn pack_row(
+        self,
+        lhs: MatRef<'_>,
+        row: usize,
+        columns: Range<usize>,
+        parts: usize,
+        stride: usize,
+        out: &mut [f32],
+    ) {
+        let whole = if lhs.col_stride() == 1 { columns.len() / BLOCK } else { 0 };
+        if whole > 0 {
+            let numbers = &lhs.data()[row * lhs.row_stride() + columns.start..][..whole * BLOCK];
+            // SAFETY: as above.
+            unsafe { split(numbers, parts, stride, stride * parts, out) };
+        }
+        for block in whole..columns.len().div_ceil(BLOCK) {
+            let mut numbers = [0.0; BLOCK];
+            let some = columns.clone().skip(block * BLOCK);
+            numbers.iter_mut().zip(some).for_each(|(x, j)| *x = lhs.get(row, j));
+            // SAFETY: as above.
+            unsafe { split(&numbers, parts, stride, stride * parts, &mut out[block * stride * parts..]) };
+        }
+    }
+
     pub(super) fn sweep(self, sweep: Sweep<'_, '_>) {
         // SAFETY: the processor has what `on_pairs` is compiled for, as `self` proves.
         unsafe { on_pairs(self.0, sweep) }
@@ -56,7 +100,7 @@ fn by_intel() -> bool {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512bf16")]
 fn on_pairs(simd: V4, sweep: Sweep<'_, '_>) {
-    sweep.with::<V4, M, V>(simd, 1, |strip, panel| {
+    sweep.with::<V4, M, V>(simd, 1, |strip, panel, out| {
         let mut sums = [[simd.splat_f32s(0.0); V]; M];
         let panel = bytemuck::cast_slice::<f32, [u32x16; V]>(panel).as_chunks::<PAIRS>().0;
         let strip = strip.as_chunks::<PAIRS>().0.as_chunks::<M>().0;
@@ -70,7 +114,7 @@ fn on_pairs(simd: V4, sweep: Sweep<'_, '_>) {
                 }
             }
         }
-        sums
+        *out = sums;
     });
 }
 
@@ -86,19 +130,64 @@ fn add_products(sum: f32x16, x: u32x16, y: u32x16) -> f32x16 {
     unsafe { transmute::<__m512, f32x16>(_mm512_dpbf16_ps(sum, x, y)) }
 }
 
-/// The first `depth` pairs of every column, one each `stride`, as a panel: depth×32. `depth` is a multiple of 16.
-pub(super) fn scatter_columns(_: V4, columns: &[f32], stride: usize, depth: usize, panel: &mut [f32]) {
-    // SAFETY: a `V4` proves AVX-512.
-    unsafe { scatter(bytemuck::cast_slice(columns), stride, depth, bytemuck::cast_slice_mut(panel)) }
+/// Blocks of numbers as pairs, each `block` numbers after the other, and each of their parts `stride`.
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn split(numbers: &[f32], parts: usize, stride: usize, block: usize, out: &mut [f32]) {
+    for (at, numbers) in numbers.as_chunks::<BLOCK>().0.iter().enumerate() {
+        let out = &mut out[at * block..];
+        // SAFETY: 64 bytes each, of which any will do.
+        let mut x = unsafe { transmute::<[f32; BLOCK], [__m512; 2]>(*numbers) };
+        for part in 0..parts {
+            let nearest = _mm512_cvtne2ps_pbh(x[1], x[0]);
+            // SAFETY: as above.
+            let (pairs, halves) = unsafe {
+                (transmute::<__m512bh, [f32; PAIRS]>(nearest), transmute::<__m512bh, [__m256bh; 2]>(nearest))
+            };
+            out[part * stride..][..PAIRS].copy_from_slice(&pairs);
+            x = std::array::from_fn(|i| _mm512_sub_ps(x[i], _mm512_cvtpbh_ps(halves[i])));
+        }
+    }
 }
 
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn pair(row: &mut [f32], next: &mut [f32], out: &mut [f32]) {
+    let (rows, row) = row.as_chunks_mut::<PAIRS>();
+    let (nexts, next) = next.as_chunks_mut::<PAIRS>();
+    let (outs, out) = out.as_chunks_mut::<PAIRS>();
+    for ((row, next), out) in rows.iter_mut().zip(nexts).zip(outs) {
+        *out = pair_vectors(row, next);
+    }
+    let (mut a, mut b) = ([0.0; PAIRS], [0.0; PAIRS]);
+    a[..row.len()].copy_from_slice(row);
+    b[..next.len()].copy_from_slice(next);
+    out.copy_from_slice(&pair_vectors(&mut a, &mut b)[..row.len()]);
+    row.copy_from_slice(&a[..row.len()]);
+    next.copy_from_slice(&b[..next.len()]);
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn pair_vectors(row: &mut [f32; PAIRS], next: &mut [f32; PAIRS]) -> [f32; PAIRS] {
+    // SAFETY: 64 bytes each, of which any will do; so below.
+    let halves = [&mut *row, next].map(|x| unsafe {
+        let numbers = transmute::<[f32; PAIRS], __m512>(*x);
+        let nearest = _mm512_cvtneps_pbh(numbers);
+        *x = transmute::<__m512, [f32; PAIRS]>(_mm512_sub_ps(numbers, _mm512_cvtpbh_ps(nearest)));
+        _mm512_cvtepu16_epi32(transmute::<__m256bh, __m256i>(nearest))
+    });
+    let pairs = _mm512_or_si512(halves[0], _mm512_slli_epi32::<16>(halves[1]));
+    // SAFETY: as above.
+    unsafe { transmute::<__m512i, [f32; PAIRS]>(pairs) }
+}
+
+/// Columns of `depth` pairs, a multiple of 16, as a panel: depth×32.
 #[target_feature(enable = "avx512f")]
-fn scatter(columns: &[u32], stride: usize, depth: usize, panel: &mut [u32]) {
+fn scatter(columns: &[u32], depth: usize, panel: &mut [u32]) {
     let panel = panel.as_chunks_mut::<16>().0;
-    for (v, columns) in columns.chunks_exact(16 * stride).enumerate().take(V) {
+    for (v, columns) in columns.chunks_exact(16 * depth).enumerate().take(V) {
         for start in (0..depth).step_by(16) {
             let mut rows = [[0; 16]; 16];
-            for (row, column) in rows.iter_mut().zip(columns.chunks_exact(stride)) {
+            for (row, column) in rows.iter_mut().zip(columns.chunks_exact(depth)) {
                 row.copy_from_slice(&column[start..start + 16]);
             }
             for (p, row) in transposed(rows).into_iter().enumerate() {

@@ -1,9 +1,10 @@
 //! The matrix products of a step, alone: the limit that a step cannot be faster than on the same product kernels.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use loract_autograd::{Product, Profile, Rng};
-use loract_linalg::{Accum, Branch, MatMut, MatRef, Par, Precision, Product as StoredProduct, Rhs, matmul};
+use loract_linalg::{Accum, Branch, MatMut, MatRef, Par, Precision, Product as StoredProduct, Rhs, Stored, matmul};
 
 /// Numbers of a factor are drawn this many at a time and repeated.
 const DRAWN: usize = 1 << 16;
@@ -13,6 +14,27 @@ pub struct Shape {
     pub product: Product,
     pub count: usize,
     pub seconds: f64,
+}
+
+/// Numbers that pass for ones of so many significant bits, which a product may be faster with: only its time is of interest.
+struct Short<'a>(MatRef<'a>, usize);
+
+impl Stored for Short<'_> {
+    fn rows(&self) -> usize {
+        self.0.rows()
+    }
+    fn cols(&self) -> usize {
+        self.0.cols()
+    }
+    fn bits(&self) -> usize {
+        self.1
+    }
+    fn read(&self, row: usize, cols: Range<usize>, out: &mut [f32]) {
+        self.0.read(row, cols, out);
+    }
+    fn in_place(&self) -> Option<MatRef<'_>> {
+        Some(self.0)
+    }
 }
 
 /// Shapes, and memory to run them in.
@@ -44,7 +66,7 @@ impl Products {
         self.rounds += 1;
         let mut total = 0.0;
         for Shape { product, count, seconds } in &mut self.shapes {
-            let &mut Product { m, n, k, left_transposed, right_transposed, weight } = product;
+            let &mut Product { m, n, k, left_transposed, right_transposed, weight, bits } = product;
             let stored = |data, rows, cols, transposed| match transposed {
                 false => MatRef::row_major(data, rows, cols),
                 true => MatRef::row_major(data, cols, rows).t(),
@@ -59,8 +81,8 @@ impl Products {
                     matmul(result, Accum::Replace, left, right, 1.0, Par::Rayon);
                     continue;
                 };
-                let transposed = right.t();
-                let rhs = if right_transposed { Rhs::Transposed(&transposed) } else { Rhs::Plain(&right) };
+                let w = Short(if right_transposed { right.t() } else { right }, bits);
+                let rhs = if right_transposed { Rhs::Transposed(&w) } else { Rhs::Plain(&w) };
                 let branch = (r > 0).then(|| Branch {
                     down: stored(&self.right, k, r, false),
                     down_scale: 1.0,
