@@ -92,19 +92,18 @@ impl Arithmetic {
         Depth { strip: self.panel_rows(depth, self.parts(F32)), panel: self.panel_rows(depth, parts) }
     }
 
-    /// What a branch takes beside W: U is in f32, so if W's panels are in fewer parts it is below them as often as takes all of U's.
+    /// What a branch takes beside W. U is in f32: if W's panels are in fewer parts, it is the sum of several matrices that have no
+    /// more, which lie below each other, and lhs·D is beside each of them.
     pub(super) fn beside(self, rank: usize, parts: usize) -> Depth {
-        let Depth { strip, panel } = self.depth(rank, parts);
-        let times = self.times(parts);
-        Depth { strip: strip * times, panel: panel * times }
+        self.depth(rank * self.terms(parts), parts)
     }
 
-    /// How often.
-    fn times(self, parts: usize) -> usize {
+    /// How many.
+    fn terms(self, parts: usize) -> usize {
         self.parts(F32).div_ceil(parts)
     }
 
-    /// Numbers of f32 as a panel, scaled, `cols` a row, beside others in so many parts.
+    /// Numbers of f32 as a panel, scaled, `cols` a row, of numbers in so many parts.
     fn pack_panel(self, from: MatRef<'_>, scale: f32, cols: usize, parts: usize, out: &mut [f32]) {
         match self {
             Arithmetic::F32 => pack_panel(from, scale, cols, out),
@@ -112,21 +111,23 @@ impl Arithmetic {
                 pack_panel(from, scale, cols, out);
                 bf16::round(out);
             }
-            Arithmetic::Pairs(kind) => with_buffer(self.padded(from.rows()) * cols, |wide| {
-                let (rows, rest) = wide.split_at_mut(from.rows() * cols);
-                pack_panel(from, scale, cols, rows);
-                rest.fill(0.0);
-                // Parts that do not exist are 0.
-                out.fill(0.0);
-                let pairs = wide.len() / (2 * cols);
-                for (p, rows) in wide.chunks_exact_mut(2 * cols).enumerate() {
-                    let (row, next) = rows.split_at_mut(cols);
-                    for part in 0..self.parts(F32) {
-                        let at = bf16::row_of_pair(part / parts * pairs + p, part % parts, parts);
-                        kind.pair(row, next, &mut out[at * cols..(at + 1) * cols]);
+            Arithmetic::Pairs(pairs) => {
+                let (len, terms) = (from.rows() * cols, self.terms(parts));
+                with_buffers([len, self.padded(from.rows() * terms) * cols], |[numbers, rows]| {
+                    pack_panel(from, scale, cols, numbers);
+                    for term in rows[..len * terms].chunks_exact_mut(len.max(1)) {
+                        bf16::take(numbers, parts, term);
                     }
-                }
-            }),
+                    rows[len * terms..].fill(0.0);
+                    for (p, rows) in rows.chunks_exact_mut(2 * cols).enumerate() {
+                        let (row, next) = rows.split_at_mut(cols);
+                        for part in 0..parts {
+                            let at = bf16::row_of_pair(p, part, parts);
+                            pairs.pair(row, next, &mut out[at * cols..(at + 1) * cols]);
+                        }
+                    }
+                });
+            }
         }
     }
 
@@ -398,11 +399,14 @@ impl Task<'_> {
                 strips.for_each(|strip| bf16::round(&mut strip[tile.rows * own..]));
             }
             Arithmetic::Pairs(pairs) => {
-                let mid = MatRef::row_major(mid, mid.len() / rank, rank);
-                let wide = arithmetic.depth(rank, *parts).strip;
-                for time in 0..arithmetic.times(*parts) {
-                    pairs.pack_strips(mid, 0..rank, own + time * wide, depth, strips);
-                }
+                let wide = rank * arithmetic.terms(*parts);
+                with_buffer(mid.len() / rank * wide, |rows| {
+                    for (mid, rows) in mid.chunks_exact(rank).zip(rows.chunks_exact_mut(wide)) {
+                        rows.chunks_exact_mut(rank).for_each(|row| row.copy_from_slice(mid));
+                    }
+                    let rows = MatRef::row_major(rows, mid.len() / rank, wide);
+                    pairs.pack_strips(rows, 0..wide, own, depth, strips);
+                });
             }
         }
     }

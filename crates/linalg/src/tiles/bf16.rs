@@ -44,6 +44,22 @@ crate::simd::vectorised! {
         let numbers: &mut [u32] = cast_slice_mut(numbers);
         numbers.iter_mut().for_each(|x| *x = rounded(*x));
     }
+
+    /// The sums of the first `parts` parts of `numbers`, in which what they leave over stays.
+    pub(crate) fn take<'a>(numbers: &'a mut [f32], parts: usize, out: &'a mut [f32]) -> () {
+        if parts == EXACT {
+            out.copy_from_slice(numbers);
+            return numbers.fill(0.0);
+        }
+        out.fill(0.0);
+        for _ in 0..parts {
+            for (x, out) in numbers.iter_mut().zip(&mut *out) {
+                let nearest = f32::from_bits(rounded(x.to_bits()));
+                *out += nearest;
+                *x -= nearest;
+            }
+        }
+    }
 }
 
 /// The row of a panel, of `parts` parts, where a part of a pair of rows is.
