@@ -229,12 +229,25 @@ pub struct Finish<'a> {
     pub bias: Option<&'a [f32]>,
 }
 
-/// Columns of a strip and rows of a panel that belong together, as packed: as many, unless their numbers are split differently
-/// ([`bf16`]).
+/// Columns of strips and rows of panels that are multiplied, as packed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Depth {
-    pub(crate) strip: usize,
-    pub(crate) panel: usize,
+    /// Of one part of the numbers.
+    pub(crate) rows: usize,
+    /// Parts of a number of a strip and of a panel: 1, if they are not split ([`bf16`]).
+    pub(crate) parts: [usize; 2],
+}
+
+impl Depth {
+    /// Columns of a strip.
+    pub(crate) fn strip(self) -> usize {
+        self.rows * self.parts[0]
+    }
+
+    /// Rows of a panel.
+    pub(crate) fn panel(self) -> usize {
+        self.rows * self.parts[1]
+    }
 }
 
 /// Strips, which have room for `room` columns, times panels of depth `depth`, into the rows of `out`, whose first numbers are
@@ -275,14 +288,14 @@ impl Sweep<'_, '_> {
         let Self { strips, room, panels, depth, out, finish } = self;
         let width = V * S::F32_LANES;
         let mut sums = [[simd.splat_f32s(0.0); V]; M];
-        for (g, panels) in panels.chunks(group * width * depth.panel).enumerate() {
+        for (g, panels) in panels.chunks(group * width * depth.panel()).enumerate() {
             for (out, strip) in out.chunks_mut(M).zip(strips.chunks_exact(M * room)) {
-                for (j, panel) in panels.chunks_exact(width * depth.panel).enumerate() {
+                for (j, panel) in panels.chunks_exact(width * depth.panel()).enumerate() {
                     let start = (g * group + j) * width;
                     for out in &*out {
                         out[start..].iter().step_by(16).take(width.div_ceil(16)).for_each(prefetch);
                     }
-                    tile(&strip[..M * depth.strip], panel, &mut sums);
+                    tile(&strip[..M * depth.strip()], panel, &mut sums);
                     for (out, sums) in out.iter_mut().zip(&sums) {
                         let columns = start..(start + width).min(out.len());
                         let bias = finish.bias.map(|bias| &bias[columns.clone()]);

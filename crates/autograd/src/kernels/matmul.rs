@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::simd::vectorised;
 use super::{elementwise, simd};
+use crate::frozen::DType;
 use crate::ledger::Category;
 use crate::param::Weight;
 use crate::profile::{self, Product};
@@ -40,7 +41,7 @@ impl Stored for Weight {
     }
     fn bits(&self) -> usize {
         match self {
-            Weight::Trained(_) => 24,
+            Weight::Trained(_) => DType::F32.significant_bits(),
             Weight::Frozen(frozen) => frozen.dtype().significant_bits(),
         }
     }
@@ -163,7 +164,7 @@ pub(crate) fn product(dst: MatMut<'_>, accum: Accum, lhs: MatRef<'_>, rhs: MatRe
         left_transposed: lhs.col_stride() != 1,
         right_transposed: rhs.col_stride() != 1,
         weight: None,
-        bits: 24,
+        bits: DType::F32.significant_bits(),
     });
     matmul(dst, accum, lhs, rhs, alpha, Par::Rayon);
 }

@@ -150,4 +150,20 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn numbers_have_no_more_significant_bits_than_their_type_says() {
+        let mut rng = loract_linalg::Rng::new(&[1]);
+        for dtype in [DType::Bf16, DType::F16, DType::Q4_0, DType::Q5_0] {
+            let blocks = 20_000 / dtype.block_len();
+            let stored: Vec<u8> = (0..blocks * dtype.block_bytes()).map(|_| rng.below(256) as u8).collect();
+            let mut numbers = vec![0.0; blocks * dtype.block_len()];
+            widen(dtype, &stored, &mut numbers);
+            numbers.retain(|x| x.is_normal());
+            assert!(numbers.len() > 10_000, "{dtype}");
+            let bits = |x: f32| 24 - (x.to_bits() | 1 << 23).trailing_zeros() as usize;
+            let most = numbers.into_iter().map(bits).max();
+            assert!(most.is_some_and(|most| most <= dtype.significant_bits()), "{dtype}: {most:?}");
+        }
+    }
 }

@@ -6,17 +6,18 @@
 //!
 //! W is widened and packed a block at a time, by all threads, and shared; rows of lhs are packed by whoever computes with
 //! them. lhs·D is some more columns of W; once it is complete for the rows at hand, it is packed behind them as r more
-//! columns of lhs, as U is below W. Sums are in the order of the depth, whatever the number of threads or of rows.
+//! columns of lhs, as U is below W. The order of sums is given by the depth alone, whatever the number of threads or of rows.
 //!
 //! Our own, against the rule that a library goes first: on AVX2 it takes three quarters of the time of the `gemm` crate and nine
 //! tenths of PyTorch's (oneDNN); the other crates that were tried lie between (docs/memory.md), and none takes stored forms or
 //! branches. On AVX-512 a product takes as long as `gemm`'s, and needs no passes for widening, branch and bias. On other
 //! processors, where that was not measured, f32 is made of `gemm`'s products.
 //!
-//! In [`Precision::Bf16`] operands are rounded as they are packed.
+//! In [`Precision::Bf16`] operands are rounded as they are packed. On a processor with AMX f32 is made of products of bf16 too, as
+//! exactly, where W has no more than 16 significant bits ([`crate::tiles::bf16`]).
 //!
-//! Memory: some [`BLOCK`] + r·[`DEPTH`] numbers of the calling thread and [`ROWS`]·([`DEPTH`] + r) of each thread, kept; in bf16
-//! half of [`ROWS_OF_PAIRS`]·([`DEPTH`] + r).
+//! Memory: some [`BLOCK`] + r·[`DEPTH`] numbers of the calling thread (half as many more of the latter, split for AMX) and
+//! [`ROWS`]·([`DEPTH`] + r) of each thread, or some [`STRIPS_OF_PAIRS`], kept.
 
 mod pass;
 
@@ -33,6 +34,9 @@ use crate::pool::{on_pool, threads};
 use crate::tiles::Tile;
 use crate::tiles::bf16::Bf16;
 
+/// Significant bits of an f32.
+pub(crate) const F32_BITS: usize = 24;
+
 /// A matrix that is read as f32, part of a row at a time.
 pub trait Stored: Sync {
     /// Rows as stored.
@@ -43,9 +47,10 @@ pub trait Stored: Sync {
     fn block(&self) -> usize {
         1
     }
-    /// Significant bits that a number has at most: 8 of bf16, 11 of f16, 24 of f32. (Fewer may be faster.)
+    /// Significant bits that a number has at most: 8 of bf16, 11 of f16, 24 of f32. A number with more may lose them; with 16 or
+    /// fewer the product is faster on a processor with AMX.
     fn bits(&self) -> usize {
-        24
+        F32_BITS
     }
     /// Numbers `cols` of row `row`, as many as `out` holds.
     fn read(&self, row: usize, cols: Range<usize>, out: &mut [f32]);
@@ -115,7 +120,7 @@ pub struct Branch<'a> {
 /// What the operands of a product are rounded to; sums are in f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Precision {
-    /// Nothing.
+    /// Nothing. (Where AMX serves W, infinities and numbers from 3.396·10³⁸ on make NaN.)
     #[default]
     F32,
     /// bf16. By the processor's instructions for it if [`Precision::is_fast`], else at the speed of f32.
@@ -148,9 +153,11 @@ pub struct Product<'a> {
 const DEPTH: usize = 768;
 /// Rows of lhs that a thread packs at a time: with [`DEPTH`] columns they fit the second cache.
 const ROWS: usize = 72;
-/// The same of pairs, which take half the room and pass W so fast that its panels must be of use for more rows. (Chosen on two
-/// cores; with many, few rows are cut by columns instead, and each part packs them again.)
+/// The same of pairs, which pass W so fast that its panels must be of use for more rows. (Chosen on two cores; with many, few
+/// rows are cut by columns instead, and each part packs them again.)
 const ROWS_OF_PAIRS: usize = 256;
+/// Numbers that a thread packs of them at most: 1.2 MB, of a second cache of 2.
+const STRIPS_OF_PAIRS: usize = 300 << 10;
 /// Numbers of W that are packed at a time: 5 MB, less than two cores' share of the last cache.
 const BLOCK: usize = 5 << 18;
 /// A product with a side below this, that is not [`mod@crate::thin`], is the library's: packing would take as long as computing.
@@ -228,11 +235,11 @@ impl Product<'_> {
         let par = if m * n * k < SERIAL_BELOW { Par::Serial } else { par };
         let depth = balanced(k, DEPTH, deep).min(k);
         let parts_of_w = arithmetic.parts(self.rhs.stored().bits());
-        let room = arithmetic.panel_rows(depth, parts_of_w) + arithmetic.beside(r, parts_of_w).panel;
-        let width = balanced(n, (BLOCK / room).max(across), across);
-        let rows = balanced(m, arithmetic.rows_of_task(m, threads(par)), tile.rows);
-        let side = r.next_multiple_of(tile.cols) * arithmetic.panel_rows(depth, arithmetic.parts(24));
-        with_buffer(width.min(wanted).next_multiple_of(tile.cols) * room + side, |packed| {
+        let room = arithmetic.with_branch(depth, r, parts_of_w);
+        let width = balanced(n, (BLOCK / room.panel()).max(across), across);
+        let rows = balanced(m, arithmetic.rows_of_task(m, room.strip(), threads(par)), tile.rows);
+        let side = r.next_multiple_of(tile.cols) * arithmetic.depth(depth, arithmetic.parts(F32_BITS)).panel();
+        with_buffer(width.min(wanted).next_multiple_of(tile.cols) * room.panel() + side, |packed| {
             on_pool(par, || {
                 let (side, packed) = packed.split_at_mut(side);
                 for columns in parts(wanted.max(1), width) {
@@ -251,7 +258,7 @@ impl Product<'_> {
                             parts: parts_of_w,
                             scale,
                         };
-                        let packed = &mut packed[..columns.len().next_multiple_of(tile.cols) * pass.depth().panel];
+                        let packed = &mut packed[..columns.len().next_multiple_of(tile.cols) * pass.depth().panel()];
                         pass.pack(&self, packed);
                         // lhs·D is complete after the first columns.
                         let side = if columns.start == 0 { pass.pack_down(&self, side) } else { &[] };

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use pulp::Arch;
 
-use super::{Precision, Product, ROWS, ROWS_OF_PAIRS, Rhs, Stored, parts};
+use super::{F32_BITS, Precision, Product, ROWS, ROWS_OF_PAIRS, Rhs, STRIPS_OF_PAIRS, Stored, parts};
 use crate::buffers::{with_buffer, with_buffers};
 use crate::gemm::{Accum, Par};
 use crate::mat::{MatMut, MatRef};
@@ -12,8 +12,6 @@ use crate::pool::{for_each, threads};
 use crate::tiles::bf16::{self, Bf16};
 use crate::tiles::{Append, Depth, Finish, PackStrips, PackTransposed, Sweep, Tile, dispatch, pack_panel};
 
-/// Significant bits of an f32.
-const F32: usize = 24;
 /// Columns of W, stored k×n, that a task packs.
 const GROUP: usize = 64;
 
@@ -24,7 +22,7 @@ pub(super) enum Arithmetic {
     F32,
     /// Rounded to bf16, as f32.
     Rounded,
-    /// Rounded to bf16, or in as many parts of bf16 as an f32 has, in pairs.
+    /// In pairs of bf16, rounded or in parts.
     Pairs(Bf16),
 }
 
@@ -46,11 +44,11 @@ impl Arithmetic {
         }
     }
 
-    /// Rows of lhs a task, of `m`.
-    pub(super) fn rows_of_task(self, m: usize, threads: usize) -> usize {
+    /// Rows of lhs a task, of `m`, each of which takes so much of a strip.
+    pub(super) fn rows_of_task(self, m: usize, strip: usize, threads: usize) -> usize {
         match self {
             Arithmetic::F32 | Arithmetic::Rounded => ROWS.min(m.div_ceil(2 * threads)),
-            Arithmetic::Pairs(_) => ROWS_OF_PAIRS,
+            Arithmetic::Pairs(_) => ROWS_OF_PAIRS.min(STRIPS_OF_PAIRS / strip),
         }
     }
 
@@ -79,28 +77,25 @@ impl Arithmetic {
         }
     }
 
-    /// Rows of a panel for such a depth of numbers in so many parts.
-    pub(super) fn panel_rows(self, depth: usize, parts: usize) -> usize {
-        match self {
+    /// What such a depth takes, of a W in so many parts.
+    pub(super) fn depth(self, depth: usize, parts: usize) -> Depth {
+        let rows = match self {
             Arithmetic::F32 | Arithmetic::Rounded => depth,
-            Arithmetic::Pairs(_) => self.padded(depth) / 2 * parts,
-        }
+            Arithmetic::Pairs(_) => self.padded(depth) / 2,
+        };
+        Depth { rows, parts: [self.parts(F32_BITS), parts] }
     }
 
-    /// What such a depth takes of a strip and of a panel of W.
-    fn depth(self, depth: usize, parts: usize) -> Depth {
-        Depth { strip: self.panel_rows(depth, self.parts(F32)), panel: self.panel_rows(depth, parts) }
-    }
-
-    /// What a branch takes beside W. U is in f32: if W's panels are in fewer parts, it is the sum of several matrices that have no
-    /// more, which lie below each other, and lhs·D is beside each of them.
-    pub(super) fn beside(self, rank: usize, parts: usize) -> Depth {
-        self.depth(rank * self.terms(parts), parts)
+    /// The same with a branch beside W. U is in f32: if W is in fewer parts, U is the sum of several matrices that have no more,
+    /// which lie below each other, and lhs·D is beside each of them.
+    pub(super) fn with_branch(self, depth: usize, rank: usize, parts: usize) -> Depth {
+        let (own, beside) = (self.depth(depth, parts), self.depth(rank * self.terms(parts), parts));
+        Depth { rows: own.rows + beside.rows, ..own }
     }
 
     /// How many.
     fn terms(self, parts: usize) -> usize {
-        self.parts(F32).div_ceil(parts)
+        self.parts(F32_BITS).div_ceil(parts)
     }
 
     /// Numbers of f32 as a panel, scaled, `cols` a row, of numbers in so many parts.
@@ -114,9 +109,12 @@ impl Arithmetic {
             Arithmetic::Pairs(pairs) => {
                 let (len, terms) = (from.rows() * cols, self.terms(parts));
                 with_buffers([len, self.padded(from.rows() * terms) * cols], |[numbers, rows]| {
-                    pack_panel(from, scale, cols, numbers);
-                    for term in rows[..len * terms].chunks_exact_mut(len.max(1)) {
-                        bf16::take(numbers, parts, term);
+                    if terms == 1 {
+                        pack_panel(from, scale, cols, &mut rows[..len]);
+                    } else {
+                        pack_panel(from, scale, cols, numbers);
+                        let rows = rows[..len * terms].chunks_exact_mut(len.max(1));
+                        rows.for_each(|term| bf16::take(numbers, parts, term));
                     }
                     rows[len * terms..].fill(0.0);
                     for (p, rows) in rows.chunks_exact_mut(2 * cols).enumerate() {
@@ -165,22 +163,18 @@ impl Pass {
 
     /// With U's, which follow the last of W's.
     pub(super) fn depth(&self) -> Depth {
-        let own = self.own();
-        if self.span.end < self.k {
-            return own;
-        }
-        let beside = self.arithmetic.beside(self.r, self.parts);
-        Depth { strip: own.strip + beside.strip, panel: own.panel + beside.panel }
+        let beside = if self.span.end == self.k { self.r } else { 0 };
+        self.arithmetic.with_branch(self.span.len(), beside, self.parts)
     }
 
     /// What D's rows take.
     fn side(&self) -> Depth {
-        self.arithmetic.depth(self.span.len(), self.arithmetic.parts(F32))
+        self.arithmetic.depth(self.span.len(), self.arithmetic.parts(F32_BITS))
     }
 
     /// W's block of a pass, and U below it in the last one, as panels.
     pub(super) fn pack(&self, product: &Product<'_>, packed: &mut [f32]) {
-        let (cols, depth, own) = (self.tile.cols, self.depth().panel, self.own().panel);
+        let (cols, depth, own) = (self.tile.cols, self.depth().panel(), self.own().panel());
         let columns_of = |j: usize| {
             let start = self.columns.start + j * cols;
             start..(start + cols).min(self.columns.end)
@@ -206,7 +200,7 @@ impl Pass {
 
     /// Rows `rows` of W, stored n×k, as a panel.
     fn pack_transposed(&self, w: &dyn Stored, rows: Range<usize>, out: &mut [f32]) {
-        let (first, depth, own) = (self.span.start, self.span.len(), self.own().panel);
+        let (first, depth, own) = (self.span.start, self.span.len(), self.own().panel());
         with_buffer(self.tile.cols * own, |scratch| match self.arithmetic {
             Arithmetic::F32 => dispatch(self.arch, PackTransposed { source: w, rows, first, depth, scratch, out }),
             Arithmetic::Rounded => {
@@ -227,7 +221,7 @@ impl Pass {
 
     /// Columns `columns` of W, stored k×n, as panels that have room for U.
     fn pack_plain(&self, w: &dyn Stored, columns: Range<usize>, out: &mut [f32]) {
-        let (cols, depth) = (self.tile.cols, self.depth().panel);
+        let (cols, depth) = (self.tile.cols, self.depth().panel());
         let mut put = |at: usize, row: &[f32]| {
             for (panel, numbers) in out.chunks_exact_mut(cols * depth).zip(row.chunks(cols)) {
                 let panel = &mut panel[at * cols..(at + 1) * cols];
@@ -265,12 +259,12 @@ impl Pass {
     /// D's rows of a pass as panels.
     pub(super) fn pack_down<'s>(&self, product: &Product<'_>, side: &'s mut [f32]) -> &'s [f32] {
         let Some(branch) = &product.branch else { return &[] };
-        let (rows, cols) = (self.side().panel, self.tile.cols);
+        let (rows, cols) = (self.side().panel(), self.tile.cols);
         let side = &mut side[..self.r.next_multiple_of(cols) * rows];
         for_each(self.par, side.chunks_exact_mut(cols * rows).collect(), |j, panel| {
             let columns = j * cols..((j + 1) * cols).min(self.r);
             let down = branch.down.row_range(self.span.clone()).col_range(columns);
-            self.arithmetic.pack_panel(down, branch.down_scale, cols, self.arithmetic.parts(F32), panel);
+            self.arithmetic.pack_panel(down, branch.down_scale, cols, self.arithmetic.parts(F32_BITS), panel);
         });
         side
     }
@@ -343,7 +337,7 @@ impl Task<'_> {
     /// Calls `f` with rows of lhs as strips that have room for rows of lhs·D in the last pass.
     fn with_strips(&self, rows: Range<usize>, f: impl FnOnce(&mut [f32])) {
         let Pass { arch, arithmetic, tile, span, .. } = self.pass;
-        let (first, depth, room) = (span.start, span.len(), self.pass.depth().strip);
+        let (first, depth, room) = (span.start, span.len(), self.pass.depth().strip());
         with_buffer(rows.len().next_multiple_of(tile.rows) * room, |out| {
             let lhs = self.lhs.row_range(rows);
             match arithmetic {
@@ -368,7 +362,7 @@ impl Task<'_> {
         let Pass { arch, arithmetic, span, r, .. } = self.pass;
         let mut out: Vec<&mut [f32]> = mid.chunks_exact_mut(*r).collect();
         let finish = Finish { add: span.start > 0, scale: 1.0, bias: None };
-        let (depth, room, panels) = (self.pass.side(), self.pass.depth().strip, self.side);
+        let (depth, room, panels) = (self.pass.side(), self.pass.depth().strip(), self.side);
         arithmetic.sweep(*arch, Sweep { strips, room, panels, depth, out: &mut out, finish });
     }
 
@@ -379,18 +373,19 @@ impl Task<'_> {
         }
         let Pass { arch, arithmetic, tile, r, .. } = self.pass;
         let depth = self.pass.depth();
-        if depth.strip > self.pass.own().strip {
+        if depth.strip() > self.pass.own().strip() {
             self.append(strips, mid, *r);
         }
-        let panels = &self.panels[columns.start * depth.panel..columns.end.next_multiple_of(tile.cols) * depth.panel];
+        let panels =
+            &self.panels[columns.start * depth.panel()..columns.end.next_multiple_of(tile.cols) * depth.panel()];
         let finish = Finish { bias: self.finish.bias.map(|bias| &bias[columns]), ..self.finish };
-        arithmetic.sweep(*arch, Sweep { strips, room: depth.strip, panels, depth, out, finish });
+        arithmetic.sweep(*arch, Sweep { strips, room: depth.strip(), panels, depth, out, finish });
     }
 
     /// `mid` behind W's part of strips.
     fn append(&self, strips: &mut [f32], mid: &[f32], rank: usize) {
         let Pass { arch, arithmetic, tile, parts, .. } = self.pass;
-        let (own, depth) = (self.pass.own().strip, self.pass.depth().strip);
+        let (own, depth) = (self.pass.own().strip(), self.pass.depth().strip());
         match arithmetic {
             Arithmetic::F32 => dispatch(*arch, Append { mid, rank, from: own, out: strips }),
             Arithmetic::Rounded => {
@@ -399,13 +394,16 @@ impl Task<'_> {
                 strips.for_each(|strip| bf16::round(&mut strip[tile.rows * own..]));
             }
             Arithmetic::Pairs(pairs) => {
-                let wide = rank * arithmetic.terms(*parts);
-                with_buffer(mid.len() / rank * wide, |rows| {
-                    for (mid, rows) in mid.chunks_exact(rank).zip(rows.chunks_exact_mut(wide)) {
-                        rows.chunks_exact_mut(rank).for_each(|row| row.copy_from_slice(mid));
+                let (rows, terms) = (mid.len() / rank, arithmetic.terms(*parts));
+                let wide = rank * terms;
+                if terms == 1 {
+                    return pairs.pack_strips(MatRef::row_major(mid, rows, rank), 0..rank, own, depth, strips);
+                }
+                with_buffer(rows * wide, |repeated| {
+                    for (mid, row) in mid.chunks_exact(rank).zip(repeated.chunks_exact_mut(wide)) {
+                        row.chunks_exact_mut(rank).for_each(|row| row.copy_from_slice(mid));
                     }
-                    let rows = MatRef::row_major(rows, mid.len() / rank, wide);
-                    pairs.pack_strips(rows, 0..wide, own, depth, strips);
+                    pairs.pack_strips(MatRef::row_major(repeated, rows, wide), 0..wide, own, depth, strips);
                 });
             }
         }

@@ -135,6 +135,46 @@ fn tiles_of_numbers_split_into_bf16_equal_sums_in_f64() {
     shapes.for_each(|shape| (0..16).for_each(|case| check(shape, case, run)));
 }
 
+/// What an f32 is rounded by is 2⁻²⁴ of it; a missing product of parts would be some 2⁻¹⁷.
+#[test]
+fn parts_of_bf16_lose_nothing_of_f32() {
+    let Some(split) = Bf16::exact() else { return };
+    let (m, n) = (64, 64);
+    for (k, r) in [(1, 0), (2, 1), (8, 3), (8, 16)] {
+        for bits in [24, 8, 11] {
+            let (x, w) = (random(m, k, 1), Blocks::new(random(n, k, 2), 1, bits));
+            let (down, up) = (random(k, r, 3), random(r, n, 4));
+            let (mut mid, mut y) = (vec![0.0; m * r], vec![0.0; m * n]);
+            let branch = Branch { down: down.view(), down_scale: 0.5, up: up.view(), up_scale: 2.0, mid: &mut mid };
+            let product = Product {
+                lhs: x.view(),
+                rhs: Rhs::Transposed(&w),
+                branch: (r > 0).then_some(branch),
+                bias: None,
+                precision: Precision::F32,
+            };
+            by_tiles(Arch::new(), Arithmetic::Pairs(split), product, &mut y, Accum::Replace);
+            let check = |got: f32, terms: &mut dyn Iterator<Item = f64>, what: &str| {
+                let (sum, size) = terms.fold((0.0, 0.0), |(sum, size), x| (sum + x, size + x.abs()));
+                let error = (f64::from(got) - sum).abs();
+                assert!(error <= size * 2f64.powi(-21), "{what} of {k} and {r}, {bits} bits: {error} of {size}");
+            };
+            let times = |x: f32, y: f32| f64::from(x) * f64::from(y);
+            for i in 0..m {
+                for q in 0..r {
+                    let mut terms = (0..k).map(|p| 0.5 * times(x[(i, p)], down[(p, q)]));
+                    check(mid[i * r + q], &mut terms, "lhs·D");
+                }
+                for j in 0..n {
+                    let own = (0..k).map(|p| times(x[(i, p)], w.0[(j, p)]));
+                    let beside = (0..r).map(|q| 2.0 * times(mid[i * r + q], up[(q, j)]));
+                    check(y[i * n + j], &mut own.chain(beside), "the product");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn tiles_of_plain_code_equal_sums_in_f64() {
     let run = |product: Product<'_>, dst: &mut [f32], accum| {
@@ -168,22 +208,31 @@ fn operands_rounded_to_bf16_are_multiplied_exactly() {
     }
 }
 
+/// Precisions, and significant bits of W, that are multiplied differently.
+const KINDS: [(Precision, usize); 4] =
+    [(Precision::F32, 24), (Precision::F32, 8), (Precision::F32, 11), (Precision::Bf16, 24)];
+
 #[test]
 fn a_row_is_the_same_among_any_others_and_on_any_threads() {
-    let (x, w) = (random(150, 700, 1), random(90, 700, 2));
-    for precision in [Precision::F32, Precision::Bf16] {
+    let (x, down, up) = (random(150, 700, 1), random(700, 9, 3), random(9, 90, 4));
+    for (precision, bits) in KINDS {
+        let w = Blocks::new(random(90, 700, 2), 1, bits);
         let run = |rows: Range<usize>| {
-            let mut y = Mat::zeros(rows.len(), 90);
-            let lhs = x.view().row_range(rows);
-            Product { lhs, rhs: Rhs::Transposed(&w.view()), branch: None, bias: None, precision }
-                .into(y.data_mut(), Accum::Replace);
-            y
+            let (mut y, mut mid) = (Mat::zeros(rows.len(), 90), Mat::zeros(rows.len(), 9));
+            let branch =
+                Branch { down: down.view(), down_scale: 1.0, up: up.view(), up_scale: 1.0, mid: mid.data_mut() };
+            let (lhs, rhs) = (x.view().row_range(rows), Rhs::Transposed(&w));
+            Product { lhs, rhs, branch: Some(branch), bias: None, precision }.into(y.data_mut(), Accum::Replace);
+            (y, mid)
         };
-        let all = run(0..150);
-        assert_eq!(run(40..61).data(), &all.data()[40 * 90..61 * 90]);
+        let (all, mids) = run(0..150);
+        let (some, mid) = run(40..61);
+        assert_eq!(some.data(), &all.data()[40 * 90..61 * 90], "{precision:?}, {bits} bits");
+        assert_eq!(mid.data(), &mids.data()[40 * 9..61 * 9]);
         for threads in [1, 3, 40] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-            assert_eq!(pool.install(|| run(0..150)).data(), all.data());
+            let (y, mid) = pool.install(|| run(0..150));
+            assert_eq!((y.data(), mid.data()), (all.data(), mids.data()), "{precision:?}, {bits} bits");
         }
     }
 }
@@ -191,22 +240,22 @@ fn a_row_is_the_same_among_any_others_and_on_any_threads() {
 #[test]
 fn the_branch_alone_is_the_same() {
     for [m, k, n, r] in SHAPES.into_iter().filter(|shape| shape[3] > 0) {
-        let (x, w) = (random(m, k, 1), Blocks::new(random(n, k, 2), 256, [24, 8][n % 2]));
-        let (down, up) = (random(r, k, 3), random(r, n, 4));
-        let run = |precision, dst: Option<&mut [f32]>| {
-            let mut mid = vec![f32::NAN; m * r];
-            let (down, up) = (down.view().t(), up.view());
-            let branch = Some(Branch { down, down_scale: 1.5, up, up_scale: 1.0, mid: &mut mid });
-            let product = Product { lhs: x.view(), rhs: Rhs::Transposed(&w), branch, bias: None, precision };
-            match dst {
-                Some(dst) => product.into(dst, Accum::Replace),
-                None => product.into_mid(),
-            }
-            mid
-        };
-        for precision in [Precision::F32, Precision::Bf16] {
-            let both = run(precision, Some(&mut vec![0.0; m * n]));
-            assert_eq!(run(precision, None), both, "{m}x{k}x{n} rank {r} in {precision:?}");
+        let (x, down, up) = (random(m, k, 1), random(r, k, 3), random(r, n, 4));
+        for (precision, bits) in KINDS {
+            let w = Blocks::new(random(n, k, 2), 256, bits);
+            let run = |dst: Option<&mut [f32]>| {
+                let mut mid = vec![f32::NAN; m * r];
+                let (down, up) = (down.view().t(), up.view());
+                let branch = Some(Branch { down, down_scale: 1.5, up, up_scale: 1.0, mid: &mut mid });
+                let product = Product { lhs: x.view(), rhs: Rhs::Transposed(&w), branch, bias: None, precision };
+                match dst {
+                    Some(dst) => product.into(dst, Accum::Replace),
+                    None => product.into_mid(),
+                }
+                mid
+            };
+            let both = run(Some(&mut vec![0.0; m * n]));
+            assert_eq!(run(None), both, "{m}x{k}x{n} rank {r} in {precision:?}, {bits} bits");
         }
     }
 }

@@ -1,14 +1,17 @@
 //! Products of numbers of bf16, summed in f32, by the processor's own instructions: of operands rounded to bf16, and of f32.
 //!
 //! A number of f32 is rounded to one of bf16, or split into [`EXACT`] of them, its parts: the nearest, the nearest to what that
-//! leaves over, and the rest, whose sum has all 24 bits. Of the nine products of two numbers' parts, six are summed; what
-//! is left out, mid·low, low·mid and low·low, is at most 2⁻²³ of the whole. A weight that is stored in bf16 is one part. (So do Henry, Tang and Heinecke, "Leveraging the bfloat16
-//! artificial intelligence datatype for higher-precision computations", 2019.) It pays where bf16 is more than six times as fast as f32.
-//! Parts of numbers below 10⁻³³ can be lost, and numbers beyond bf16's, from 3.39·10³⁸ on, become NaN.
+//! leaves over, and the rest, whose sum is the number (Henry, Tang and Heinecke, "Leveraging the bfloat16 artificial intelligence
+//! datatype for higher-precision computations", 2019). A number of up to 16 bits is two parts, one of bf16 a single one. Of the
+//! products of the parts of x and w all are summed but low·mid, mid·low and low·low: what is left out is nothing if w is one
+//! part, below 2⁻²³·|x·w| otherwise. That is three products, five if w is two parts, six if it is three.
+//!
+//! Below 10⁻³¹ low parts can be lost, and products and sums below 10⁻³⁸ are 0. Infinities, and numbers that round to one (from
+//! 3.396·10³⁸ on), become NaN.
 //!
 //! Two neighbours in depth are a pair, the halves of a number of 32 bits. A depth d is filled up with zeros to a multiple of
-//! [`BLOCK`]. A panel is, for each block of the depth and each part, 16 rows of N pairs; a strip is, for each block and each part, M rows of
-//! 16 pairs: what AMX reads, which AVX-512 can read as well.
+//! [`BLOCK`]. For each block of the depth and each part of its numbers a panel is 16 rows of N pairs, a strip M rows of 16 pairs:
+//! what AMX reads, which AVX-512 can read as well.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -20,12 +23,18 @@ use std::ops::Range;
 use bytemuck::cast_slice_mut;
 
 use crate::mat::MatRef;
+use crate::product::F32_BITS;
 use crate::tiles::{Sweep, Tile};
 
 /// Numbers of the depth that belong together.
 pub(crate) const BLOCK: usize = 32;
 /// Numbers of 32 bits that they take.
 const PAIRS: usize = BLOCK / 2;
+
+/// Blocks of a row that are packed in turn: what becomes of each is as many bytes further on as let few of them stay in the nearest
+/// cache until their neighbours of the next row come.
+#[cfg(target_arch = "x86_64")]
+const GROUP: usize = 4;
 
 /// The bits of `x` rounded to bf16, to nearest, ties to even; those of an f32, whose lower half is 0.
 #[inline(always)]
@@ -47,10 +56,6 @@ crate::simd::vectorised! {
 
     /// The sums of the first `parts` parts of `numbers`, in which what they leave over stays.
     pub(crate) fn take<'a>(numbers: &'a mut [f32], parts: usize, out: &'a mut [f32]) -> () {
-        if parts == EXACT {
-            out.copy_from_slice(numbers);
-            return numbers.fill(0.0);
-        }
         out.fill(0.0);
         for _ in 0..parts {
             for (x, out) in numbers.iter_mut().zip(&mut *out) {
@@ -140,12 +145,16 @@ impl Bf16 {
     /// Columns `columns` of `lhs`, then zeros, in all their parts, as strips with room for `room` rows of pairs, from row `at` on.
     /// A last strip is filled up with the last row.
     pub(crate) fn pack_strips(self, lhs: MatRef<'_>, columns: Range<usize>, at: usize, room: usize, out: &mut [f32]) {
-        let (strip, parts) = (self.tile().rows, self.parts(24));
+        let (strip, parts) = (self.tile().rows, self.parts(F32_BITS));
         for (s, out) in out.chunks_exact_mut(strip * room).enumerate() {
-            for i in 0..strip {
-                let row = (s * strip + i).min(lhs.rows() - 1);
-                let out = &mut out[at * strip + i * PAIRS..];
-                self.vectors().pack_row(lhs, row, columns.clone(), parts, strip * PAIRS, out);
+            for (group, start) in columns.clone().step_by(GROUP * BLOCK).enumerate() {
+                let columns = start..(start + GROUP * BLOCK).min(columns.end);
+                let at = at + group * GROUP * PAIRS * parts;
+                for i in 0..strip {
+                    let row = (s * strip + i).min(lhs.rows() - 1);
+                    let out = &mut out[at * strip + i * PAIRS..];
+                    self.vectors().pack_row(lhs, row, columns.clone(), parts, strip * PAIRS, out);
+                }
             }
         }
     }
@@ -153,8 +162,7 @@ impl Bf16 {
     /// A sweep over operands of pairs, whose `depth` and `room` count rows of pairs, of all parts.
     pub(crate) fn sweep(self, sweep: Sweep<'_, '_>) {
         match self {
-            Bf16::Tiles(tiles) => tiles.sweep(sweep),
-            Bf16::Split(tiles) => tiles.sweep_parts(sweep),
+            Bf16::Tiles(tiles) | Bf16::Split(tiles) => tiles.sweep(sweep),
             Bf16::Vectors(vectors) => vectors.sweep(sweep),
         }
     }
@@ -245,15 +253,23 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_of_a_number_add_up_to_it() {
-        let numbers = (0..=u32::MAX).step_by(0x10_001 * 3 + 0x1234).map(f32::from_bits);
-        let mut some = 0;
-        for x in numbers.filter(|x| (1e-30..3.3e38).contains(&x.abs())) {
-            let sum: f64 = (0..EXACT).map(|part| part_of(x, part).to_f64()).sum();
-            assert_eq!(sum, f64::from(x));
-            some += 1;
+    fn a_number_is_the_sum_of_its_parts() {
+        let all = (0..=u32::MAX).step_by(0x10_001 * 3 + 0x1234).map(f32::from_bits);
+        let numbers: Vec<f32> = all.filter(|x| (1e-30..3.39e38).contains(&x.abs())).collect();
+        assert!(numbers.len() > 10_000, "{}", numbers.len());
+        for parts in [1, 2, EXACT] {
+            let (mut rest, mut out) = (numbers.clone(), vec![0.0; numbers.len()]);
+            let mut sums = vec![0.0; numbers.len()];
+            for term in 0..EXACT.div_ceil(parts) {
+                take(&mut rest, parts, &mut out);
+                sums.iter_mut().zip(&out).for_each(|(sum, x)| *sum += f64::from(*x));
+                for (x, &of) in out.iter().zip(&numbers) {
+                    let want: f32 = (term * parts..(term + 1) * parts).map(|part| part_of(of, part).to_f32()).sum();
+                    assert_eq!(*x, want, "term {term} of {of} in {parts} parts");
+                }
+            }
+            assert!(sums.iter().zip(&numbers).all(|(&sum, &x)| sum == f64::from(x)), "in {parts} parts");
         }
-        assert!(some > 10_000, "{some}");
     }
 
     #[test]
@@ -286,7 +302,7 @@ mod tests {
         let a = crate::Mat::from_fn(37, 50, |i, j| (i * 100 + j) as f32 * 0.3);
         let turned = crate::Mat::from_fn(50, 37, |i, j| a[(j, i)]);
         for kind in Bf16::all().chain(Bf16::exact()) {
-            let (rows, parts) = (kind.tile().rows, kind.parts(24));
+            let (rows, parts) = (kind.tile().rows, kind.parts(F32_BITS));
             for lhs in [a.view(), turned.view().t()] {
                 // Strips of which the last is not whole, for blocks 1 and 2 of three.
                 let room = 48 * parts;

@@ -11,7 +11,7 @@ use pulp::x86::V4;
 
 use super::avx512::Vectors;
 use super::{BLOCK, EXACT, PAIRS};
-use crate::tiles::{Sweep, Tile};
+use crate::tiles::{Depth, Sweep, Tile};
 
 const SIDE: usize = 32;
 
@@ -35,23 +35,16 @@ impl Amx {
         self.0
     }
 
-    /// Of operands that are rounded.
     pub(super) fn sweep(self, sweep: Sweep<'_, '_>) {
-        self.sweep_with(multiply, 1, 1, sweep);
-    }
-
-    /// Of strips in [`EXACT`] parts, and panels in as many or fewer.
-    pub(super) fn sweep_parts(self, sweep: Sweep<'_, '_>) {
-        match sweep.depth.panel * EXACT / sweep.depth.strip {
-            1 => self.sweep_with(multiply_by_1, EXACT, 1, sweep),
-            2 => self.sweep_with(multiply_by_2, EXACT, 2, sweep),
-            _ => self.sweep_with(multiply_by_3, EXACT, 3, sweep),
-        }
-    }
-
-    fn sweep_with(self, multiply: Multiply, strip_parts: usize, panel_parts: usize, sweep: Sweep<'_, '_>) {
+        let multiply = match sweep.depth.parts {
+            [1, 1] => multiply,
+            [EXACT, 1] => multiply_by_1,
+            [EXACT, 2] => multiply_by_2,
+            [EXACT, EXACT] => multiply_by_3,
+            parts => unreachable!("{parts:?} parts"),
+        };
         // SAFETY: the processor has what `on_tiles` is compiled for, as `self` proves.
-        unsafe { on_tiles(self.0.simd(), multiply, [strip_parts, panel_parts], sweep) }
+        unsafe { on_tiles(self.0.simd(), multiply, sweep) }
     }
 }
 
@@ -105,13 +98,16 @@ impl Drop for Shaped {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl")]
-fn on_tiles(simd: V4, multiply: Multiply, parts: [usize; 2], sweep: Sweep<'_, '_>) {
+fn on_tiles(simd: V4, multiply: Multiply, sweep: Sweep<'_, '_>) {
+    let Depth { rows, parts } = sweep.depth;
+    let blocks = rows / PAIRS;
+    assert!(blocks > 0, "a depth of nothing");
     // SAFETY: only an `Amx` gets here.
     let _shaped = unsafe { Shaped::new() };
     sweep.with::<V4, SIDE, 2>(simd, GROUP, |strip, panel, sums| {
-        let blocks = (strip.len() / parts[0]).min(panel.len() / parts[1]) / (SIDE * PAIRS);
-        // SAFETY: `_shaped` lives; strip and panel hold `blocks` blocks in so many parts, at least one as no sweep has a depth
-        // of 0; `sums` are 4096 bytes.
+        let len = blocks * PAIRS * SIDE;
+        assert!(strip.len() == len * parts[0] && panel.len() == len * parts[1]);
+        // SAFETY: `_shaped` lives; strip and panel hold `blocks` blocks in their parts; `sums` are 4096 bytes.
         unsafe { multiply(strip.as_ptr(), panel.as_ptr(), blocks, std::ptr::from_mut(sums).cast()) };
     });
 }
@@ -125,7 +121,6 @@ type Multiply = unsafe fn(strip: *const f32, panel: *const f32, blocks: usize, s
 macro_rules! product {
     ($name:ident, $strip:literal, $panel:literal, $($block:expr),* $(,)?) => {
         unsafe fn $name(strip: *const f32, panel: *const f32, blocks: usize, sums: *mut f32) {
-            debug_assert!(blocks > 0);
             // SAFETY: read are so many bytes a block of each operand, written 4096.
             unsafe {
                 asm!(

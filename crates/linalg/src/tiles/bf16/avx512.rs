@@ -157,6 +157,9 @@ fn pair(row: &mut [f32], next: &mut [f32], out: &mut [f32]) {
     for ((row, next), out) in rows.iter_mut().zip(nexts).zip(outs) {
         *out = pair_vectors(row, next);
     }
+    if row.is_empty() {
+        return;
+    }
     let (mut a, mut b) = ([0.0; PAIRS], [0.0; PAIRS]);
     a[..row.len()].copy_from_slice(row);
     b[..next.len()].copy_from_slice(next);

@@ -172,7 +172,7 @@ fn shapes(products: &Products) -> Vec<Value> {
     let each = products.shapes.iter().map(|Shape { product: p, count, seconds }| {
         let seconds = seconds / products.rounds as f64;
         json!({
-            "m": p.m, "n": p.n, "k": p.k, "left_transposed": p.left_transposed, "right_transposed": p.right_transposed, "weight_rank": p.weight,
+            "m": p.m, "n": p.n, "k": p.k, "left_transposed": p.left_transposed, "right_transposed": p.right_transposed, "weight_rank": p.weight, "bits": p.bits,
             "count": count, "seconds": seconds, "gflops": operations(p) / seconds / 1e9,
         })
     });
