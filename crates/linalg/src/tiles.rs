@@ -343,16 +343,12 @@ pub fn add_square<S: Simd, const M: usize, const V: usize>(
     panel: &[f32],
 ) -> [[S::f32s; V]; M] {
     let width = V * S::F32_LANES;
-    let rows: [&[f32]; M] = std::array::from_fn(|i| &rows[i * width..(i + 1) * width]);
-    let panel = S::as_simd_f32s(&panel[..width * width]).0.as_chunks::<V>().0;
-    for (at, panel) in panel.as_chunks::<4>().0.iter().enumerate() {
-        let rows: [&[f32; 4]; M] = rows.map(|row| &row.as_chunks().0[at]);
-        for (p, panel) in panel.iter().enumerate() {
-            for i in 0..M {
-                let x = simd.splat_f32s(rows[i][p]);
-                for v in 0..V {
-                    sums[i][v] = simd.mul_add_e_f32s(x, panel[v], sums[i][v]);
-                }
+    let (rows, panel) = (&rows[..M * width], S::as_simd_f32s(&panel[..width * width]).0.as_chunks::<V>().0);
+    for (p, panel) in panel.iter().enumerate().take(width) {
+        for i in 0..M {
+            let x = simd.splat_f32s(rows[i * width + p]);
+            for v in 0..V {
+                sums[i][v] = simd.mul_add_e_f32s(x, panel[v], sums[i][v]);
             }
         }
     }

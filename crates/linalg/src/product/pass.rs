@@ -12,7 +12,7 @@ use crate::pool::{for_each, threads};
 use crate::tiles::bf16::{self, Bf16};
 use crate::tiles::{Append, Depth, Finish, PackStrips, PackTransposed, Sweep, Tile, dispatch, pack_panel};
 
-/// Columns of W, stored k×n, that a task packs.
+/// Rows of W, stored k×n, that a task packs, a multiple of [`bf16::BLOCK`]: they are read as they lie.
 const GROUP: usize = 64;
 
 /// How packed operands are multiplied.
@@ -120,8 +120,7 @@ impl Arithmetic {
                     for (p, rows) in rows.chunks_exact_mut(2 * cols).enumerate() {
                         let (row, next) = rows.split_at_mut(cols);
                         for part in 0..parts {
-                            let at = bf16::row_of_pair(p, part, parts);
-                            pairs.pair(row, next, &mut out[at * cols..(at + 1) * cols]);
+                            pairs.pair(row, next, bf16::row_of_pair(p, part, parts), &mut [&mut *out]);
                         }
                     }
                 });
@@ -184,11 +183,13 @@ impl Pass {
                 self.pack_transposed(w, columns_of(j), &mut out[..cols * own]);
             }),
             Rhs::Plain(w) => {
-                let group = GROUP.max(w.block()).max(cols);
-                for_each(self.par, packed.chunks_mut(group * depth).collect(), |g, out| {
-                    let start = self.columns.start + g * group;
-                    self.pack_plain(w, start..(start + group).min(self.columns.end), out);
-                });
+                let mut tasks: Vec<_> = parts(self.span.len(), GROUP).map(|rows| (rows, Vec::new())).collect();
+                let group = self.arithmetic.depth(GROUP, self.parts).panel();
+                for panel in packed.chunks_exact_mut(cols * depth) {
+                    let outs = panel[..cols * own].chunks_mut(cols * group);
+                    tasks.iter_mut().zip(outs).for_each(|((_, panels), out)| panels.push(out));
+                }
+                for_each(self.par, tasks, |_, (rows, mut panels)| self.pack_plain(w, rows, &mut panels));
             }
         }
         let Some(branch) = product.branch.as_ref().filter(|_| depth > own) else { return };
@@ -219,38 +220,34 @@ impl Pass {
         });
     }
 
-    /// Columns `columns` of W, stored k×n, as panels that have room for U.
-    fn pack_plain(&self, w: &dyn Stored, columns: Range<usize>, out: &mut [f32]) {
-        let (cols, depth) = (self.tile.cols, self.depth().panel());
-        let mut put = |at: usize, row: &[f32]| {
-            for (panel, numbers) in out.chunks_exact_mut(cols * depth).zip(row.chunks(cols)) {
-                let panel = &mut panel[at * cols..(at + 1) * cols];
-                panel[..numbers.len()].copy_from_slice(numbers);
-                panel[numbers.len()..].fill(0.0);
-            }
+    /// Rows `rows` of a pass of W, stored k×n, as those of its panels.
+    fn pack_plain(&self, w: &dyn Stored, rows: Range<usize>, panels: &mut [&mut [f32]]) {
+        let (cols, columns) = (self.tile.cols, self.columns.clone());
+        let read = |row: usize, out: &mut [f32]| {
+            let (out, beyond) = out.split_at_mut(columns.len());
+            w.read(self.span.start + row, columns.clone(), out);
+            beyond.fill(0.0);
         };
-        let Arithmetic::Pairs(pairs) = self.arithmetic else {
-            return with_buffer(columns.len(), |row| {
-                for (at, from) in self.span.clone().enumerate() {
-                    w.read(from, columns.clone(), row);
+        with_buffers([panels.len() * cols; 2], |[row, next]| match self.arithmetic {
+            Arithmetic::F32 | Arithmetic::Rounded => {
+                for (at, from) in rows.enumerate() {
+                    read(from, row);
                     if let Arithmetic::Rounded = self.arithmetic {
                         bf16::round(row);
                     }
-                    put(at, row);
-                }
-            });
-        };
-        with_buffers([columns.len(); 3], |[row, next, out]| {
-            for p in 0..self.arithmetic.padded(self.span.len()) / 2 {
-                for (from, row) in [2 * p, 2 * p + 1].into_iter().zip([&mut *row, &mut *next]) {
-                    match self.span.clone().nth(from) {
-                        Some(from) => w.read(from, columns.clone(), row),
-                        None => row.fill(0.0),
+                    for (panel, numbers) in panels.iter_mut().zip(row.chunks_exact(cols)) {
+                        panel[at * cols..(at + 1) * cols].copy_from_slice(numbers);
                     }
                 }
-                for part in 0..self.parts {
-                    pairs.pair(row, next, out);
-                    put(bf16::row_of_pair(p, part, self.parts), out);
+            }
+            Arithmetic::Pairs(pairs) => {
+                for p in 0..self.arithmetic.padded(rows.len()) / 2 {
+                    for (from, row) in [(2 * p, &mut *row), (2 * p + 1, &mut *next)] {
+                        if from < rows.len() { read(rows.start + from, row) } else { row.fill(0.0) }
+                    }
+                    for part in 0..self.parts {
+                        pairs.pair(row, next, bf16::row_of_pair(p, part, self.parts), panels);
+                    }
                 }
             }
         });

@@ -24,7 +24,7 @@ use bytemuck::cast_slice_mut;
 
 use crate::mat::MatRef;
 use crate::product::F32_BITS;
-use crate::tiles::{Sweep, Tile};
+use crate::tiles::{Sweep, Tile, prefetch};
 
 /// Numbers of the depth that belong together.
 pub(crate) const BLOCK: usize = 32;
@@ -35,6 +35,10 @@ const PAIRS: usize = BLOCK / 2;
 /// cache until their neighbours of the next row come.
 #[cfg(target_arch = "x86_64")]
 const GROUP: usize = 4;
+
+/// Rows that the processor is told of beforehand, while strips are packed.
+#[cfg(target_arch = "x86_64")]
+const AHEAD: usize = 4;
 
 /// The bits of `x` rounded to bf16, to nearest, ties to even; those of an f32, whose lower half is 0.
 #[inline(always)]
@@ -127,9 +131,10 @@ impl Bf16 {
         }
     }
 
-    /// Pairs of a row of a panel and the next one; what they leave over stays.
-    pub(crate) fn pair(self, row: &mut [f32], next: &mut [f32], out: &mut [f32]) {
-        self.vectors().pair(row, next, out);
+    /// Pairs of a row and the next one, which are as wide as all `panels` together, into row `at` of these; what they leave over
+    /// stays.
+    pub(crate) fn pair(self, row: &mut [f32], next: &mut [f32], at: usize, panels: &mut [&mut [f32]]) {
+        self.vectors().pair(row, next, at, panels);
     }
 
     /// Pairs of a column's neighbours, block by block and part by part. The column is a whole number of blocks.
@@ -151,7 +156,10 @@ impl Bf16 {
                 let columns = start..(start + GROUP * BLOCK).min(columns.end);
                 let at = at + group * GROUP * PAIRS * parts;
                 for i in 0..strip {
-                    let row = (s * strip + i).min(lhs.rows() - 1);
+                    let [row, ahead] = [0, AHEAD].map(|rows| (s * strip + i + rows).min(lhs.rows() - 1));
+                    if let Some(ahead) = lhs.row(ahead) {
+                        ahead[columns.clone()].iter().step_by(16).for_each(prefetch);
+                    }
                     let out = &mut out[at * strip + i * PAIRS..];
                     self.vectors().pack_row(lhs, row, columns.clone(), parts, strip * PAIRS, out);
                 }
@@ -195,7 +203,7 @@ impl Bf16 {
         match self {}
     }
 
-    pub(crate) fn pair(self, _: &mut [f32], _: &mut [f32], _: &mut [f32]) {
+    pub(crate) fn pair(self, _: &mut [f32], _: &mut [f32], _: usize, _: &mut [&mut [f32]]) {
         match self {}
     }
 
@@ -277,12 +285,13 @@ mod tests {
         for kind in Bf16::all().chain(Bf16::exact()) {
             let row: Vec<f32> = (0..128).map(|x| x as f32 * 0.37).collect();
             let next: Vec<f32> = (0..128).map(|x| x as f32 * -1.23).collect();
-            // Not a whole number of vectors.
-            let (mut low, mut high, mut out) = (row[..75].to_vec(), next[..75].to_vec(), vec![0.0; 75]);
+            let (mut low, mut high, mut panels) = (row.clone(), next.clone(), vec![[7.0; 64]; 4]);
             for part in 0..EXACT {
-                kind.pair(&mut low, &mut high, &mut out);
-                let want: Vec<u32> = row.iter().zip(&next).map(|(&x, &y)| pair_of(x, y, part)).take(75).collect();
-                assert_eq!(out.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), want);
+                let mut outs: Vec<&mut [f32]> = panels.iter_mut().map(<[f32; 64]>::as_mut_slice).collect();
+                kind.pair(&mut low, &mut high, 1, &mut outs);
+                let got = panels.iter().flat_map(|panel| &panel[32..]).map(|x| x.to_bits());
+                assert!(got.eq(row.iter().zip(&next).map(|(&x, &y)| pair_of(x, y, part))), "part {part}");
+                assert!(panels.iter().all(|panel| panel[..32] == [7.0; 32]));
             }
             for parts in 1..=EXACT {
                 let mut out = vec![0.0; 64 * parts];

@@ -41,9 +41,9 @@ impl Vectors {
     }
 
     /// See [`super::Bf16`], of which this is.
-    pub(super) fn pair(self, row: &mut [f32], next: &mut [f32], out: &mut [f32]) {
+    pub(super) fn pair(self, row: &mut [f32], next: &mut [f32], at: usize, panels: &mut [&mut [f32]]) {
         // SAFETY: `self` proves AVX512-BF16, here and below.
-        unsafe { pair(row, next, out) }
+        unsafe { pair(row, next, at, panels) }
     }
 
     pub(super) fn pair_neighbours(self, column: &[f32], parts: usize, out: &mut [f32]) {
@@ -136,51 +136,46 @@ fn split(numbers: &[f32], parts: usize, stride: usize, block: usize, out: &mut [
     for (at, numbers) in numbers.as_chunks::<BLOCK>().0.iter().enumerate() {
         let out = &mut out[at * block..];
         // SAFETY: 64 bytes each, of which any will do.
-        let mut x = unsafe { transmute::<[f32; BLOCK], [__m512; 2]>(*numbers) };
+        let [mut low, mut high] = unsafe { transmute::<[f32; BLOCK], [__m512; 2]>(*numbers) };
         for part in 0..parts {
-            let nearest = _mm512_cvtne2ps_pbh(x[1], x[0]);
+            let nearest = _mm512_cvtne2ps_pbh(high, low);
             // SAFETY: as above.
-            let (pairs, halves) = unsafe {
+            let (pairs, [of_low, of_high]) = unsafe {
                 (transmute::<__m512bh, [f32; PAIRS]>(nearest), transmute::<__m512bh, [__m256bh; 2]>(nearest))
             };
             out[part * stride..][..PAIRS].copy_from_slice(&pairs);
-            x = std::array::from_fn(|i| _mm512_sub_ps(x[i], _mm512_cvtpbh_ps(halves[i])));
+            low = _mm512_sub_ps(low, _mm512_cvtpbh_ps(of_low));
+            high = _mm512_sub_ps(high, _mm512_cvtpbh_ps(of_high));
         }
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bf16")]
-fn pair(row: &mut [f32], next: &mut [f32], out: &mut [f32]) {
-    let (rows, row) = row.as_chunks_mut::<PAIRS>();
-    let (nexts, next) = next.as_chunks_mut::<PAIRS>();
-    let (outs, out) = out.as_chunks_mut::<PAIRS>();
-    for ((row, next), out) in rows.iter_mut().zip(nexts).zip(outs) {
-        *out = pair_vectors(row, next);
-    }
-    if row.is_empty() {
-        return;
-    }
-    let (mut a, mut b) = ([0.0; PAIRS], [0.0; PAIRS]);
-    a[..row.len()].copy_from_slice(row);
-    b[..next.len()].copy_from_slice(next);
-    out.copy_from_slice(&pair_vectors(&mut a, &mut b)[..row.len()]);
-    row.copy_from_slice(&a[..row.len()]);
-    next.copy_from_slice(&b[..next.len()]);
+fn pair(row: &mut [f32], next: &mut [f32], at: usize, panels: &mut [&mut [f32]]) {
+    let rows = row.as_chunks_mut::<PAIRS>().0.iter_mut().zip(next.as_chunks_mut::<PAIRS>().0);
+    let outs = panels.iter_mut().flat_map(|panel| panel.as_chunks_mut::<PAIRS>().0[at * V..(at + 1) * V].iter_mut());
+    rows.zip(outs).for_each(|((row, next), out)| *out = pair_vectors(row, next));
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bf16")]
 fn pair_vectors(row: &mut [f32; PAIRS], next: &mut [f32; PAIRS]) -> [f32; PAIRS] {
-    // SAFETY: 64 bytes each, of which any will do; so below.
-    let halves = [&mut *row, next].map(|x| unsafe {
-        let numbers = transmute::<[f32; PAIRS], __m512>(*x);
-        let nearest = _mm512_cvtneps_pbh(numbers);
-        *x = transmute::<__m512, [f32; PAIRS]>(_mm512_sub_ps(numbers, _mm512_cvtpbh_ps(nearest)));
-        _mm512_cvtepu16_epi32(transmute::<__m256bh, __m256i>(nearest))
-    });
-    let pairs = _mm512_or_si512(halves[0], _mm512_slli_epi32::<16>(halves[1]));
-    // SAFETY: as above.
+    let pairs = _mm512_or_si512(take_nearest(row), _mm512_slli_epi32::<16>(take_nearest(next)));
+    // SAFETY: 64 bytes, of which any will do.
     unsafe { transmute::<__m512i, [f32; PAIRS]>(pairs) }
+}
+
+/// The nearest numbers of bf16, in the lower halves; what they leave over stays.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn take_nearest(numbers: &mut [f32; PAIRS]) -> __m512i {
+    // SAFETY: 64 bytes each, of which any will do.
+    unsafe {
+        let x = transmute::<[f32; PAIRS], __m512>(*numbers);
+        let nearest = _mm512_cvtneps_pbh(x);
+        *numbers = transmute::<__m512, [f32; PAIRS]>(_mm512_sub_ps(x, _mm512_cvtpbh_ps(nearest)));
+        _mm512_cvtepu16_epi32(transmute::<__m256bh, __m256i>(nearest))
+    }
 }
 
 /// Columns of `depth` pairs, a multiple of 16, as a panel: depth×32.
