@@ -10,8 +10,10 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
+use bytemuck::cast_slice_mut;
 use half::bf16;
-use loract_linalg::{Rng, with_buffer};
+use loract_linalg::{Rng, with_buffers};
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::simd::vectorised;
@@ -84,13 +86,15 @@ pub(crate) fn quantise(
         .enumerate()
         .for_each(|(at, (codes, scales))| {
             let range = at * TILE..(at * TILE + TILE).min(rows);
-            let sums = with_buffer(TILE * cols, |buffer| {
+            // Five for four: an f32 and a byte each.
+            let lens = [TILE * cols, cols.next_multiple_of(quant.block) / 4 * 5];
+            let sums = with_buffers(lens, |[buffer, scratch]| {
                 let numbers = source.get(range.clone(), buffer);
                 let mut sums = Sums::default();
                 let each = numbers.chunks_exact(cols).zip(codes.chunks_exact_mut(code_bytes));
                 for ((row, (x, codes)), scales) in range.zip(each).zip(scales.chunks_exact_mut(scale_count)) {
                     let first = (row * cols) as u64;
-                    let one = encode_row(quant, x, first, stream, codes, scales)?;
+                    let one = Arch::new().dispatch(Encode { quant, x, first, stream, codes, scales, scratch })?;
                     sums.error += one.error;
                     sums.energy += one.energy;
                 }
@@ -110,58 +114,79 @@ vectorised! {
     pub(crate) fn widen_row<'a>(quant: Quant, codes: &'a [u8], scales: &'a [bf16], out: &'a mut [f32], add: bool) -> () {
         for_size!(quant, decode_row(quant, codes, scales, out, add))
     }
+}
 
-    /// The codes of one row, whose first number is the `first` of the tensor.
-    fn encode_row<'a>(
-        quant: Quant,
-        x: &'a [f32],
-        first: u64,
-        stream: Rng,
-        codes: &'a mut [u8],
-        scales: &'a mut [bf16],
-    ) -> Option<Sums> {
-        for_size!(quant, encode_blocks(quant, x, first, stream, codes, scales))
+/// The codes of a row of numbers.
+struct Encode<'a> {
+    quant: Quant,
+    x: &'a [f32],
+    /// The number of the tensor that the row begins with.
+    first: u64,
+    stream: Rng,
+    codes: &'a mut [u8],
+    scales: &'a mut [bf16],
+    /// 5/4 as many numbers as whole blocks of the row have.
+    scratch: &'a mut [f32],
+}
+
+impl WithSimd for Encode<'_> {
+    type Output = Option<Sums>;
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Option<Sums> {
+        for_size!(self.quant, encode_blocks(simd, self))
     }
 }
 
 #[inline(always)]
-fn encode_blocks<const BITS: usize, const B: usize>(
-    quant: Quant,
-    x: &[f32],
-    first: u64,
-    stream: Rng,
-    codes: &mut [u8],
-    scales: &mut [bf16],
-) -> Option<Sums> {
-    let per_block = quant.scales_a_block();
-    let mut sums = Sums::default();
-    let blocks = x.chunks(B).zip(codes.chunks_exact_mut(B * BITS / 8)).zip(scales.chunks_exact_mut(per_block));
-    for (at, ((x, codes), scale)) in blocks.enumerate() {
-        let mut block = [x[x.len() - 1]; B];
-        block[..x.len()].copy_from_slice(x);
-        let mut shift = [0.0f32; B];
-        if quant.rounding == Rounding::Stochastic {
-            let start = first + (at * B) as u64;
-            for (i, shift) in shift.iter_mut().enumerate() {
-                // Uniform in [−1/2, 1/2): rounding to nearest then goes up with the fraction as probability.
-                *shift = (stream.at(start + i as u64) >> 40) as f32 * (1.0 / 16_777_216.0) - 0.5;
-            }
-        }
-        let (error, energy) = encode_block::<BITS, B>(quant.range, &block, &shift, codes, scale);
-        // An infinity or NaN anywhere makes this sum NaN or infinite; so may squares. What pads a short block counts not.
-        if x.len() < B || !energy.is_finite() {
-            if !x.iter().all(|x| x.abs() <= LARGEST) {
-                return None;
-            }
-            let own = block_sums::<BITS, B>(quant, x, codes, scale);
-            sums.error += own.error;
-            sums.energy += own.energy;
-        } else {
-            sums.error += f64::from(error);
-            sums.energy += f64::from(energy);
-        }
+fn encode_blocks<const BITS: usize, const B: usize>(simd: impl Simd, row: Encode<'_>) -> Option<Sums> {
+    let Encode { quant, x, first, stream, codes, scales, scratch } = row;
+    let (per_block, block_bytes) = (quant.scales_a_block(), B * BITS / 8);
+    let (rounded, bytes) = scratch.split_at_mut(scratch.len() / 5 * 4);
+    let shift = |at: usize| shift(quant.rounding, stream, first + (at * B) as u64);
+    let (whole, short) = x.as_chunks::<B>();
+    let mut sums = [simd.splat_f32s(0.0); 2];
+    let outs = rounded.as_chunks_mut::<B>().0.iter_mut().zip(scales.chunks_exact_mut(per_block));
+    for (at, (x, (out, scale))) in whole.iter().zip(outs).enumerate() {
+        sums = encode_block(simd, quant, x, shift(at).as_ref(), out, scale, sums);
     }
-    Some(sums)
+    if let Some(&last) = short.last() {
+        // What fills up a short block does not count.
+        let (mut block, at) = ([last; B], whole.len());
+        block[..short.len()].copy_from_slice(short);
+        let (out, scale) = (&mut rounded.as_chunks_mut().0[at], &mut scales[at * per_block..]);
+        encode_block(simd, quant, &block, shift(at).as_ref(), out, scale, sums);
+    }
+    // In loops of their own: together the compiler makes no vectors of bytes.
+    let bytes: &mut [u8] = cast_slice_mut(bytes);
+    bytes.iter_mut().zip(&*rounded).for_each(|(code, x)| *code = x.to_bits() as u8);
+    let blocks = bytes.as_chunks::<B>().0.iter().zip(codes.chunks_exact_mut(block_bytes));
+    blocks.for_each(|(code, out)| pack::<BITS, B>(code, out));
+    let [error, energy] = sums.map(|sum| f64::from(simd.reduce_sum_f32s(sum)));
+    // An infinity or NaN anywhere makes this sum NaN or infinite; so may squares.
+    let (counted, sums) = if energy.is_finite() { (whole.len(), Sums { error, energy }) } else { (0, Sums::default()) };
+    let rest = &x[counted * B..];
+    if !rest.iter().all(|x| x.abs() <= LARGEST) {
+        return None;
+    }
+    let codes = codes[counted * block_bytes..].chunks_exact(block_bytes);
+    let scales = scales[counted * per_block..].chunks_exact(per_block);
+    Some(rest.chunks(B).zip(codes).zip(scales).fold(sums, |sums, ((x, codes), scale)| {
+        let own = block_sums::<BITS, B>(quant, x, codes, scale);
+        Sums { error: sums.error + own.error, energy: sums.energy + own.energy }
+    }))
+}
+
+/// What is added to the numbers of a block before they are rounded to nearest, uniform in [−1/2, 1/2): the result then goes up with
+/// the fraction as probability.
+#[inline(always)]
+fn shift<const B: usize>(rounding: Rounding, stream: Rng, first: u64) -> Option<[f32; B]> {
+    (rounding == Rounding::Stochastic).then(|| {
+        let mut shift = [0.0; B];
+        for (i, shift) in shift.iter_mut().enumerate() {
+            *shift = (stream.at(first + i as u64) >> 40) as f32 * (1.0 / 16_777_216.0) - 0.5;
+        }
+        shift
+    })
 }
 
 /// [`Sums`] of one block from its codes.
@@ -174,28 +199,28 @@ fn block_sums<const BITS: usize, const B: usize>(quant: Quant, x: &[f32], codes:
     Sums { error, energy: x.iter().map(|&x| square(x.into())).sum() }
 }
 
-/// The code of x is the nearest integer to (x − lo)/step + shift. Returns Σ(x − x̃)² and Σx².
+/// The code of x is the nearest integer to (x − lo)/step + shift, which is in the low bits of `rounded`. Returns the sums with
+/// (x − x̃)² and x² added.
 #[inline(always)]
-fn encode_block<const BITS: usize, const B: usize>(
-    range: QuantRange,
+fn encode_block<const B: usize, S: Simd>(
+    simd: S,
+    quant: Quant,
     x: &[f32; B],
-    shift: &[f32; B],
-    codes: &mut [u8],
+    shift: Option<&[f32; B]>,
+    rounded: &mut [f32; B],
     scale: &mut [bf16],
-) -> (f32, f32) {
-    const LANES: usize = 16;
-    let (mut low, mut high, mut energy) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES], [0.0f32; LANES]);
-    for x in x.chunks_exact(LANES) {
-        for i in 0..LANES {
-            low[i] = if x[i] < low[i] { x[i] } else { low[i] };
-            high[i] = if x[i] > high[i] { x[i] } else { high[i] };
-            energy[i] += x[i] * x[i];
-        }
+    [mut error, mut energy]: [S::f32s; 2],
+) -> [S::f32s; 2] {
+    let x = S::as_simd_f32s(x).0;
+    let (mut low, mut high) = (x[0], x[0]);
+    for &x in x {
+        low = simd.min_f32s(low, x);
+        high = simd.max_f32s(high, x);
+        energy = simd.mul_add_e_f32s(x, x, energy);
     }
-    let low = halving(low, |a, b| if b < a { b } else { a });
-    let high = halving(high, |a, b| if b > a { b } else { a });
-    let levels = ((1 << BITS) - 1) as f32;
-    let (lo, step, levels) = match range {
+    let (low, high) = (simd.reduce_min_f32s(low), simd.reduce_max_f32s(high));
+    let levels = ((1 << quant.bits) - 1) as f32;
+    let (lo, step, levels) = match quant.range {
         QuantRange::MinMax => {
             let lo = down(low);
             scale[0] = lo;
@@ -203,7 +228,7 @@ fn encode_block<const BITS: usize, const B: usize>(
             (lo.to_f32(), scale[1].to_f32(), levels)
         }
         QuantRange::Symmetric => {
-            let half = ((1 << (BITS - 1)) - 1) as f32;
+            let half = ((1 << (quant.bits - 1)) - 1) as f32;
             let step = up(high.max(-low) / half);
             scale[0] = if step.to_f32() > NARROW { step } else { bf16::ZERO };
             let step = scale[0].to_f32();
@@ -212,31 +237,19 @@ fn encode_block<const BITS: usize, const B: usize>(
     };
     let inverse = if step > NARROW { 1.0 / step } else { 0.0 };
     // Adding 1.5·2²³ rounds to the nearest integer, which is then in the low bits.
-    const ROUND: f32 = 12_582_912.0;
-    let (mut code, mut error) = ([0u8; B], [0.0f32; LANES]);
-    for ((code, x), shift) in code.chunks_exact_mut(LANES).zip(x.chunks_exact(LANES)).zip(shift.chunks_exact(LANES)) {
-        for i in 0..LANES {
-            let t = (x[i] - lo) * inverse + shift[i];
-            let t = if t < levels { t } else { levels };
-            let rounded = if t > 0.0 { t } else { 0.0 } + ROUND;
-            code[i] = rounded.to_bits() as u8;
-            let off = x[i] - ((rounded - ROUND) * step + lo);
-            error[i] += off * off;
+    let round = simd.splat_f32s(12_582_912.0);
+    let [lo, step, inverse, levels, zero] = [lo, step, inverse, levels, 0.0].map(|x| simd.splat_f32s(x));
+    for (i, (rounded, &x)) in S::as_mut_simd_f32s(rounded).0.iter_mut().zip(x).enumerate() {
+        let mut t = simd.mul_f32s(simd.sub_f32s(x, lo), inverse);
+        if let Some(shift) = shift {
+            t = simd.add_f32s(t, S::as_simd_f32s(shift).0[i]);
         }
+        *rounded = simd.add_f32s(simd.max_f32s(simd.min_f32s(t, levels), zero), round);
+        let kept = simd.add_f32s(simd.mul_f32s(simd.sub_f32s(*rounded, round), step), lo);
+        let off = simd.sub_f32s(x, kept);
+        error = simd.mul_add_e_f32s(off, off, error);
     }
-    pack::<BITS, B>(&code, codes);
-    (halving(error, |a, b| a + b), halving(energy, |a, b| a + b))
-}
-
-/// All lanes by `f`, two halves at a time: a chain of 4, not of 16.
-#[inline(always)]
-fn halving(mut lanes: [f32; 16], f: impl Fn(f32, f32) -> f32) -> f32 {
-    for half in [8, 4, 2, 1] {
-        for i in 0..half {
-            lanes[i] = f(lanes[i], lanes[i + half]);
-        }
-    }
-    lanes[0]
+    [error, energy]
 }
 
 #[inline(always)]

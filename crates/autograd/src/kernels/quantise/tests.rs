@@ -70,7 +70,7 @@ fn codes_lie_where_the_format_says_and_sums_count_each_number_once() {
                         energy += f64::from(x).powi(2);
                     }
                 }
-                // Sums of a block are in f32; the difference of a number and its code is off by the rounding of both.
+                // Sums of a row are in f32; the difference of a number and its code is off by the rounding of both.
                 let close = |a: f64, b: f64, slack: f64| (a - b).abs() <= block as f64 * 1.2e-7 * a + slack;
                 let slack = energy * 1e-6 * (error / energy).sqrt() + energy * 1e-13;
                 let found = sums.unwrap_or_default();

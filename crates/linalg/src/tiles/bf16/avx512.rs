@@ -153,8 +153,9 @@ fn split(numbers: &[f32], parts: usize, stride: usize, block: usize, out: &mut [
 #[target_feature(enable = "avx512f,avx512bf16")]
 fn pair(row: &mut [f32], next: &mut [f32], at: usize, panels: &mut [&mut [f32]]) {
     let rows = row.as_chunks_mut::<PAIRS>().0.iter_mut().zip(next.as_chunks_mut::<PAIRS>().0);
-    let outs = panels.iter_mut().flat_map(|panel| panel.as_chunks_mut::<PAIRS>().0[at * V..(at + 1) * V].iter_mut());
-    rows.zip(outs).for_each(|((row, next), out)| *out = pair_vectors(row, next));
+    for (column, (row, next)) in rows.enumerate() {
+        panels[column / V].as_chunks_mut().0[at * V + column % V] = pair_vectors(row, next);
+    }
 }
 
 #[inline]
