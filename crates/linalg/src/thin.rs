@@ -33,18 +33,17 @@ const SERIAL_BELOW: usize = 1 << 19;
 
 /// `dst` = or += alpha·lhs·rhs, if that is such a product; whether it was done.
 pub(crate) fn thin(dst: &mut MatMut<'_>, accum: Accum, lhs: MatRef<'_>, rhs: MatRef<'_>, alpha: f32, par: Par) -> bool {
-    let arch = Arch::new();
+    let (arch, dst) = (Arch::new(), dst.rows_mut(0..dst.rows()));
     if !is_measured(arch) {
         return false;
     }
     if fits(lhs.rows(), rhs) {
-        transposed_times(arch, lhs, rhs, par, |i, j, sum| put(dst, accum, i, j, alpha * sum));
+        transposed_times(arch, dst, accum, [lhs, rhs], alpha, par)
     } else if fits(rhs.cols(), lhs.t()) {
-        transposed_times(arch, rhs.t(), lhs.t(), par, |i, j, sum| put(dst, accum, j, i, alpha * sum));
+        transposed_times(arch, dst.t(), accum, [rhs.t(), lhs.t()], alpha, par)
     } else {
-        return false;
+        false
     }
-    true
 }
 
 /// Whether dᵀ with `rank` rows times x is such a product.
@@ -53,43 +52,97 @@ fn fits(rank: usize, x: MatRef<'_>) -> bool {
     rank > 0 && rank <= MOST && is_wide && x.col_stride() == 1
 }
 
-fn put(dst: &mut MatMut<'_>, accum: Accum, i: usize, j: usize, x: f32) {
-    let (row_stride, col_stride) = (dst.row_stride(), dst.col_stride());
-    let to = &mut dst.data_mut()[i * row_stride + j * col_stride];
-    *to = if accum == Accum::Add { *to + x } else { x };
-}
-
-/// Calls `finish` with every i, j and number of dᵀ·x, where `dt` is dᵀ.
-fn transposed_times(arch: Arch, dt: MatRef<'_>, x: MatRef<'_>, par: Par, mut finish: impl FnMut(usize, usize, f32)) {
+/// `dst` = or += alpha·dᵀ·x for dᵀ and x, if its rows or its columns lie side by side; whether it was done.
+fn transposed_times(
+    arch: Arch,
+    mut dst: MatMut<'_>,
+    accum: Accum,
+    [dt, x]: [MatRef<'_>; 2],
+    alpha: f32,
+    par: Par,
+) -> bool {
     let (r, k, n) = (dt.rows(), x.rows(), x.cols());
     let [strip, cols] = arch.dispatch(Ask);
     let par = if r * k * n < SERIAL_BELOW { Par::Serial } else { par };
     let rows = r.next_multiple_of(strip);
     let wide = n.div_ceil(2 * threads(par)).next_multiple_of(cols);
+    let Some(mut outs) = Out::parts(&mut dst, wide) else { return false };
     with_buffers([rows * PORTION.min(k), rows * n.next_multiple_of(cols)], |[strips, sums]| {
-        sums.fill(0.0);
         on_pool(par, || {
             for first in (0..k).step_by(PORTION) {
                 let depth = PORTION.min(k - first);
                 let strips = &mut strips[..rows * depth];
                 arch.dispatch(Choice(PackStrips { lhs: dt, first, depth, room: depth, out: &mut *strips }));
                 let (strips, x) = (&*strips, x.row_range(first..first + depth));
-                for_each(par, sums.chunks_mut(rows * wide).collect(), |at, sums| {
+                for_each(par, sums.chunks_mut(rows * wide).zip(&mut outs).collect(), |at, (sums, out)| {
                     let columns = at * wide..((at + 1) * wide).min(n);
+                    if first == 0 {
+                        sums.fill(0.0);
+                    }
                     with_buffer(BLOCK * cols, |narrow| {
-                        arch.dispatch(Choice(Columns { strips, x, columns, narrow, sums }));
+                        arch.dispatch(Choice(Columns { strips, x, columns, narrow, sums: &mut *sums }));
                     });
+                    if first + depth < k {
+                        return;
+                    }
+                    // A tile of a strip's rows and `cols` columns after the other, strip by strip.
+                    for (at, tile) in sums.chunks_exact(strip * cols).enumerate() {
+                        let place = [at % (rows / strip) * strip, at / (rows / strip) * cols];
+                        out.put(accum, tile.chunks_exact(cols), place, alpha);
+                    }
                 });
             }
         });
-        // A tile of a strip's rows and `cols` columns after the other, strip by strip.
-        for (at, tile) in sums.chunks_exact(strip * cols).enumerate() {
-            let (from, first) = (at % (rows / strip) * strip, at / (rows / strip) * cols);
-            for (i, row) in tile.chunks_exact(cols).enumerate().take(r.saturating_sub(from)) {
-                row.iter().take(n - first).enumerate().for_each(|(j, &sum)| finish(from + i, first + j, sum));
+    });
+    true
+}
+
+/// Where some columns of the result go.
+enum Out<'a> {
+    /// A slice for each row.
+    Rows(Vec<&'a mut [f32]>),
+    /// Column after column, so many numbers from one to the next.
+    Columns { numbers: &'a mut [f32], stride: usize, rows: usize },
+}
+
+impl<'a> Out<'a> {
+    /// `wide` columns of `dst` at a time; `None` if neither its rows nor its columns lie side by side.
+    fn parts(dst: &'a mut MatMut<'_>, wide: usize) -> Option<Vec<Self>> {
+        let (rows, cols) = (dst.rows(), dst.cols());
+        let row_stride = if rows > 1 { dst.row_stride() } else { cols };
+        let col_stride = if cols > 1 { dst.col_stride() } else { rows };
+        if dst.col_stride() == 1 && row_stride >= cols {
+            let mut parts: Vec<Vec<&mut [f32]>> = (0..cols).step_by(wide).map(|_| Vec::new()).collect();
+            for row in dst.data_mut().chunks_mut(row_stride).take(rows) {
+                parts.iter_mut().zip(row[..cols].chunks_mut(wide)).for_each(|(part, row)| part.push(row));
+            }
+            return Some(parts.into_iter().map(Out::Rows).collect());
+        }
+        if dst.row_stride() != 1 || col_stride < rows {
+            return None;
+        }
+        let numbers = &mut dst.data_mut()[..(cols - 1) * col_stride + rows];
+        let part = |numbers| Out::Columns { numbers, stride: col_stride, rows };
+        Some(numbers.chunks_mut(col_stride * wide).map(part).collect())
+    }
+
+    /// = or += alpha·a tile, given as rows, whose first number is at `place`; what is beyond the last row or column is left out.
+    fn put<'t>(&mut self, accum: Accum, tile: impl Iterator<Item = &'t [f32]>, [row, column]: [usize; 2], alpha: f32) {
+        let put = |to: &mut f32, x: f32| *to = if accum == Accum::Add { *to + alpha * x } else { alpha * x };
+        match self {
+            Out::Rows(rows) => {
+                for (out, tile) in rows.iter_mut().skip(row).zip(tile) {
+                    out[column..].iter_mut().zip(tile).for_each(|(to, &x)| put(to, x));
+                }
+            }
+            Out::Columns { numbers, stride, rows } => {
+                for (i, tile) in (row..*rows).zip(tile) {
+                    let columns = numbers.chunks_mut(*stride).skip(column);
+                    columns.zip(tile).for_each(|(out, &x)| put(&mut out[i], x));
+                }
             }
         }
-    });
+    }
 }
 
 struct Choice<W>(W);
@@ -241,10 +294,26 @@ mod tests {
                 close(&got, |i, j| (j, i));
             }
             for arch in [Arch::new(), Arch::Scalar] {
-                let mut got = Mat::from_fn(r, n, |_, _| f32::NAN);
-                transposed_times(arch, dt.view(), x.view(), Par::Rayon, |i, j, sum| got[(i, j)] = sum * 0.5 + 1.0);
+                let mut got = Mat::from_fn(r, n, |_, _| 1.0);
+                let both = [dt.view(), x.view()];
+                assert!(transposed_times(arch, got.view_mut(), Accum::Add, both, 0.5, Par::Rayon));
                 close(&got, |i, j| (i, j));
             }
+            // Within a larger matrix, by rows and by columns, of which the rest stays as it is.
+            for turned in [false, true] {
+                let mut all = vec![7.0; (r + 3) * (n + 5)];
+                let [row_stride, col_stride] = if turned { [1, r + 3] } else { [n + 5, 1] };
+                let dst = MatMut::with_strides(&mut all, r, n, row_stride, col_stride);
+                assert!(transposed_times(Arch::new(), dst, Accum::Replace, [dt.view(), x.view()], 0.5, Par::Rayon));
+                close(&Mat::from_fn(r, n, |i, j| 1.0 + all[i * row_stride + j * col_stride]), |i, j| (i, j));
+                assert!(all.iter().filter(|&&x| x == 7.0).count() >= all.len() - r * n, "turned: {turned}");
+            }
+            let mut apart = vec![0.0; 2 * r * n];
+            let dst = MatMut::with_strides(&mut apart, r, n, 2 * n, 2);
+            assert!(
+                r == 1 && n > 1
+                    || !transposed_times(Arch::new(), dst, Accum::Replace, [dt.view(), x.view()], 0.5, Par::Rayon)
+            );
         }
     }
 
@@ -254,10 +323,13 @@ mod tests {
         let (data, d) = (Mat::from_fn(1, 300, |_, _| rng.normal()), Mat::from_fn(5, 64, |_, _| rng.normal()));
         for stride in [0, 1, 3] {
             let x = MatRef::with_strides(data.data(), 64, 100, stride, 1);
-            transposed_times(Arch::new(), d.view(), x, Par::Serial, |i, j, sum| {
+            let mut got = Mat::zeros(5, 100);
+            assert!(transposed_times(Arch::new(), got.view_mut(), Accum::Replace, [d.view(), x], 1.0, Par::Serial));
+            for (i, j) in (0..5).flat_map(|i| (0..100).map(move |j| (i, j))) {
                 let want: f64 = (0..64).map(|p| f64::from(d[(i, p)]) * f64::from(x.get(p, j))).sum();
+                let sum = got[(i, j)];
                 assert!((f64::from(sum) - want).abs() < 1e-4, "rows {stride} apart: {sum} at {i},{j}, not {want}");
-            });
+            }
         }
     }
 
