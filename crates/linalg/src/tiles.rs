@@ -344,7 +344,7 @@ pub fn add_square<S: Simd, const M: usize, const V: usize>(
 ) -> [[S::f32s; V]; M] {
     let width = V * S::F32_LANES;
     let (rows, panel) = (&rows[..M * width], S::as_simd_f32s(&panel[..width * width]).0.as_chunks::<V>().0);
-    for (p, panel) in panel.iter().enumerate().take(width) {
+    for (p, panel) in panel.iter().enumerate() {
         for i in 0..M {
             let x = simd.splat_f32s(rows[i * width + p]);
             for v in 0..V {

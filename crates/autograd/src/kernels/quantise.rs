@@ -7,7 +7,7 @@
 //! Packing is by planes: a plane of width w holds w bits of every code, 8/w groups of codes beside each other, so both
 //! directions are plain loops over bytes. 3, 5 and 6 bits are two planes: 2 and 1, 4 and 1, 4 and 2.
 
-use std::ops::Range;
+use std::ops::{Add, Range};
 use std::sync::Mutex;
 
 use bytemuck::cast_slice_mut;
@@ -48,6 +48,9 @@ macro_rules! for_size {
 /// Rows that are quantised together.
 const TILE: usize = 32;
 
+/// Blocks whose squares are summed in f32: the error of a sum does not grow with the row.
+const SHORT: usize = 16;
+
 /// A block of smaller steps, whose inverse could overflow, is kept as its least number (min/max) or as zeros.
 const NARROW: f32 = 1e-36;
 
@@ -59,6 +62,13 @@ pub(crate) const LARGEST: f32 = f32::MAX / 4.0;
 pub(crate) struct Sums {
     pub error: f64,
     pub energy: f64,
+}
+
+impl Add for Sums {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self { error: self.error + other.error, energy: self.energy + other.energy }
+    }
 }
 
 /// Where the numbers come from.
@@ -94,9 +104,7 @@ pub(crate) fn quantise(
                 let each = numbers.chunks_exact(cols).zip(codes.chunks_exact_mut(code_bytes));
                 for ((row, (x, codes)), scales) in range.zip(each).zip(scales.chunks_exact_mut(scale_count)) {
                     let first = (row * cols) as u64;
-                    let one = Arch::new().dispatch(Encode { quant, x, first, stream, codes, scales, scratch })?;
-                    sums.error += one.error;
-                    sums.energy += one.energy;
+                    sums = sums + Arch::new().dispatch(Encode { quant, x, first, stream, codes, scales, scratch })?;
                 }
                 Some(sums)
             });
@@ -104,9 +112,7 @@ pub(crate) fn quantise(
         });
     // In order, so that the sum does not depend on who finished first.
     let parts = parts.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    parts.into_iter().try_fold(Sums::default(), |sum, part| {
-        part.map(|p| Sums { error: sum.error + p.error, energy: sum.energy + p.energy })
-    })
+    parts.into_iter().try_fold(Sums::default(), |sum, part| Some(sum + part?))
 }
 
 vectorised! {
@@ -142,38 +148,41 @@ fn encode_blocks<const BITS: usize, const B: usize>(simd: impl Simd, row: Encode
     let Encode { quant, x, first, stream, codes, scales, scratch } = row;
     let (per_block, block_bytes) = (quant.scales_a_block(), B * BITS / 8);
     let (rounded, bytes) = scratch.split_at_mut(scratch.len() / 5 * 4);
-    let shift = |at: usize| shift(quant.rounding, stream, first + (at * B) as u64);
     let (whole, short) = x.as_chunks::<B>();
-    let mut sums = [simd.splat_f32s(0.0); 2];
+    let zeros = [simd.splat_f32s(0.0); 2];
+    let (mut lanes, mut sums) = (zeros, Sums::default());
     let outs = rounded.as_chunks_mut::<B>().0.iter_mut().zip(scales.chunks_exact_mut(per_block));
     for (at, (x, (out, scale))) in whole.iter().zip(outs).enumerate() {
-        sums = encode_block(simd, quant, x, shift(at).as_ref(), out, scale, sums);
+        let shift = shift(quant.rounding, stream, first + (at * B) as u64);
+        lanes = encode_block(simd, quant, x, shift.as_ref(), out, scale, lanes);
+        if (at + 1) % SHORT == 0 || at + 1 == whole.len() {
+            let [error, energy] = lanes.map(|lanes| f64::from(simd.reduce_sum_f32s(lanes)));
+            (lanes, sums) = (zeros, sums + Sums { error, energy });
+        }
     }
     if let Some(&last) = short.last() {
         // What fills up a short block does not count.
         let (mut block, at) = ([last; B], whole.len());
         block[..short.len()].copy_from_slice(short);
         let (out, scale) = (&mut rounded.as_chunks_mut().0[at], &mut scales[at * per_block..]);
-        encode_block(simd, quant, &block, shift(at).as_ref(), out, scale, sums);
+        let shift = shift(quant.rounding, stream, first + (at * B) as u64);
+        encode_block(simd, quant, &block, shift.as_ref(), out, scale, zeros);
     }
     // In loops of their own: together the compiler makes no vectors of bytes.
     let bytes: &mut [u8] = cast_slice_mut(bytes);
     bytes.iter_mut().zip(&*rounded).for_each(|(code, x)| *code = x.to_bits() as u8);
     let blocks = bytes.as_chunks::<B>().0.iter().zip(codes.chunks_exact_mut(block_bytes));
     blocks.for_each(|(code, out)| pack::<BITS, B>(code, out));
-    let [error, energy] = sums.map(|sum| f64::from(simd.reduce_sum_f32s(sum)));
-    // An infinity or NaN anywhere makes this sum NaN or infinite; so may squares.
-    let (counted, sums) = if energy.is_finite() { (whole.len(), Sums { error, energy }) } else { (0, Sums::default()) };
+    // An infinity or NaN in whole blocks makes this sum NaN or infinite; so may squares.
+    let (counted, sums) = if sums.energy.is_finite() { (whole.len(), sums) } else { (0, Sums::default()) };
     let rest = &x[counted * B..];
     if !rest.iter().all(|x| x.abs() <= LARGEST) {
         return None;
     }
     let codes = codes[counted * block_bytes..].chunks_exact(block_bytes);
     let scales = scales[counted * per_block..].chunks_exact(per_block);
-    Some(rest.chunks(B).zip(codes).zip(scales).fold(sums, |sums, ((x, codes), scale)| {
-        let own = block_sums::<BITS, B>(quant, x, codes, scale);
-        Sums { error: sums.error + own.error, energy: sums.energy + own.energy }
-    }))
+    let each = rest.chunks(B).zip(codes).zip(scales);
+    Some(each.fold(sums, |sums, ((x, codes), scale)| sums + block_sums::<BITS, B>(quant, x, codes, scale)))
 }
 
 /// What is added to the numbers of a block before they are rounded to nearest, uniform in [−1/2, 1/2): the result then goes up with
@@ -190,7 +199,6 @@ fn shift<const B: usize>(rounding: Rounding, stream: Rng, first: u64) -> Option<
 }
 
 /// [`Sums`] of one block from its codes.
-#[cold]
 fn block_sums<const BITS: usize, const B: usize>(quant: Quant, x: &[f32], codes: &[u8], scale: &[bf16]) -> Sums {
     let mut kept = [0.0f32; B];
     decode_row::<BITS, B>(quant, codes, scale, &mut kept[..x.len()], false);

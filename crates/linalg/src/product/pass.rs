@@ -12,8 +12,12 @@ use crate::pool::{for_each, threads};
 use crate::tiles::bf16::{self, Bf16};
 use crate::tiles::{Append, Depth, Finish, PackStrips, PackTransposed, Sweep, Tile, dispatch, pack_panel};
 
-/// Rows of W, stored k×n, that a task packs, a multiple of [`bf16::BLOCK`]: they are read as they lie.
+/// Rows of W, stored k×n, that a task packs.
 const GROUP: usize = 64;
+/// Columns of these at most, or a block of W's: long enough that rows are read as they lie.
+const WIDE: usize = 1024;
+
+const _: () = assert!(GROUP.is_multiple_of(bf16::BLOCK), "tasks begin with a block of the depth");
 
 /// How packed operands are multiplied.
 #[derive(Clone, Copy)]
@@ -183,13 +187,21 @@ impl Pass {
                 self.pack_transposed(w, columns_of(j), &mut out[..cols * own]);
             }),
             Rhs::Plain(w) => {
-                let mut tasks: Vec<_> = parts(self.span.len(), GROUP).map(|rows| (rows, Vec::new())).collect();
-                let group = self.arithmetic.depth(GROUP, self.parts).panel();
-                for panel in packed.chunks_exact_mut(cols * depth) {
-                    let outs = panel[..cols * own].chunks_mut(cols * group);
-                    tasks.iter_mut().zip(outs).for_each(|((_, panels), out)| panels.push(out));
+                let (wide, group) = (WIDE.max(w.block()), self.arithmetic.depth(GROUP, self.parts).panel());
+                let mut tasks = Vec::new();
+                for (columns, packed) in parts(self.columns.len(), wide).zip(packed.chunks_mut(wide * depth)) {
+                    let columns = self.columns.start + columns.start..self.columns.start + columns.end;
+                    let rows = parts(self.span.len(), GROUP);
+                    let mut by_rows: Vec<_> = rows.map(|rows| (rows, columns.clone(), Vec::new())).collect();
+                    for panel in packed.chunks_exact_mut(cols * depth) {
+                        let outs = panel[..cols * own].chunks_mut(cols * group);
+                        by_rows.iter_mut().zip(outs).for_each(|((.., panels), out)| panels.push(out));
+                    }
+                    tasks.append(&mut by_rows);
                 }
-                for_each(self.par, tasks, |_, (rows, mut panels)| self.pack_plain(w, rows, &mut panels));
+                for_each(self.par, tasks, |_, (rows, columns, mut panels)| {
+                    self.pack_plain(w, rows, columns, &mut panels);
+                });
             }
         }
         let Some(branch) = product.branch.as_ref().filter(|_| depth > own) else { return };
@@ -220,16 +232,16 @@ impl Pass {
         });
     }
 
-    /// Rows `rows` of a pass of W, stored k×n, as those of its panels.
-    fn pack_plain(&self, w: &dyn Stored, rows: Range<usize>, panels: &mut [&mut [f32]]) {
-        let (cols, columns) = (self.tile.cols, self.columns.clone());
+    /// Rows `rows` of a pass of W, stored k×n, and columns `columns`, as rows of panels.
+    fn pack_plain(&self, w: &dyn Stored, rows: Range<usize>, columns: Range<usize>, panels: &mut [&mut [f32]]) {
+        let (cols, wide) = (self.tile.cols, panels.len() * self.tile.cols);
         let read = |row: usize, out: &mut [f32]| {
             let (out, beyond) = out.split_at_mut(columns.len());
             w.read(self.span.start + row, columns.clone(), out);
             beyond.fill(0.0);
         };
-        with_buffers([panels.len() * cols; 2], |[row, next]| match self.arithmetic {
-            Arithmetic::F32 | Arithmetic::Rounded => {
+        match self.arithmetic {
+            Arithmetic::F32 | Arithmetic::Rounded => with_buffer(wide, |row| {
                 for (at, from) in rows.enumerate() {
                     read(from, row);
                     if let Arithmetic::Rounded = self.arithmetic {
@@ -239,8 +251,8 @@ impl Pass {
                         panel[at * cols..(at + 1) * cols].copy_from_slice(numbers);
                     }
                 }
-            }
-            Arithmetic::Pairs(pairs) => {
+            }),
+            Arithmetic::Pairs(pairs) => with_buffers([wide; 2], |[row, next]| {
                 for p in 0..self.arithmetic.padded(rows.len()) / 2 {
                     for (from, row) in [(2 * p, &mut *row), (2 * p + 1, &mut *next)] {
                         if from < rows.len() { read(rows.start + from, row) } else { row.fill(0.0) }
@@ -249,8 +261,8 @@ impl Pass {
                         pairs.pair(row, next, bf16::row_of_pair(p, part, self.parts), panels);
                     }
                 }
-            }
-        });
+            }),
+        }
     }
 
     /// D's rows of a pass as panels.

@@ -276,11 +276,16 @@ impl Stored for Sealed {
 }
 
 #[test]
-fn a_weight_without_rows_to_work_on_is_not_read() {
+fn a_weight_that_nothing_is_wanted_of_is_not_read() {
     for rhs in [Rhs::Plain(&Sealed), Rhs::Transposed(&Sealed)] {
         let x = random(0, rhs.shape().0, 1);
         Product { lhs: x.view(), rhs, branch: None, bias: None, precision: Precision::F32 }
             .into(&mut [], Accum::Replace);
+        // Nor for lhs·D alone.
+        let (k, n) = rhs.shape();
+        let (x, down, up, mut mid) = (random(5, k, 1), random(k, 3, 2), random(3, n, 3), vec![0.0; 15]);
+        let branch = Branch { down: down.view(), down_scale: 1.0, up: up.view(), up_scale: 1.0, mid: &mut mid };
+        Product { lhs: x.view(), rhs, branch: Some(branch), bias: None, precision: Precision::Bf16 }.into_mid();
     }
 }
 

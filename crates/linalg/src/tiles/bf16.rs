@@ -24,7 +24,7 @@ use bytemuck::cast_slice_mut;
 
 use crate::mat::MatRef;
 use crate::product::F32_BITS;
-use crate::tiles::{Sweep, Tile, prefetch};
+use crate::tiles::{Sweep, Tile};
 
 /// Numbers of the depth that belong together.
 pub(crate) const BLOCK: usize = 32;
@@ -158,7 +158,7 @@ impl Bf16 {
                 for i in 0..strip {
                     let [row, ahead] = [0, AHEAD].map(|rows| (s * strip + i + rows).min(lhs.rows() - 1));
                     if let Some(ahead) = lhs.row(ahead) {
-                        ahead[columns.clone()].iter().step_by(16).for_each(prefetch);
+                        ahead[columns.clone()].iter().step_by(16).for_each(crate::tiles::prefetch);
                     }
                     let out = &mut out[at * strip + i * PAIRS..];
                     self.vectors().pack_row(lhs, row, columns.clone(), parts, strip * PAIRS, out);

@@ -152,6 +152,7 @@ fn split(numbers: &[f32], parts: usize, stride: usize, block: usize, out: &mut [
 
 #[target_feature(enable = "avx512f,avx512bf16")]
 fn pair(row: &mut [f32], next: &mut [f32], at: usize, panels: &mut [&mut [f32]]) {
+    debug_assert!([row.len(), next.len()] == [panels.len() * TILE.cols; 2], "rows as wide as the panels");
     let rows = row.as_chunks_mut::<PAIRS>().0.iter_mut().zip(next.as_chunks_mut::<PAIRS>().0);
     for (column, (row, next)) in rows.enumerate() {
         panels[column / V].as_chunks_mut().0[at * V + column % V] = pair_vectors(row, next);
@@ -170,7 +171,7 @@ fn pair_vectors(row: &mut [f32; PAIRS], next: &mut [f32; PAIRS]) -> [f32; PAIRS]
 #[inline]
 #[target_feature(enable = "avx512f,avx512bf16")]
 fn take_nearest(numbers: &mut [f32; PAIRS]) -> __m512i {
-    // SAFETY: 64 bytes each, of which any will do.
+    // SAFETY: as many bytes on either side, of which any will do.
     unsafe {
         let x = transmute::<[f32; PAIRS], __m512>(*numbers);
         let nearest = _mm512_cvtneps_pbh(x);
