@@ -1,7 +1,7 @@
 //! `loract`: fine-tune transformer models with LoRA in a fraction of the activation memory.
 //!
 //! Numbers go to stdout, progress and messages to stderr. Exit codes: 0 ok, 1 failed, 2 bad usage or bad input,
-//! 130 and 143 stopped by Ctrl-C and SIGTERM.
+//! 130 and 143 stopped by Ctrl-C and SIGTERM, 141 nobody reads stdout any more (`loract plan … | head`).
 
 mod allocator;
 mod args;
@@ -38,6 +38,7 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(code) => code,
+        Err(error) if output::has_no_reader(&error) => ExitCode::from(141),
         Err(error) => {
             output::message(&format!("error: {error:#}"));
             ExitCode::from(exit_code(&error))

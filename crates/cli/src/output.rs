@@ -1,6 +1,6 @@
 //! What the user sees: messages on stderr, numbers on stdout.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
 /// A line on stderr.
 pub fn message(text: &str) {
@@ -54,6 +54,11 @@ pub fn words(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout();
     stdout.write_all(text.as_bytes())?;
     Ok(stdout.flush()?)
+}
+
+/// Whether a command ended because whoever read its stdout has had enough, which is no failure of its own.
+pub fn has_no_reader(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
 /// Bytes with a unit, three digits.

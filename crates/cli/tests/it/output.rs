@@ -1,6 +1,7 @@
 //! What a run writes and prints.
 
 use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
 
 use crate::harness::{Anyhow, Place};
 
@@ -207,5 +208,24 @@ fn progress_for_programs_and_for_nobody() -> Anyhow {
     let quiet = place.trained(&format!("{flags} --progress quiet --out quiet"))?;
     assert_eq!((quiet.stderr.as_str(), quiet.stdout.lines().count()), ("", 3), "{}", quiet.told());
     assert_eq!(place.adapter("out")?, place.adapter("quiet")?);
+    Ok(())
+}
+
+/// As with `loract plan … | head -1`.
+#[cfg(unix)]
+#[test]
+fn a_reader_that_has_had_enough_is_no_error() -> Anyhow {
+    let place = Place::with("llama-tied")?;
+    place.write("rows.jsonl", "{\"input_ids\": [1, 2, 3]}\n")?;
+    for words in ["plan --model model", "eval --model model --data rows.jsonl --json", "completions bash", "man"] {
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_loract"));
+        command.args(words.split_whitespace()).current_dir(place.path("")).stdin(Stdio::null());
+        let output = command.stdout(writer).output()?;
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(141), "{words}: {told}");
+        assert!(!told.contains("error"), "{words}: {told}");
+    }
     Ok(())
 }

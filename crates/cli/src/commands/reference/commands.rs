@@ -10,7 +10,7 @@ const HEAD: &str = "\
 <!-- Written by `cargo run -p loract -- reference docs`. Do not change by hand: change the help texts in crates/cli. -->
 
 Numbers go to stdout, progress and messages to stderr. Exit codes: 0 ok, 1 failed, 2 bad usage or bad input, 130 and 143
-stopped by Ctrl-C and SIGTERM. `--help` after any command prints what is written here.
+stopped by Ctrl-C and SIGTERM, 141 nobody reads stdout any more (`loract plan … | head`). `--help` after any command prints what is written here.
 ";
 
 /// The document.
