@@ -15,8 +15,19 @@ use crate::saved::{SavedRef, Site};
 use crate::tape::{Backprop, Backward, Tape, Var, VarId};
 use crate::tensor::Tensor;
 
-/// Logits held at once, in numbers: 32 MB, at least one row.
+/// Logits held at once, in numbers, about: 32 MB, at least one row.
 const CHUNK: usize = 1 << 23;
+
+/// Rows that products take at a time: of others a part is computed for nothing.
+const UNIT: usize = 32;
+
+/// Rows of a chunk: no last one of a few, for which all of the head's weight would be read.
+fn rows_of_chunk(rows: usize, vocabulary: usize) -> usize {
+    let most = (CHUNK / vocabulary.max(1)).max(1);
+    let most = if most < UNIT { most } else { (most + UNIT / 2) / UNIT * UNIT };
+    let even = rows.div_ceil(rows.div_ceil(most).max(1));
+    even.next_multiple_of(UNIT).min(most).min(rows).max(1)
+}
 
 /// Which rows are trained, and towards what.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -82,7 +93,7 @@ pub fn cross_entropy<'m>(tape: &mut Tape<'m>, x: Var, head: Head<'m>, targets: &
     };
     let mut weight_gradient = of_head(head.weight.trained(), vocabulary, cols);
     let mut bias_gradient = of_head(head.trained_bias(), 1, vocabulary);
-    let step = (CHUNK / vocabulary.max(1)).clamp(1, trained_rows.max(1));
+    let step = rows_of_chunk(trained_rows, vocabulary);
     let mut logits = memory.stale(step, vocabulary, Category::Transient);
     let (mut nll, mut hits) = (Vec::with_capacity(trained_rows), Vec::with_capacity(trained_rows));
     if memory.is_hollow() {

@@ -154,7 +154,7 @@ const DEPTH: usize = 768;
 /// Rows of lhs that a thread packs at a time: with [`DEPTH`] columns they fit the second cache.
 const ROWS: usize = 72;
 /// The same of pairs, which pass W so fast that its panels must be of use for more rows. (Chosen on two cores; with many, few
-/// rows are cut by columns instead, and each part packs them again.)
+/// rows are cut by columns instead.)
 const ROWS_OF_PAIRS: usize = 256;
 /// Numbers that a thread packs of them at most: 1.2 MB, of a second cache of 2.
 const STRIPS_OF_PAIRS: usize = 300 << 10;

@@ -294,7 +294,8 @@ impl Pass {
         let mid = product.branch.as_mut().map(|branch| &mut *branch.mid).unwrap_or_default();
         let stride = if m > 1 { dst.row_stride() } else { dst.cols() };
         let mut outs = dst.data_mut().chunks_mut(stride.max(1)).map(|row| &mut row[columns.clone()]);
-        // A block of rows a task; of few rows a block of columns too, for which lhs·D is made before.
+        let room = self.depth().strip();
+        // A block of rows a task; few rows are packed first, for tasks that have a block of columns each.
         let across = self.arithmetic.tasks(threads(self.par)).div_ceil(blocks.len());
         if across == 1 {
             let mut mids = mid.chunks_mut(self.rows * self.r.max(1));
@@ -303,32 +304,31 @@ impl Pass {
                 (rows, mids.next().unwrap_or_default(), out)
             };
             for_each(self.par, blocks.into_iter().map(next).collect(), |_, (rows, mid, mut out)| {
-                task.with_strips(rows, |strips| {
-                    task.onto_mid(strips, mid);
-                    task.onto_dst(strips, mid, 0..columns.len(), &mut out);
+                with_buffer(rows.len().next_multiple_of(self.tile.rows) * room, |strips| {
+                    task.pack(rows, mid, strips);
+                    task.onto_dst(strips, 0..columns.len(), &mut out);
                 });
             });
             return;
         }
-        if !side.is_empty() {
-            let tasks = blocks.iter().cloned().zip(mid.chunks_mut(self.rows * self.r)).collect();
-            for_each(self.par, tasks, |_, (rows, mid)| task.with_strips(rows, |strips| task.onto_mid(strips, mid)));
-        }
-        // Without columns (lhs·D alone) there are no parts, whatever their width.
-        let wide = columns.len().div_ceil(across).next_multiple_of(self.tile.cols).max(1);
-        let mut tasks = Vec::new();
-        for rows in blocks {
-            let mut by_columns: Vec<_> =
-                parts(columns.len(), wide).map(|part| (rows.clone(), part, Vec::new())).collect();
-            for out in outs.by_ref().take(rows.len()) {
-                by_columns.iter_mut().zip(out.chunks_mut(wide)).for_each(|((.., outs), out)| outs.push(out));
+        with_buffer(m.next_multiple_of(self.tile.rows) * room, |strips| {
+            let share = m.div_ceil(threads(self.par)).next_multiple_of(self.tile.rows);
+            let mut mids = mid.chunks_mut(share * self.r.max(1));
+            let shares = parts(m, share).zip(strips.chunks_mut(share * room));
+            let shares = shares.map(|(rows, strips)| (rows, mids.next().unwrap_or_default(), strips)).collect();
+            for_each(self.par, shares, |_, (rows, mid, strips)| task.pack(rows, mid, strips));
+            // Without columns (lhs·D alone) there are no parts, whatever their width.
+            let wide = columns.len().div_ceil(across).next_multiple_of(self.tile.cols).max(1);
+            let mut tasks = Vec::new();
+            for (rows, strips) in blocks.into_iter().zip(strips.chunks(self.rows * room)) {
+                let mut by_columns: Vec<_> =
+                    parts(columns.len(), wide).map(|part| (strips, part, Vec::new())).collect();
+                for out in outs.by_ref().take(rows.len()) {
+                    by_columns.iter_mut().zip(out.chunks_mut(wide)).for_each(|((.., outs), out)| outs.push(out));
+                }
+                tasks.append(&mut by_columns);
             }
-            tasks.append(&mut by_columns);
-        }
-        let mid = &*mid;
-        for_each(self.par, tasks, |_, (rows, part, mut out)| {
-            let mid = &mid[rows.start * self.r..rows.end * self.r];
-            task.with_strips(rows, |strips| task.onto_dst(strips, mid, part, &mut out));
+            for_each(self.par, tasks, |_, (strips, part, mut out)| task.onto_dst(strips, part, &mut out));
         });
     }
 }
@@ -343,24 +343,25 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// Calls `f` with rows of lhs as strips that have room for rows of lhs·D in the last pass.
-    fn with_strips(&self, rows: Range<usize>, f: impl FnOnce(&mut [f32])) {
+    /// Rows of lhs as strips; lhs·D onto `mid`, and in the last pass behind them.
+    fn pack(&self, rows: Range<usize>, mid: &mut [f32], out: &mut [f32]) {
         let Pass { arch, arithmetic, tile, span, .. } = self.pass;
         let (first, depth, room) = (span.start, span.len(), self.pass.depth().strip());
-        with_buffer(rows.len().next_multiple_of(tile.rows) * room, |out| {
-            let lhs = self.lhs.row_range(rows);
-            match arithmetic {
-                Arithmetic::Pairs(pairs) => pairs.pack_strips(lhs, first..first + depth, 0, room, out),
-                Arithmetic::F32 | Arithmetic::Rounded => {
-                    dispatch(*arch, PackStrips { lhs, first, depth, room, out: &mut *out });
-                }
+        let lhs = self.lhs.row_range(rows);
+        match arithmetic {
+            Arithmetic::Pairs(pairs) => pairs.pack_strips(lhs, first..first + depth, 0, room, out),
+            Arithmetic::F32 | Arithmetic::Rounded => {
+                dispatch(*arch, PackStrips { lhs, first, depth, room, out: &mut *out });
             }
-            if let Arithmetic::Rounded = arithmetic {
-                let strips = out.chunks_exact_mut(tile.rows * room);
-                strips.for_each(|strip| bf16::round(&mut strip[..tile.rows * depth]));
-            }
-            f(out);
-        });
+        }
+        if let Arithmetic::Rounded = arithmetic {
+            let strips = out.chunks_exact_mut(tile.rows * room);
+            strips.for_each(|strip| bf16::round(&mut strip[..tile.rows * depth]));
+        }
+        self.onto_mid(out, mid);
+        if room > self.pass.own().strip() {
+            self.append(out, mid, self.pass.r);
+        }
     }
 
     /// The rows of `mid`: strips times D's panels, if there are any.
@@ -375,16 +376,13 @@ impl Task<'_> {
         arithmetic.sweep(*arch, Sweep { strips, room, panels, depth, out: &mut out, finish });
     }
 
-    /// The rows of `out`: strips, with `mid` behind them in the last pass, times the panels of `columns`.
-    fn onto_dst(&self, strips: &mut [f32], mid: &[f32], columns: Range<usize>, out: &mut [&mut [f32]]) {
+    /// The rows of `out`: strips times the panels of `columns`.
+    fn onto_dst(&self, strips: &[f32], columns: Range<usize>, out: &mut [&mut [f32]]) {
         if columns.is_empty() {
             return;
         }
-        let Pass { arch, arithmetic, tile, r, .. } = self.pass;
+        let Pass { arch, arithmetic, tile, .. } = self.pass;
         let depth = self.pass.depth();
-        if depth.strip() > self.pass.own().strip() {
-            self.append(strips, mid, *r);
-        }
         let panels =
             &self.panels[columns.start * depth.panel()..columns.end.next_multiple_of(tile.cols) * depth.panel()];
         let finish = Finish { bias: self.finish.bias.map(|bias| &bias[columns]), ..self.finish };
