@@ -159,3 +159,26 @@ impl Backward for Node<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_equal_parts_of_whole_strips() {
+        for (rows, vocabulary, want) in [
+            (2048, 49_152, 160),
+            (2050, 49_152, 160),
+            (170, 49_152, 96),
+            (100, 49_152, 100),
+            (33, 151_936, 33),
+            (2048, 151_936, 64),
+            (2048, 256_000, 32),
+            (2048, 1 << 22, 2),
+            (3, 1 << 24, 1),
+            (0, 0, 1),
+        ] {
+            assert_eq!(rows_of_chunk(rows, vocabulary), want, "{rows} rows of {vocabulary}");
+        }
+    }
+}
