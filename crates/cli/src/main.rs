@@ -38,7 +38,11 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(code) => code,
-        Err(error) if output::has_no_reader(&error) => ExitCode::from(141),
+        Err(error) if output::has_no_reader(&error) => {
+            // Files that would have been written after it are not.
+            output::message("ended, as nobody reads what it prints any more");
+            ExitCode::from(141)
+        }
         Err(error) => {
             output::message(&format!("error: {error:#}"));
             ExitCode::from(exit_code(&error))

@@ -4,6 +4,8 @@
 //! at a time; what remains of a chunk is its gradient with respect to the head's input (trained rows × C), saved at
 //! `loss_grad` for a loss of weight 1, and the gradients of the head's weight and bias if they are trained.
 
+use std::ops::Range;
+
 use loract_linalg::{Accum, MatRef};
 
 use super::head::Head;
@@ -15,18 +17,20 @@ use crate::saved::{SavedRef, Site};
 use crate::tape::{Backprop, Backward, Tape, Var, VarId};
 use crate::tensor::Tensor;
 
-/// Logits held at once, in numbers, about: 32 MB, at least one row.
+/// Logits of a chunk, in numbers, about: 32 MB.
 const CHUNK: usize = 1 << 23;
 
-/// Rows that products take at a time: of others a part is computed for nothing.
-const UNIT: usize = 32;
+/// Rows that products by AMX take at a time: of others a part is computed for nothing.
+const STRIP: usize = 32;
 
-/// Rows of a chunk: no last one of a few, for which all of the head's weight would be read.
-fn rows_of_chunk(rows: usize, vocabulary: usize) -> usize {
+/// The rows in chunks of whole strips, or single rows if those are too long. A rest of less than a strip goes with the last
+/// chunk: all of the head's weight is read for each.
+fn chunks(rows: usize, vocabulary: usize) -> impl Iterator<Item = Range<usize>> + Clone {
     let most = (CHUNK / vocabulary.max(1)).max(1);
-    let most = if most < UNIT { most } else { (most + UNIT / 2) / UNIT * UNIT };
-    let even = rows.div_ceil(rows.div_ceil(most).max(1));
-    even.next_multiple_of(UNIT).min(most).min(rows).max(1)
+    let unit = if most < STRIP { 1 } else { STRIP };
+    let step = (most + unit / 2) / unit * unit;
+    let count = (rows / step + usize::from(rows % step >= unit)).max(rows.min(1));
+    (0..count).map(move |at| at * step..if at + 1 == count { rows } else { (at + 1) * step })
 }
 
 /// Which rows are trained, and towards what.
@@ -93,15 +97,15 @@ pub fn cross_entropy<'m>(tape: &mut Tape<'m>, x: Var, head: Head<'m>, targets: &
     };
     let mut weight_gradient = of_head(head.weight.trained(), vocabulary, cols);
     let mut bias_gradient = of_head(head.trained_bias(), 1, vocabulary);
-    let step = rows_of_chunk(trained_rows, vocabulary);
-    let mut logits = memory.stale(step, vocabulary, Category::Transient);
+    let chunks = chunks(trained_rows, vocabulary);
+    let longest = chunks.clone().map(|range| range.len()).max().unwrap_or(0);
+    let mut logits = memory.stale(longest, vocabulary, Category::Transient);
     let (mut nll, mut hits) = (Vec::with_capacity(trained_rows), Vec::with_capacity(trained_rows));
     if memory.is_hollow() {
         nll.resize(trained_rows, 0.0);
         hits.resize(trained_rows, false);
     }
-    for start in (nll.len()..trained_rows).step_by(step) {
-        let range = start..(start + step).min(trained_rows);
+    for range in chunks.filter(|_| !memory.is_hollow()) {
         let logits = &mut logits.slice_mut()[..range.len() * vocabulary];
         let chunk = &mut picked.slice_mut()[range.start * cols..range.end * cols];
         let view = MatRef::row_major(chunk, range.len(), cols);
@@ -165,20 +169,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chunks_are_equal_parts_of_whole_strips() {
-        for (rows, vocabulary, want) in [
-            (2048, 49_152, 160),
-            (2050, 49_152, 160),
-            (170, 49_152, 96),
-            (100, 49_152, 100),
-            (33, 151_936, 33),
-            (2048, 151_936, 64),
-            (2048, 256_000, 32),
-            (2048, 1 << 22, 2),
-            (3, 1 << 24, 1),
-            (0, 0, 1),
+    fn chunks_are_whole_strips_and_none_is_of_a_few_rows() {
+        for (rows, vocabulary, count, longest, last) in [
+            (2048, 49_152, 13, 160, 128),
+            (641, 49_152, 4, 161, 161),
+            (170, 49_152, 1, 170, 170),
+            (192, 49_152, 2, 160, 32),
+            (33, 49_152, 1, 33, 33),
+            (129, 151_936, 2, 65, 65),
+            (2049, 256_000, 64, 33, 33),
+            (5, 1 << 22, 3, 2, 1),
+            (3, 1 << 24, 3, 1, 1),
+            (1, 0, 1, 1, 1),
         ] {
-            assert_eq!(rows_of_chunk(rows, vocabulary), want, "{rows} rows of {vocabulary}");
+            let found: Vec<_> = chunks(rows, vocabulary).collect();
+            assert!(found.windows(2).all(|pair| pair[0].end == pair[1].start), "{found:?}");
+            assert_eq!((found[0].start, found[found.len() - 1].end), (0, rows));
+            let lens: Vec<usize> = found.iter().map(Range::len).collect();
+            let got = (lens.len(), lens.iter().max().copied(), lens.last().copied());
+            assert_eq!(got, (count, Some(longest), Some(last)), "{rows} rows of {vocabulary}");
         }
+        assert_eq!(chunks(0, 49_152).count(), 0);
     }
 }

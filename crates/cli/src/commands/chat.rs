@@ -40,6 +40,7 @@ pub fn run(args: &ChatArgs) -> Result<()> {
                         output::message(&answer.figures());
                         said.push(message("assistant", &answer.text));
                     }
+                    Err(error) if output::has_no_reader(&error) => return Err(error),
                     Err(error) => {
                         said.pop();
                         output::message(&format!("error: {error:#}; {HELP}"));
